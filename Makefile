@@ -1,0 +1,45 @@
+# make install | demo | test | check | format
+# PYTHON: any Python 3.11 or newer; the first one found unless given.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: install demo test check format lock clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found; give one with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,minatar]'
+	touch $@
+
+# Hadamax-PQN on Breakout: train (or go on with it), evaluate beside baselines, draw the curve, record a game.
+demo: install
+	@if [ -f runs/demo/config.toml ]; then $(BIN)/hadamax resume runs/demo; \
+	else $(BIN)/hadamax train pqn --config examples/demo.toml --out runs/demo; fi
+	$(BIN)/hadamax evaluate runs/demo --baselines --episodes 30 --max-episode-frames 12_000 --video runs/demo/video.mp4
+
+test: install
+	$(BIN)/pytest
+
+# The gate before a commit: format, lint, types, and the tests that take no time.
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Pin today's versions of everything, for the environments made here; a user's own ranges are in pyproject.toml.
+lock:
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade --editable '.[dev,minatar]' 'torch==2.13.0'
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//; s/+cu[0-9]*$$//' > requirements.lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache
