@@ -1,0 +1,38 @@
+"""Hadamard layers, encoders and heads: plain `torch.nn` modules.
+
+Hadamard representation: arXiv 2406.09079. Hadamax encoder: arXiv 2505.15345.
+"""
+
+from hadamax.networks.activations import ACTIVATIONS
+from hadamax.networks.architectures import ENCODERS
+from hadamax.networks.encoders import Encoder, build_encoder
+from hadamax.networks.hadamard import COMBINATIONS, HadamardConv2d, HadamardLinear, combine_branches
+from hadamax.networks.heads import QHead, QNetwork
+from hadamax.networks.initialisers import INITIALISERS
+from hadamax.networks.norms import NORMS, Norm
+from hadamax.networks.pooling import Pool
+from hadamax.networks.specs import UNSET, Activate, Conv, Dense, EncoderSpec, Residual, override
+
+__all__ = [
+    "ACTIVATIONS",
+    "COMBINATIONS",
+    "ENCODERS",
+    "INITIALISERS",
+    "NORMS",
+    "UNSET",
+    "Activate",
+    "Conv",
+    "Dense",
+    "Encoder",
+    "EncoderSpec",
+    "HadamardConv2d",
+    "HadamardLinear",
+    "Norm",
+    "Pool",
+    "QHead",
+    "QNetwork",
+    "Residual",
+    "build_encoder",
+    "combine_branches",
+    "override",
+]

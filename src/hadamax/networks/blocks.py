@@ -1,0 +1,133 @@
+"""The modules of an encoder's blocks. Each knows its `out_channels` and the `output_size` of a map."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from hadamax.networks.activations import resolve_activations
+from hadamax.networks.hadamard import HadamardConv2d
+from hadamax.networks.initialisers import InitialiserSetting
+from hadamax.networks.names import whole
+from hadamax.networks.pooling import Pooling
+from hadamax.networks.specs import Activate, Block, Conv, Residual
+
+
+class EncoderBlock(nn.Module):
+    """Float [N, in_channels, H, W] -> [N, out_channels, H', W']."""
+
+    out_channels: int
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(H', W'); 0 where the map is too small for the block."""
+        return height, width
+
+
+def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) -> Tensor:
+    """What follows a convolution (norm, activation, product, pool): [N, k * C, H, W] -> [N, C, H', W'].
+
+    Element by element over the largest maps of the network, this costs more than the convolution when run in
+    separate passes; it is one function so that one kernel can take its place.
+    """
+    combined = layer.combine_branches(merged)
+    return combined if pool is None else pool.forward(combined)
+
+
+class ConvBlock(EncoderBlock):
+    """The one convolutional block, from a `Conv`."""
+
+    def __init__(self, spec: Conv, in_channels: int, initialiser: InitialiserSetting) -> None:
+        super().__init__()
+        self.layer = HadamardConv2d(
+            in_channels,
+            spec.channels,
+            spec.kernel,
+            stride=spec.stride,
+            padding=spec.padding,
+            branches=spec.branches,
+            activation=spec.activation,
+            combine=spec.combine,
+            norm=spec.norm,
+            bias=spec.bias,
+            initialiser=initialiser,
+        )
+        self.pool = None if spec.pool is None else Pooling(spec.pool)
+        self.out_channels = self.layer.out_channels
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        size = self.layer.window.output_size(height, width)
+        return size if self.pool is None else self.pool.window.output_size(*size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return finish_block(self.layer.convolve(x), self.layer, self.pool)
+
+
+class ActivationBlock(EncoderBlock):
+    """An activation over the channels of a map, from an `Activate`."""
+
+    def __init__(self, spec: Activate, in_channels: int) -> None:
+        super().__init__()
+        (activation,) = resolve_activations(spec.activation, branches=1)
+        self.activation = activation.make()
+        self.out_channels = in_channels * activation.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.activation(x.movedim(1, -1))
+        return activated.movedim(-1, 1)
+
+
+class ResidualBlock(nn.Module):
+    """x + linear convolution(hidden convolution(activation(x))), from a `Residual`."""
+
+    def __init__(self, spec: Residual, initialiser: InitialiserSetting) -> None:
+        super().__init__()
+        self.activation = ActivationBlock(Activate(spec.outer_activation), spec.channels)
+        hidden = Conv(
+            spec.channels,
+            spec.kernel,
+            padding="same",
+            activation=spec.activation,
+            branches=spec.branches,
+            combine=spec.combine,
+            norm=spec.norm,
+            bias=spec.bias,
+        )
+        self.hidden = ConvBlock(hidden, self.activation.out_channels, initialiser)
+        linear = Conv(spec.channels, spec.kernel, padding="same", activation="identity", bias=spec.bias)
+        self.linear = ConvBlock(linear, self.hidden.out_channels, initialiser)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.linear(self.hidden(self.activation(x)))
+        return x + change
+
+
+class ResidualStage(EncoderBlock):
+    """An Impala stage, from a `Residual`."""
+
+    def __init__(self, spec: Residual, in_channels: int, initialiser: InitialiserSetting) -> None:
+        super().__init__()
+        entry = Conv(
+            spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias
+        )
+        self.entry = ConvBlock(entry, in_channels, initialiser)
+        blocks = whole("blocks", spec.blocks, minimum=0)
+        self.residuals = nn.Sequential(*(ResidualBlock(spec, initialiser) for _ in range(blocks)))
+        self.out_channels = spec.channels
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.entry.output_size(height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.residuals(self.entry(x))
+        return output
+
+
+BLOCKS: dict[type, Callable[..., EncoderBlock]] = {
+    Conv: ConvBlock,
+    Residual: ResidualStage,
+    Activate: lambda spec, in_channels, initialiser: ActivationBlock(spec, in_channels),
+}
+
+
+def make_block(spec: Block, in_channels: int, initialiser: InitialiserSetting) -> EncoderBlock:
+    """The module of a block."""
+    return BLOCKS[type(spec)](spec, in_channels, initialiser)

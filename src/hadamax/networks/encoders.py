@@ -1,0 +1,174 @@
+"""From an encoder's name or data to its module.
+
+build_encoder("hadamax")                                                # [B, 4, 84, 84] -> [B, 512]
+build_encoder("nature", activation="tanh", branches=2, layers="last")   # the Hadamard representation for DQN
+build_encoder("minatar", observation_shape=(4, 10, 10), input_scale=1.0)
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from hadamax.networks.activations import ActivationSetting
+from hadamax.networks.architectures import ENCODERS
+from hadamax.networks.blocks import make_block
+from hadamax.networks.hadamard import HadamardLinear
+from hadamax.networks.initialisers import resolve_initialiser
+from hadamax.networks.names import above_zero, lookup, whole
+from hadamax.networks.norms import NormSetting
+from hadamax.networks.specs import UNSET, EncoderSpec, Unset, override
+
+
+def flatten_hwc(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, H * W * C], without a copy where x is channels-last."""
+    return x.movedim(1, -1).flatten(1)
+
+
+def flatten_chw(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C * H * W]."""
+    return x.flatten(1)
+
+
+FLATTENS: dict[str, Callable[[Tensor], Tensor]] = {"hwc": flatten_hwc, "chw": flatten_chw}
+
+
+@contextmanager
+def _within(place: str) -> Iterator[None]:
+    """Puts the place in front of an error, so that the line says which layer could not be built."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{place}: {error}") from None
+
+
+class Encoder(nn.Module):
+    """uint8 or float [B, *observation_shape], divided by `input_scale` -> float [B, features].
+
+    `features` is the width that comes out, `head_initialiser` the one meant for the layer on top. Computes in
+    the parameters' dtype (or the autocast one). Raises TypeError for other dtypes and ValueError for other
+    shapes.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        observation_shape: Sequence[int],
+        input_scale: float = 255.0,
+        name: str = "encoder",
+    ) -> None:
+        super().__init__()
+        self.spec, self.input_scale = spec, above_zero("input_scale", input_scale)
+        self.observation_shape = _checked_shape(spec, observation_shape, name)
+        self.head_initialiser = resolve_initialiser(spec.head_initialiser)
+        self._flatten = lookup("flatten", spec.flatten, FLATTENS)
+        is_map = len(self.observation_shape) == 3
+        self._memory_format = torch.channels_last if is_map else torch.contiguous_format
+        self.features = math.prod(self._add_blocks(name))
+        self._add_dense(name)
+
+    def _add_blocks(self, name: str) -> tuple[int, ...]:
+        """Makes `self.blocks` and returns the shape that they make of an observation."""
+        self.blocks = nn.Sequential()
+        shape = self.observation_shape
+        for number, spec in enumerate(self.spec.blocks, start=1):
+            channels, *size = shape
+            with _within(f'encoder "{name}", block {number}'):
+                block = make_block(spec, channels, self.spec.conv_initialiser)
+                shape = (block.out_channels, *block.output_size(*size))
+                if min(shape) < 1:
+                    raise ValueError(
+                        f"its {size[0]}x{size[1]} input is too small for its kernel or its pool; "
+                        f"observation_shape {self.observation_shape} must be larger for this encoder"
+                    )
+            self.blocks.append(block)
+        return shape
+
+    def _add_dense(self, name: str) -> None:
+        self.dense = nn.Sequential()
+        for number, spec in enumerate(self.spec.dense, start=1):
+            with _within(f'encoder "{name}", dense layer {number}'):
+                layer = HadamardLinear(
+                    self.features,
+                    spec.features,
+                    branches=spec.branches,
+                    activation=spec.activation,
+                    combine=spec.combine,
+                    norm=spec.norm,
+                    bias=spec.bias,
+                    initialiser=self.spec.dense_initialiser,
+                )
+            self.dense.append(layer)
+            self.features = layer.out_features
+
+    def forward(self, observations: Tensor) -> Tensor:
+        self._check(observations)
+        maps = self.blocks(self._scale(observations))
+        features: Tensor = self.dense(self._flatten(maps))
+        return features
+
+    def _scale(self, observations: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        x = observations.to(dtype=dtype, memory_format=self._memory_format)
+        # Bytes were just copied into floats: those may be divided in place. A caller's floats may not.
+        return x.div_(self.input_scale) if observations.dtype == torch.uint8 else x / self.input_scale
+
+    def _check(self, observations: Tensor) -> None:
+        if not isinstance(observations, Tensor):
+            raise TypeError(f"observations must be a tensor, not {type(observations).__name__}")
+        if observations.dtype != torch.uint8 and not observations.is_floating_point():
+            raise TypeError(f"observations must be uint8 or floating point, not {observations.dtype}")
+        if observations.ndim == 0 or tuple(observations.shape[1:]) != self.observation_shape:
+            wanted = ", ".join(map(str, self.observation_shape))
+            raise ValueError(f"observations must be [B, {wanted}], not {list(observations.shape)}")
+
+    def extra_repr(self) -> str:
+        shapes = f"observation_shape={self.observation_shape}, features={self.features}"
+        return f"{shapes}, input_scale={self.input_scale}"
+
+
+def _checked_shape(spec: EncoderSpec, observation_shape: Sequence[int], name: str) -> tuple[int, ...]:
+    shape = tuple(whole("observation_shape", size) for size in observation_shape)
+    if not spec.blocks and not spec.dense:
+        raise ValueError(f'encoder "{name}" has no layers; give it blocks or dense layers')
+    wanted = "(channels, height, width)" if spec.blocks else "(features,)"
+    if len(shape) != (3 if spec.blocks else 1):
+        raise ValueError(f'observation_shape must be {wanted} for encoder "{name}", not {shape}')
+    return shape
+
+
+def build_encoder(
+    encoder: str | EncoderSpec,
+    observation_shape: Sequence[int] = (4, 84, 84),
+    input_scale: float = 255.0,
+    *,
+    activation: ActivationSetting | None = None,
+    branches: int | None = None,
+    combine: str | None = None,
+    norm: NormSetting | Unset = UNSET,
+    layers: str = "all",
+    width: float = 1.0,
+    features: int | None = None,
+) -> Encoder:
+    """An `Encoder` by its name in `ENCODERS` or from an `EncoderSpec`, varied as `override` does.
+
+    `input_scale` is what observations are divided by: told, never guessed (1.0 for MinAtar and scaled
+    images). Raises TypeError or ValueError, in one line, for a name, a setting or a combination that makes no
+    network, among them observations too small for the encoder and a name per branch where the branches are
+    fewer.
+    """
+    name = encoder if isinstance(encoder, str) else "custom"
+    spec = encoder if isinstance(encoder, EncoderSpec) else lookup("encoder", encoder, ENCODERS)
+    spec = override(
+        spec,
+        activation=activation,
+        branches=branches,
+        combine=combine,
+        norm=norm,
+        layers=layers,
+        width=width,
+        features=features,
+    )
+    return Encoder(spec, observation_shape, input_scale, name)

@@ -1,0 +1,175 @@
+"""Hadamard layers: z = f(A1 x + B1) * f(A2 x + B2), parallel branches multiplied element by element.
+
+The Hadamard representation (arXiv 2406.09079) puts this in place of a hidden layer f(A x + B). Here the
+branches share one merged weight [branches * out, in, ...], so that all of them are one matrix product or
+convolution; what follows it, `combine_branches`, is a function of its own.
+
+With GELU in both branches the product is close to a gated linear unit with an activation on both sides; with
+activation=("identity", "sigmoid") it is the gated linear unit.
+"""
+
+import operator
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hadamax.networks.activations import ActivationSetting, resolve_activations
+from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
+from hadamax.networks.names import IntOrPair, lookup, whole
+from hadamax.networks.norms import NormSetting, make_norm
+from hadamax.networks.windows import PaddingSetting, make_window
+
+COMBINATIONS: dict[str, Callable[[Any, Any], Any]] = {"product": operator.mul, "sum": operator.add}
+
+
+def combine_branches(
+    merged: Tensor, norm: nn.Module, activations: Iterable[nn.Module], combine: Callable[[Any, Any], Any]
+) -> Tensor:
+    """Split into branches and normalise, activate, combine: [..., branches * C] -> [..., C] (crelu: 2C)."""
+    branches = zip(activations, norm(merged), strict=True)
+    combined: Tensor = reduce(combine, (activation(branch) for activation, branch in branches))
+    return combined
+
+
+class _HadamardLayer(nn.Module):
+    """The merged weight and what follows its product; `shape` is one branch's weight, [out, in, ...]."""
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        branches: int,
+        activation: ActivationSetting,
+        combine: str,
+        norm: NormSetting,
+        bias: bool,
+        initialiser: InitialiserSetting,
+    ) -> None:
+        super().__init__()
+        resolved = resolve_activations(activation, branches)
+        self.branches = len(resolved)
+        self.combine = combine
+        self._combine = lookup("combine", combine, COMBINATIONS)
+        self._initialise = resolve_initialiser(initialiser)
+        self._settings = f"branches={self.branches}, combine={combine!r}, bias={bias}"
+        merged = self.branches * shape[0]
+        self.weight = nn.Parameter(torch.empty(merged, *shape[1:]))
+        self.register_parameter("bias", nn.Parameter(torch.empty(merged)) if bias else None)
+        self.norm = make_norm(norm, self.branches, shape[0], spatial=len(shape) > 2)
+        self.activations = nn.ModuleList(entry.make() for entry in resolved)
+        self._out_width = shape[0] * resolved[0].width
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, branch after branch."""
+        weights = self.weight.detach().chunk(self.branches)
+        biases = [None] * self.branches if self.bias is None else self.bias.detach().chunk(self.branches)
+        for weight, bias in zip(weights, biases, strict=True):
+            self._initialise(weight, bias)
+
+
+class HadamardLinear(_HadamardLayer):
+    """A dense Hadamard layer, with its activation: float [..., in_features] -> float [..., out_features].
+
+    `activation` is one name or a name per branch (see `ACTIVATIONS`); `combine` is "product" or "sum"; `norm`
+    is None, "channels", "map" or a `Norm`, before the activation and over the features of each branch;
+    `initialiser` is a name (see `INITIALISERS`) or a function of one branch's weight and bias. branches=1 is
+    the ordinary layer. A crelu layer is twice as wide as asked: the attribute `out_features` is the true
+    width.
+
+    Raises ValueError or TypeError, in one line, for settings that make no layer and for inputs of another
+    width. Source: arXiv 2406.09079, section 4; three branches ("2HR") and the sum are its ablations (Fig. 8).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        branches: int = 2,
+        activation: ActivationSetting = "tanh",
+        combine: str = "product",
+        norm: NormSetting = None,
+        bias: bool = True,
+        initialiser: InitialiserSetting = "torch",
+    ) -> None:
+        shape = (whole("out_features", out_features), whole("in_features", in_features))
+        super().__init__(shape, branches, activation, combine, norm, bias, initialiser)
+        self.in_features, self.out_features = shape[1], self._out_width
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(f"HadamardLinear wants [..., {self.in_features}], not {list(x.shape)}")
+        merged = F.linear(x, self.weight, self.bias)  # [..., branches * out]
+        return combine_branches(merged, self.norm, self.activations, self._combine)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, {self._settings}"
+
+
+class HadamardConv2d(_HadamardLayer):
+    """A convolutional Hadamard layer, with its activation: float [N, in, H, W] -> float [N, out, H', W'].
+
+    `padding` is "same" (Flax's: ceil(size / stride) outputs, uneven for even kernels), "valid", "half"
+    (kernel // 2 on every side) or a number of pixels; `kernel_size` and `stride` are a number or (height,
+    width). The rest is as in `HadamardLinear`, save that `norm` "channels" is over the channels of each pixel
+    and "map" over channels, height and width. A crelu layer is twice as wide as asked: `out_channels` is the
+    true width.
+
+    Raises ValueError or TypeError, in one line, for settings that make no layer and for inputs of another
+    shape. Source: arXiv 2406.09079, section 4; with norm, GELU and a max-pool after it, Hadamax, arXiv
+    2505.15345.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        *,
+        stride: IntOrPair = 1,
+        padding: PaddingSetting = "same",
+        branches: int = 2,
+        activation: ActivationSetting = "tanh",
+        combine: str = "product",
+        norm: NormSetting = None,
+        bias: bool = True,
+        initialiser: InitialiserSetting = "torch",
+    ) -> None:
+        window = make_window(kernel_size, stride, padding)
+        shape = (whole("out_channels", out_channels), whole("in_channels", in_channels), *window.kernel)
+        super().__init__(shape, branches, activation, combine, norm, bias, initialiser)
+        self.in_channels, self.out_channels = shape[1], self._out_width
+        self.window, self.kernel_size, self.stride, self.padding = (
+            window,
+            window.kernel,
+            window.stride,
+            padding,
+        )
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution of all branches: [N, in, H, W] -> [N, branches * out, H', W']."""
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
+        (top, bottom), (left, right) = self.window.margins(x.shape[2], x.shape[3])
+        if (top, left) != (bottom, right):
+            x = F.pad(x, (left, right, top, bottom))
+            top = left = 0
+        return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+
+    def combine_branches(self, merged: Tensor) -> Tensor:
+        """What follows: [N, branches * C, H, W] -> [N, out_channels, H, W], memory format kept."""
+        pixels = merged.movedim(1, -1)
+        return combine_branches(pixels, self.norm, self.activations, self._combine).movedim(-1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.combine_branches(self.convolve(x))
+
+    def extra_repr(self) -> str:
+        window = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}"
+        return f"{self.in_channels}, {self.out_channels}, {window}, {self._settings}"

@@ -1,0 +1,49 @@
+"""What stands on an encoder: action values."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hadamax.networks.encoders import Encoder
+from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
+from hadamax.networks.names import whole
+
+
+class QHead(nn.Module):
+    """One linear layer: [..., features] -> [..., num_actions], in the parameters' dtype.
+
+    Under autocast too: eight bits of a bfloat16 cannot tell apart values of close actions, and a layer this
+    small saves nothing.
+    """
+
+    def __init__(self, features: int, num_actions: int, initialiser: InitialiserSetting = "torch") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(
+            torch.empty(whole("num_actions", num_actions), whole("features", features))
+        )
+        self.bias = nn.Parameter(torch.empty(num_actions))
+        self._initialise = resolve_initialiser(initialiser)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self._initialise(self.weight.detach(), self.bias.detach())
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            return F.linear(features.to(self.weight.dtype), self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
+
+
+class QNetwork(nn.Module):
+    """An encoder and a `QHead`: [B, *observation_shape] -> action values, float32 [B, num_actions]."""
+
+    def __init__(self, encoder: Encoder, num_actions: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = QHead(encoder.features, num_actions, encoder.head_initialiser)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        values: Tensor = self.head(self.encoder(observations))
+        return values

@@ -1,0 +1,109 @@
+"""Layer normalisation of parallel branches, each branch by itself, before its activation.
+
+The two published Hadamax codes (arXiv 2505.15345) differ here: the PQN code normalises the channels of each
+pixel, the C51 code the whole map. Tensors come with the channels of all branches last, [..., branches * C],
+which for channels-last feature maps is a free view.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hadamax.networks.names import above_zero, lookup
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What is normalised together, whether a learnable scale and shift per channel follow, and epsilon."""
+
+    over: str  # "channels": of each pixel; "map": channels, height and width (a vector's features are both)
+    affine: bool
+    eps: float
+
+    def __post_init__(self) -> None:
+        lookup("norm over", self.over, NORM_AXES)
+        above_zero("norm eps", self.eps)
+
+
+NormSetting = str | Norm | None
+
+
+class _BranchNorm(nn.Module):
+    """[..., branches * C] -> `branches` tensors of [..., C]; the affine parameters are [branches, C]."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, norm: Norm, branches: int, channels: int) -> None:
+        super().__init__()
+        self.branches, self.channels, self.eps = branches, channels, norm.eps
+        for name in ("weight", "bias"):
+            self.register_parameter(
+                name, nn.Parameter(torch.empty(branches, channels)) if norm.affine else None
+            )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, branches={self.branches}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class NormOverChannels(_BranchNorm):
+    """Mean 0 and variance 1 over the channels of each pixel, or the features of each vector."""
+
+    def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
+        shape = (self.channels,)
+        if self.weight is None or self.bias is None:
+            normal = F.layer_norm(merged.reshape(*merged.shape[:-1], self.branches, -1), shape, eps=self.eps)
+            return normal.unbind(-2)
+        # The fused scale and shift is worth the copy of a branch: apart, bfloat16 maps would widen to
+        # float32.
+        parts = zip(merged.chunk(self.branches, -1), self.weight, self.bias, strict=True)
+        return tuple(F.layer_norm(x, shape, weight, bias, self.eps) for x, weight, bias in parts)
+
+
+class NormOverMap(_BranchNorm):
+    """Mean 0 and variance 1 over channels, height and width: [N, H, W, branches * C]."""
+
+    def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
+        weight = None if self.weight is None else self.weight.flatten()
+        bias = None if self.bias is None else self.bias.flatten()
+        # A branch's whole map is one group of channels.
+        normal = F.group_norm(merged.movedim(-1, 1), self.branches, weight, bias, self.eps)
+        return normal.movedim(1, -1).chunk(self.branches, -1)
+
+
+class NoNorm(nn.Module):
+    """Only splits: [..., branches * C] -> `branches` tensors of [..., C]."""
+
+    def __init__(self, branches: int) -> None:
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
+        return merged.chunk(self.branches, -1)
+
+
+NORM_AXES: dict[str, type[_BranchNorm]] = {"channels": NormOverChannels, "map": NormOverMap}
+NORMS: dict[str, Norm] = {
+    "channels": Norm(over="channels", affine=True, eps=1e-6),  # Flax's LayerNorm, as in the PQN code
+    "map": Norm(over="map", affine=False, eps=1e-5),  # as in the C51 code
+}
+
+
+def make_norm(norm: NormSetting, branches: int, channels: int, *, spatial: bool) -> nn.Module:
+    """The module that splits a merged tensor into branches and normalises each; `spatial` for feature maps.
+
+    Raises TypeError for anything but a name, a `Norm` or None, ValueError for an unknown name.
+    """
+    if norm is None:
+        return NoNorm(branches)
+    resolved = norm if isinstance(norm, Norm) else lookup("norm", norm, NORMS)
+    kind = NORM_AXES[resolved.over] if spatial else NormOverChannels
+    return kind(resolved, branches, channels)
