@@ -1,0 +1,162 @@
+"""Which game, under which protocol, and the fingerprint that says whether two scores may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from hadamax.environments.atari import AtariEngine, atari_name
+from hadamax.environments.gymnasium import make_gymnasium, make_minatar
+from hadamax.environments.vector import Engine, VectorEnvironment
+from hadamax.errors import UserError
+
+# `papers`: HR Tables 4-6 and the published wrappers. `sticky`: Machado et al. 2018 (arXiv 1709.06009).
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "papers": {
+        "sticky_actions": 0.0,
+        "life_loss_terminal": True,
+        "full_action_set": False,
+        "noop_max": 30,
+        "fire_on_reset": True,
+        "fire_after_life_loss": True,
+    },
+    "sticky": {
+        "sticky_actions": 0.25,
+        "life_loss_terminal": False,
+        "full_action_set": True,
+        "noop_max": 0,
+        "fire_on_reset": False,
+        "fire_after_life_loss": False,
+    },
+}
+ATARI: dict[str, Any] = {
+    "reward_clipping": True,
+    "frame_skip": 4,
+    "frame_stack": 4,
+    "screen_size": 84,
+    "repeat_first_frame": True,
+    "max_episode_frames": 108_000,
+}
+# Outside Atari only these have a meaning.
+MINATAR: dict[str, Any] = {"sticky_actions": 0.1, "reward_clipping": False, "max_episode_frames": 108_000}
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """The game and its protocol. A setting left out follows `--protocol`; its two values are given beside it."""
+
+    env: str = "Pong"
+    """Game: Pong, ALE/Pong-v5, PongNoFrameskip-v4, MinAtar/Breakout-v1, or a Gymnasium id with discrete actions.
+    An id names the game only; the protocol is what these settings say."""
+    protocol: Literal["papers", "sticky"] = "papers"
+    """Defaults of what follows: papers (HR Tables 4-6) or sticky (Machado et al. 2018)."""
+    sticky_actions: float | None = None
+    """Probability that the emulator repeats the last action, each frame. [papers 0, sticky 0.25, MinAtar 0.1]"""
+    life_loss_terminal: bool | None = None
+    """A lost life ends the learning episode (not the game). HR Table 6. [papers True, sticky False]"""
+    full_action_set: bool | None = None
+    """All 18 actions instead of those the game uses. [papers False, sticky True]"""
+    noop_max: int | None = None
+    """Most no-op frames at a game's start. HR Table 6. [papers 30, sticky 0]"""
+    fire_on_reset: bool | None = None
+    """Press FIRE at a game's start where the game has it. [papers True, sticky False]"""
+    fire_after_life_loss: bool | None = None
+    """Press FIRE after a lost life where the game has it; that step is not learned from. [papers True, sticky False]"""
+    reward_clipping: bool | None = None
+    """Learn from rewards clipped to [-1, 1]; scores are always raw. HR Tables 4-6. [Atari True, others False]"""
+    frame_skip: int | None = None
+    """Frames an action is held; the last two are merged by their maximum. HR Tables 4-6. [Atari 4]"""
+    frame_stack: int | None = None
+    """Observations stacked as channels. HR Table 4. [Atari 4]"""
+    screen_size: int | None = None
+    """Side of the square grey observation, in pixels. HR Table 4. [Atari 84]"""
+    repeat_first_frame: bool | None = None
+    """Fill the stack at a game's start with the first frame, as envpool does, instead of zeros. [Atari True]"""
+    max_episode_frames: int | None = None
+    """Emulator frames after which a game is truncated. [Atari and MinAtar 108000; Gymnasium: the environment's own]"""
+
+    @property
+    def family(self) -> Literal["atari", "minatar", "gymnasium"]:
+        if self.env.startswith("MinAtar/"):
+            return "minatar"
+        return "atari" if atari_name(self.env) else "gymnasium"
+
+    @property
+    def game(self) -> str:
+        """The game as score tables write it: `Pong` for `PongNoFrameskip-v4`; other ids as they are."""
+        return atari_name(self.env) or self.env
+
+    def resolved(self) -> EnvironmentSettings:
+        """The same with every default filled in and the game's plain name.
+
+        Raises:
+            UserError: a setting that has no meaning for this environment, or a value out of range.
+        """
+        defaults = self._defaults()
+        values = asdict(self)
+        for name, value in values.items():
+            if value is not None and name not in (*defaults, "env", "protocol"):
+                raise UserError(f"{name}: {value} has no meaning for {self.env}; leave it out")
+        filled = {name: defaults.get(name) if value is None else value for name, value in values.items()}
+        settings = replace(self, **{**filled, "env": self.game})
+        settings._check()
+        return settings
+
+    def _defaults(self) -> dict[str, Any]:
+        if self.family == "minatar":
+            return dict(MINATAR)
+        if self.family == "gymnasium":
+            return {"reward_clipping": False, "max_episode_frames": None}
+        if self.protocol not in PROTOCOLS:
+            raise UserError(f"protocol: {self.protocol!r} is not known; valid: {', '.join(PROTOCOLS)}")
+        return {**ATARI, **PROTOCOLS[self.protocol]}
+
+    def _check(self) -> None:
+        at_least = {"frame_skip": 1, "frame_stack": 1, "screen_size": 8, "noop_max": 0, "max_episode_frames": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+        if self.sticky_actions is not None and not 0 <= self.sticky_actions < 1:
+            raise UserError(f"sticky_actions: {self.sticky_actions} is not a probability below 1")
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits over every choice that makes scores comparable; the game itself is not among them."""
+        protocol = {k: v for k, v in asdict(self.resolved()).items() if k not in ("env", "protocol")}
+        protocol["family"] = self.family
+        return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def make_environment(settings: EnvironmentSettings, num_envs: int, *, seed: int, threads: int = 0) -> VectorEnvironment:
+    """The environments that `settings` describe, ready for `reset()`.
+
+    Raises:
+        UserError: an unknown game, or a setting it cannot have.
+    """
+    s = settings.resolved()
+    engine: Engine
+    if s.family == "minatar":
+        assert s.sticky_actions is not None
+        assert s.max_episode_frames is not None
+        limit = s.max_episode_frames
+        engine = make_minatar(s.env, num_envs, sticky_actions=s.sticky_actions, max_episode_frames=limit)
+    elif s.family == "gymnasium":
+        engine = make_gymnasium(s.env, num_envs, s.max_episode_frames)
+    else:
+        engine = make_atari(s, num_envs, threads=threads)
+    return VectorEnvironment(
+        engine,
+        seed=seed,
+        life_loss_terminal=bool(s.life_loss_terminal),
+        fire_after_life_loss=bool(s.fire_after_life_loss),
+        repeat_first_frame=bool(s.repeat_first_frame),
+    )
+
+
+def make_atari(settings: EnvironmentSettings, num_envs: int, **engine_options: Any) -> AtariEngine:
+    """The Atari engine of resolved settings; `engine_options` add to them or replace them."""
+    names = ("sticky_actions", "full_action_set", "noop_max", "fire_on_reset", "frame_skip", "frame_stack")
+    options = {name: getattr(settings, name) for name in (*names, "screen_size", "max_episode_frames")}
+    return AtariEngine(settings.game, num_envs, **{**options, **engine_options})

@@ -1,0 +1,280 @@
+"""The one contract between a batch of games and an algorithm.
+
+An *engine* (Atari, Gymnasium, MinAtar, or a script in a test) only steps and resets. Everything that decides what
+may be learned from a step is written here once: when a learning episode ends, what bootstraps, which rows carry an
+action that the agent did not choose, what a whole game scored, and how the games come back after a kill.
+
+No row is ever spent on a reset: where a game ended, `Step.observations` already shows the next game, and the last
+observation of the one that ended is in `Step.final_observations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class EngineStep(NamedTuple):
+    """What an engine returns from a step. Where a game ended the engine has started the next one already."""
+
+    observations: Array  # [env, *observation_shape]; the new game's first where one ended
+    rewards: Array  # [env], raw
+    terminated: Array  # [env] bool: the game is over
+    truncated: Array  # [env] bool: a time limit cut the game
+    lives: Array  # [env] int, after the step (and after the reset); 0 where a game has none
+    final_observations: Array | None  # [env, *observation_shape], read only where a game ended
+
+
+class Engine(Protocol):
+    """A batch of games whose state follows from the seeds given to `reset` and the actions since."""
+
+    num_envs: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: np.dtype
+    action_names: tuple[str, ...]
+    frames_per_step: int
+    input_scale: float
+    reseed_steps: int  # steps after which a game's end is followed by a fresh seed: bounds what a resume replays
+    stack: int  # frames stacked in an observation that start as zeros after a reset; 1 where there are none
+
+    def reset(self, mask: Array, seeds: Array) -> tuple[Array, Array]:
+        """Reset the masked games with a seed each: (observations [env, ...], lives [env])."""
+        ...
+
+    def step(self, actions: Array) -> EngineStep: ...
+
+
+class Game(NamedTuple):
+    """A whole game that ended: its environment, raw return and length in agent steps."""
+
+    env: int
+    raw_return: float
+    steps: int
+
+
+class Step(NamedTuple):
+    """One step of every environment, in terms of what can be learned from it."""
+
+    observations: Array  # [env, *observation_shape] to act on next
+    rewards: Array  # [env] float32, raw
+    terminated: Array  # [env] bool: the learning episode ended, nothing follows
+    truncated: Array  # [env] bool: cut by a time limit, bootstrap from the final observation
+    chosen: Array  # [env] bool: the executed action was the agent's own; learn from these rows only
+    ended: Array  # [k] int: environments whose game ended
+    final_observations: Array  # [k, *observation_shape]: their last observations
+    games: list[Game]
+
+
+class VectorEnvironment:
+    """Games side by side: reproducible from one seed, resumable bit for bit.
+
+    Seeds: each environment starts from a seed of its own, drawn from (seed, environment, count). When a game ends
+    after `engine.reseed_steps` steps or more, the next game is reset with a new seed, and the log of actions before
+    it is forgotten. `state_dict` holds the current seeds and the actions since; `load_state_dict` plays them again,
+    which is exact and costs emulation only.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        seed: int,
+        life_loss_terminal: bool = False,
+        fire_after_life_loss: bool = False,
+        repeat_first_frame: bool = True,
+    ) -> None:
+        self.engine = engine
+        self.num_envs = engine.num_envs
+        self.observation_shape = engine.observation_shape
+        self.observation_dtype = engine.observation_dtype
+        self.action_names = engine.action_names
+        self.num_actions = len(engine.action_names)
+        self.frames_per_step = engine.frames_per_step
+        self.input_scale = engine.input_scale
+        self.seed = seed
+        self.life_loss_terminal = life_loss_terminal
+        fires = fire_after_life_loss and "FIRE" in engine.action_names
+        self._fire = engine.action_names.index("FIRE") if fires else None
+        self._stack = engine.stack if repeat_first_frame else 1
+        n = self.num_envs
+        self._seed_count = np.zeros(n, np.int64)
+        self._returns = np.zeros(n, np.float64)
+        self._steps = np.zeros(n, np.int64)
+        self._lives = np.zeros(n, np.int64)
+        self._must_fire = np.zeros(n, bool)
+        frame_shape = self.observation_shape[1:] if self._stack > 1 else ()
+        self._first_frames = np.zeros((n, *frame_shape), self.observation_dtype)
+        self._actions = np.zeros((1024, n), np.uint8 if self.num_actions <= 256 else np.int32)
+        self._rows = 0  # rows of the log in use
+        self._starts = np.zeros(n, np.int64)  # the row at which each environment was last seeded
+        self.observations = np.zeros((n, *self.observation_shape), self.observation_dtype)
+
+    # -- playing ------------------------------------------------------------------------------------------------
+
+    def reset(self) -> Array:
+        """Start every game: observations [env, *observation_shape]."""
+        everyone = np.ones(self.num_envs, bool)
+        self.observations = self._reseed(everyone)
+        self._returns[:] = 0
+        self._steps[:] = 0
+        self._must_fire[:] = False
+        return self.observations
+
+    def step(self, actions: Array) -> Step:
+        """Play one action in every environment.
+
+        Args:
+            actions: [env] integers below `num_actions`.
+        """
+        actions = np.asarray(actions)
+        chosen = ~self._must_fire
+        if self._fire is not None and self._must_fire.any():
+            actions = np.where(self._must_fire, self._fire, actions)
+        self._log(actions)
+        lives_before = self._lives
+        result = self._play(actions)
+        over = result.terminated | result.truncated
+        life_lost = (result.lives < lives_before) & (result.lives > 0) & ~over
+        self._must_fire = life_lost if self._fire is not None else self._must_fire
+
+        self._returns += result.rewards
+        self._steps += 1
+        (ended,) = np.nonzero(over)
+        final = np.empty((0, *self.observation_shape), self.observation_dtype)
+        games: list[Game] = []
+        if ended.size:
+            assert result.final_observations is not None
+            final = result.final_observations[ended]
+            games = [Game(int(e), float(self._returns[e]), int(self._steps[e])) for e in ended]
+            self._begin_games(over)
+        terminated = result.terminated | life_lost if self.life_loss_terminal else result.terminated
+        return Step(
+            observations=self.observations,
+            rewards=result.rewards.astype(np.float32),
+            terminated=terminated,
+            truncated=result.truncated & ~terminated,
+            chosen=chosen,
+            ended=ended,
+            final_observations=final,
+            games=games,
+        )
+
+    def _play(self, actions: Array) -> EngineStep:
+        """Step the engine and mend the stacks that a reset left zero: the first frame stands in for the missing."""
+        result = self.engine.step(actions)
+        observations = result.observations
+        over = result.terminated | result.truncated
+        if self._stack > 1:
+            if result.final_observations is not None:
+                self._fill(result.final_observations, self._steps + 1, over)
+            self._fill(observations, np.where(over, 0, self._steps + 1), ~over)
+            self._start_stacks(observations, over)
+        self.observations = observations
+        self._lives = result.lives.astype(np.int64)
+        return result
+
+    def _begin_games(self, over: Array) -> None:
+        self._returns[over] = 0
+        self._steps[over] = 0
+        worn = over & (self._rows - self._starts >= self.engine.reseed_steps)
+        if worn.any():
+            self.observations = self._reseed(worn)
+
+    def _reseed(self, mask: Array) -> Array:
+        seeds = np.array([self._game_seed(int(e)) for e in np.flatnonzero(mask)], np.int64)
+        observations, lives = self.engine.reset(mask, seeds)
+        self._seed_count[mask] += 1
+        self._starts[mask] = self._rows
+        self._lives = np.where(mask, lives, self._lives)
+        return self._take_reset(observations, mask)
+
+    def _take_reset(self, observations: Array, mask: Array) -> Array:
+        """The engine's observations after a masked reset, the untouched games keeping their mended stacks."""
+        if self._stack > 1:
+            self._start_stacks(observations, mask)
+        if mask.all():
+            return observations
+        kept = self.observations.copy()
+        kept[mask] = observations[mask]
+        return kept
+
+    def _game_seed(self, env: int) -> int:
+        # Zero would leave ale-py's generator unseeded.
+        entropy = np.random.SeedSequence([self.seed, env, int(self._seed_count[env])])
+        return 1 + int(entropy.generate_state(1)[0]) % (2**31 - 2)
+
+    def _start_stacks(self, observations: Array, mask: Array) -> None:
+        if mask.any():
+            self._first_frames[mask] = observations[mask, -1]
+            observations[mask] = self._first_frames[mask, None]
+
+    def _fill(self, observations: Array, ages: Array, mask: Array) -> None:
+        """`ages`: steps since the game's first observation; the oldest `stack - 1 - age` planes are missing."""
+        (young,) = np.nonzero(mask & (ages < self._stack - 1) & (ages > 0))
+        for env in young:
+            observations[env, : self._stack - 1 - ages[env]] = self._first_frames[env]
+
+    # -- coming back after a kill ------------------------------------------------------------------------------------
+
+    def _log(self, actions: Array) -> None:
+        if self._rows == len(self._actions):
+            unused = int(self._starts.min())
+            if unused >= len(self._actions) // 2:
+                self._actions[: self._rows - unused] = self._actions[unused : self._rows]
+                self._rows -= unused
+                self._starts -= unused
+            else:
+                self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
+        self._actions[self._rows] = actions
+        self._rows += 1
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything `load_state_dict` needs, as arrays that later steps do not touch."""
+        first = int(self._starts.min())
+        return {
+            "actions": self._actions[first : self._rows].copy(),
+            "starts": self._starts - first,
+            "seed_count": self._seed_count.copy(),
+            "returns": self._returns.copy(),
+            "steps": self._steps.copy(),
+            "must_fire": self._must_fire.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Array:
+        """Play the logged actions again and return the observations to act on.
+
+        Raises:
+            RuntimeError: the games did not come out as they were (another emulator version, or settings).
+        """
+        state = {name: np.asarray(value) for name, value in state.items()}
+        actions, starts = state["actions"], state["starts"]
+        if actions.ndim != 2 or actions.shape[1] != self.num_envs:
+            raise RuntimeError(f"the saved games are of {actions.shape[-1]} environments, not {self.num_envs}")
+        counts = state["seed_count"] - 1
+        self._seed_count = counts.copy()
+        self._rows = 0
+        self.reset()  # those seeded later get any seed now, and their own when its row comes
+        self._seed_count = np.where(starts > 0, counts, counts + 1)
+        for row in range(len(actions) + 1):
+            self._rows = row
+            seeded = starts == row
+            if row and seeded.any():
+                self.observations = self._reseed(seeded)
+                self._returns[seeded] = 0
+                self._steps[seeded] = 0
+            if row < len(actions):
+                result = self._play(actions[row])
+                over = result.terminated | result.truncated
+                self._returns = np.where(over, 0, self._returns + result.rewards)
+                self._steps = np.where(over, 0, self._steps + 1)
+        self._actions = np.concatenate([actions, np.zeros((1024, self.num_envs), self._actions.dtype)])
+        self._starts = starts.copy()
+        self._must_fire = state["must_fire"].copy()
+        for name, replayed in (("returns", self._returns), ("steps", self._steps), ("seed_count", self._seed_count)):
+            if not np.array_equal(replayed, state[name]):
+                raise RuntimeError("the games replayed differently: were ale-py or the settings changed?")
+        return self.observations
