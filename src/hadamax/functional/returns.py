@@ -1,0 +1,44 @@
+"""Returns: what an action was worth, from the rewards that followed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def lambda_returns(
+    rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, lambda_: float
+) -> Tensor:
+    """The lambda-return of every step: R_t = r_t + gamma [(1 - lambda) V_{t+1} + lambda R_{t+1}].
+
+    A terminated step is worth its reward alone. A truncated step, and the last one, bootstrap from their own next
+    value; nothing of the following game leaks in. A step that is both is terminated.
+    Source: Peng's Q(lambda) as PQN uses it (Gallici et al. 2024, arXiv 2407.04811, section 3).
+
+    Args:
+        rewards: [T, E] float.
+        next_values: [T, E] value of the state that followed step t; the final observation's where the game was cut.
+        terminated, truncated: [T, E] bool.
+        gamma: discount, 0 to 1.
+        lambda_: 0 (one-step) to 1 (Monte Carlo).
+
+    Returns:
+        [T, E], of the dtype of `rewards`.
+
+    Raises:
+        ValueError: the shapes differ or are not [T, E], or gamma or lambda_ is outside [0, 1].
+    """
+    shapes = [tuple(x.shape) for x in (rewards, next_values, terminated, truncated)]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+        raise ValueError(f"lambda_returns takes four tensors of one shape [T, E], got {shapes}")
+    if not (0 <= gamma <= 1 and 0 <= lambda_ <= 1):
+        raise ValueError(f"gamma and lambda_ lie between 0 and 1, got {gamma} and {lambda_}")
+    terminated, truncated = terminated.bool(), truncated.bool()
+    one_step = rewards + gamma * torch.where(terminated, torch.zeros_like(next_values), next_values)
+    # What a step adds to its one-step return: gamma lambda (R_{t+1} - V_{t+1}), nothing where the episode ended.
+    carried = gamma * lambda_ * (~(terminated | truncated)).to(rewards.dtype)
+    returns = torch.empty_like(one_step)
+    returns[-1] = one_step[-1]
+    for t in range(len(rewards) - 2, -1, -1):
+        returns[t] = one_step[t] + carried[t] * (returns[t + 1] - next_values[t])
+    return returns
