@@ -1,0 +1,70 @@
+"""What an algorithm offers the run loop: do one iteration and return metrics, act, save, load."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from hadamax.clock import Clock
+from hadamax.environments import Game, VectorEnvironment
+
+
+class Activity:
+    """The names under which an algorithm books its time."""
+
+    ENVIRONMENT = "environment"
+    INFERENCE = "inference"
+    LEARNING = "learning"
+
+
+class FinishedGame(NamedTuple):
+    """A whole game that ended while training."""
+
+    frame: int  # training frames when it ended
+    source: str  # "training" (exploring, learned from) or "test" (greedy, beside the training)
+    env: int
+    raw_return: float
+    length: int  # emulator frames
+
+    @staticmethod
+    def of(game: Game, frame: int, environment: VectorEnvironment, *, test: bool) -> FinishedGame:
+        length = game.steps * environment.frames_per_step
+        return FinishedGame(frame, "test" if test else "training", game.env, game.raw_return, length)
+
+
+class Iteration(NamedTuple):
+    """What one iteration reports."""
+
+    metrics: dict[str, float]
+    games: list[FinishedGame]
+
+
+class Algorithm(Protocol):
+    """Everything `training/` knows of an algorithm."""
+
+    network: nn.Module
+    environment: VectorEnvironment
+    clock: Clock
+    frames_per_iteration: int
+
+    @property
+    def frames(self) -> int:
+        """Emulator frames trained on so far, frame skip included."""
+        ...
+
+    def reset(self) -> None:
+        """Start the games."""
+        ...
+
+    def iteration(self) -> Iteration: ...
+
+    def q_values(self, observations: Tensor) -> Tensor:
+        """[B, action] scores, the best action the highest."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of tensors, arrays and whole numbers: all that the next iteration depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
