@@ -1,0 +1,136 @@
+"""A run's folder: one run, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hadamax.environments import VectorEnvironment
+from hadamax.errors import UserError
+from hadamax.training import checkpoints
+from hadamax.training.settings import TrainSettings, from_toml, read_toml, to_toml
+
+CONFIG = "config.toml"
+LOCK = ".lock"
+
+
+class Spaces(NamedTuple):
+    """What a network must know of its environment; kept in `config.toml`, so that no emulator is needed to load it."""
+
+    observation_shape: tuple[int, ...]
+    input_scale: float
+    action_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, environment: VectorEnvironment) -> Spaces:
+        return cls(environment.observation_shape, environment.input_scale, environment.action_names)
+
+
+class RunFolder:
+    """The files of a run by name, and the lock that keeps a second process out while this one writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / CONFIG
+        self.metrics = path / "metrics.csv"
+        self.episodes = path / "episodes.csv"
+        self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation.json"
+        self.curve = path / "curve.png"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(
+        cls, path: Path, algorithm: str, settings: TrainSettings[Any], environment: VectorEnvironment
+    ) -> RunFolder:
+        """A new run's folder with its `config.toml`, locked.
+
+        Raises:
+            UserError: there is something at `path` already, or it cannot be written.
+        """
+        folder = cls(path)
+        if folder.config.exists():
+            raise UserError(f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another")
+        try:
+            if path.exists() and any(file.name != LOCK for file in path.iterdir()):
+                raise UserError(f"out: {path} is not empty and not a run; choose another folder")
+            path.mkdir(parents=True, exist_ok=True)
+            folder.lock()
+            about = {
+                "protocol": {"fingerprint": settings.environment.fingerprint()},
+                "spaces": Spaces.of(environment)._asdict(),
+                "versions": versions(),
+            }
+            checkpoints.write_atomically(folder.config, to_toml(algorithm, settings, about).encode())
+        except OSError as error:
+            raise UserError(f"out: {path} cannot be written: {error.strerror}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, str, TrainSettings[Any]]:
+        """An existing run: its folder (not locked), algorithm and settings.
+
+        Raises:
+            UserError: not a run's folder, or one that a newer hadamax wrote.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise UserError(f"run: {path} is not a run's folder (no {CONFIG} in it); make one with: hadamax train")
+        algorithm, settings = from_toml(read_toml(folder.config), folder.config)
+        return folder, algorithm, settings
+
+    def spaces(self) -> Spaces:
+        """The spaces that the run was made with."""
+        table = read_toml(self.config).get("spaces", {})
+        try:
+            shape, names = tuple(int(n) for n in table["observation_shape"]), tuple(table["action_names"])
+            return Spaces(shape, float(table["input_scale"]), names)
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.config}: the table [spaces] is missing or damaged") from None
+
+    def lock(self) -> None:
+        """Keep other processes out until this one ends, however it ends.
+
+        Raises:
+            UserError: another process is using the folder.
+        """
+        try:
+            descriptor = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise UserError(f"run: {self.path} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise UserError(f"run: {self.path} is in use by another process; wait for it or stop it") from None
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def versions() -> dict[str, str]:
+    """What a repetition needs to know beside the settings."""
+    found = {"python": platform.python_version(), "processor": processor(), "system": sys.platform}
+    for package in ("hadamax", "torch", "ale-py", "gymnasium", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def processor() -> str:
+    """The processor's model, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

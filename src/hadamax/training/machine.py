@@ -1,0 +1,54 @@
+"""The machine a run gets: device, precision, threads and memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from hadamax.errors import UserError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; `auto` is a GPU where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    cards = torch.cuda.device_count()
+    if name == "cpu" or (kind == "cuda" and (not number or number.isdigit()) and int(number or 0) < cards):
+        return torch.device(name)
+    here = ["auto", "cpu", *(f"cuda:{i}" for i in range(cards))]
+    raise UserError(f"device: {name!r} is not on this machine; valid: {', '.join(here)}")
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 where it is computed natively, as conversion costs more than it saves."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def choose_threads(threads: int) -> int:
+    """As many as asked for, or one a core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads or cores
+
+
+def resident_mib() -> float:
+    """Memory of this process that is in use, MiB; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

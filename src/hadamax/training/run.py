@@ -1,0 +1,133 @@
+"""From settings to a run: start one, go on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hadamax.algorithms import ALGORITHMS, Algorithm
+from hadamax.clock import Clock
+from hadamax.environments import VectorEnvironment, make_environment
+from hadamax.errors import UserError
+from hadamax.kernels import keep_memory
+from hadamax.networks import build_encoder
+from hadamax.training import machine
+from hadamax.training.folder import RunFolder, Spaces
+from hadamax.training.loop import Loop
+from hadamax.training.settings import NetworkSettings, TrainSettings
+
+AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
+
+
+def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
+    """Fill in everything that was left to the machine or to the game, so that `config.toml` says what ran."""
+    environment = settings.environment.resolved()
+    images = environment.family in AUTO_ENCODERS
+    encoder = settings.network.encoder
+    if encoder == "auto":
+        encoder = AUTO_ENCODERS[environment.family] if images else "mlp"
+    run = settings.run
+    device = machine.choose_device(run.device)
+    game = environment.env.replace("/", "-")
+    run = replace(
+        run,
+        decay_frames=run.decay_frames or run.frames,
+        out=run.out or str(Path("runs") / f"{game}-{encoder}-{algorithm}-{run.seed}".lower()),
+        device=str(device),
+        precision=machine.choose_precision(run.precision, device),
+        threads=machine.choose_threads(run.threads),
+    )
+    return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
+
+
+def make_encoder(settings: NetworkSettings, spaces: Spaces) -> nn.Module:
+    """The encoder that `settings` ask for, fit for the environment's observations.
+
+    Raises:
+        UserError: no such encoder, or a combination that cannot be built.
+    """
+    given: dict[str, Any] = {"branches": settings.branches, "combine": settings.combine, "features": settings.features}
+    given = {name: value for name, value in given.items() if value is not None}
+    if settings.activation:
+        given["activation"] = settings.activation if len(settings.activation) > 1 else settings.activation[0]
+    if settings.norm:
+        given["norm"] = None if settings.norm == "none" else settings.norm
+    try:
+        return build_encoder(
+            settings.encoder,
+            observation_shape=spaces.observation_shape,
+            input_scale=spaces.input_scale,
+            layers=settings.layers,
+            width=settings.width,
+            **given,
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
+
+
+def make_algorithm(
+    algorithm: str, settings: TrainSettings[Any], environment: VectorEnvironment, clock: Clock
+) -> Algorithm:
+    """The learner of resolved settings, its weights drawn from the seed."""
+    run = settings.run
+    torch.set_num_threads(run.threads)
+    keep_memory()
+    torch.manual_seed(run.seed)
+    built: Algorithm = ALGORITHMS[algorithm].build(
+        settings.algorithm,
+        environment,
+        make_encoder(settings.network, Spaces.of(environment)),
+        decay_frames=run.decay_frames,
+        reward_clipping=bool(settings.environment.reward_clipping),
+        device=machine.choose_device(run.device),
+        precision=machine.PRECISIONS[run.precision],
+        seed=run.seed,
+        clock=clock,
+    )
+    return built
+
+
+def training_environment(algorithm: str, settings: TrainSettings[Any]) -> VectorEnvironment:
+    """The environments that a run steps, from its seed."""
+    number = ALGORITHMS[algorithm].build.environments(settings.algorithm)
+    return make_environment(settings.environment, number, seed=settings.run.seed, threads=settings.run.threads)
+
+
+def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
+    built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
+    if settings.run.frames < built.frames_per_iteration:
+        least = built.frames_per_iteration
+        raise UserError(f"frames: {settings.run.frames} is less than one iteration; valid: {least} or more")
+    return built
+
+
+def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], None]) -> Loop:
+    """A new run, its folder made and locked.
+
+    Raises:
+        UserError: something in the settings cannot be; nothing is written then.
+    """
+    settings = resolve(algorithm, settings)
+    built = _build(algorithm, settings)
+    folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
+    loop = Loop(folder, settings.run, built, say)
+    loop.restore()
+    return loop
+
+
+def resume(path: Path, say: Callable[[str], None]) -> Loop:
+    """A run to go on with, from its newest good checkpoint.
+
+    Raises:
+        UserError: not a run, in use, or without a checkpoint that can be read.
+    """
+    folder, algorithm, settings = RunFolder.open(path)
+    folder.lock()
+    loop = Loop(folder, settings.run, _build(algorithm, settings), say)
+    loop.restore()
+    return loop

@@ -1,0 +1,178 @@
+"""One whole game as an mp4: the picture a person would see, and the agent's Q-values beside it.
+
+The agent sees its usual observations. Beside its game a *camera* plays a second one that shows every frame in
+the console's colours: the same seed and the same actions make the same game, sticky actions included, and
+every step checks that it still is. Sixty frames a second, so the speed is that of the console.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hadamax.environments import Engine, EngineStep, EnvironmentSettings, make_environment
+from hadamax.environments.settings import make_atari
+from hadamax.errors import UserError
+from hadamax.training.mp4 import Mp4
+from hadamax.training.panel import Panel
+
+Array = np.ndarray[Any, Any]
+
+ATARI_RATE = 60  # frames a second of the console (59.92)
+MINATAR_RATE = 15  # steps a second, as on Atari with 4 frames a step; MinAtar has no speed of its own
+# Atari pixels are wide, 12:7 on a television. 5:3 is the nearest that stays sharp: 160x210 fills 800x630.
+ATARI_PIXEL = (3, 5)
+MINATAR_PIXEL = (63, 63)  # 10x10 fills 630x630
+# One colour a channel, the last one set on top: Okabe and Ito's, then three greys.
+CHANNELS = "e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 ffffff bbbbbb 777777"
+
+
+class Recording(NamedTuple):
+    """What was filmed."""
+
+    raw_return: float
+    steps: int  # of the agent
+    seconds: float  # of video
+    finished: bool  # the game ended; False where `max_seconds` cut the video
+
+
+class Camera:
+    """An engine of one game that hands everything through and keeps the last step's frames."""
+
+    rate: int  # frames a second
+    pixel: tuple[int, int]  # rows and columns that a pixel fills
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.num_envs = engine.num_envs
+        self.observation_shape = engine.observation_shape
+        self.observation_dtype = engine.observation_dtype
+        self.action_names = engine.action_names
+        self.frames_per_step = engine.frames_per_step
+        self.input_scale = engine.input_scale
+        self.reseed_steps = engine.reseed_steps
+        self.stack = engine.stack
+        self.frames: list[Array] = []  # [height, width, 3] each
+        self.played = 0  # the last step's action, which is FIRE after a lost life whatever the agent chose
+
+    def reset(self, mask: Array, seeds: Array) -> tuple[Array, Array]:
+        return self._engine.reset(mask, seeds)
+
+    def step(self, actions: Array) -> EngineStep:
+        self.played = int(actions[0])
+        return self._engine.step(actions)
+
+
+class AtariCamera(Camera):
+    """Plays the colour twin in lock step, frame by frame."""
+
+    rate, pixel = ATARI_RATE, ATARI_PIXEL
+
+    def __init__(self, engine: Engine, settings: EnvironmentSettings) -> None:
+        super().__init__(engine)
+        self._twin = make_atari(settings, 1, threads=1, colour=True, frame_skip=1, frame_stack=1)
+
+    def reset(self, mask: Array, seeds: Array) -> tuple[Array, Array]:
+        self._twin.reset(mask, seeds)
+        return super().reset(mask, seeds)
+
+    def step(self, actions: Array) -> EngineStep:
+        """Raises RuntimeError where the twin's reward or end is not the game's."""
+        result = super().step(actions)
+        self.frames, reward, end = [], 0.0, (False, False)
+        while len(self.frames) < self.frames_per_step and not any(end):
+            twin = self._twin.step(actions)
+            end = bool(twin.terminated[0]), bool(twin.truncated[0])
+            shown = twin.final_observations if any(end) else twin.observations
+            assert shown is not None
+            self.frames.append(shown[0, 0].copy())
+            reward += float(twin.rewards[0])
+        game = float(result.rewards[0]), (bool(result.terminated[0]), bool(result.truncated[0]))
+        if (reward, end) != game:
+            raise RuntimeError(f"video: the filmed game is not the agent's: {(reward, end)}, not {game}")
+        return result
+
+
+class MinAtarCamera(Camera):
+    """Paints each channel of the observation in a colour of its own."""
+
+    rate, pixel = MINATAR_RATE, MINATAR_PIXEL
+    _colours = np.array([(0, 0, 0), *(tuple(bytes.fromhex(c)) for c in CHANNELS.split())], np.uint8)
+
+    def step(self, actions: Array) -> EngineStep:
+        result = super().step(actions)
+        planes = result.observations[0] > 0  # [channel, row, column]
+        top = (planes * np.arange(1, len(planes) + 1)[:, None, None]).max(0)
+        self.frames = [self._colours[top]]
+        return result
+
+
+def record_game(
+    agent_q: Callable[[Array], Array],
+    settings: EnvironmentSettings,
+    path: Path,
+    *,
+    seed: int,
+    epsilon: float = 0.0,
+    max_seconds: float | None = None,
+    title: str = "",
+) -> Recording:
+    """Play one whole game and write it to `path`, which appears only when it is complete.
+
+    Args:
+        agent_q: observations [1, ...] to Q-values [1, action]; the highest is played.
+        seed: of the game, and of exploration.
+        epsilon: probability of a random action.
+        max_seconds: cut the video, and the game, after this many seconds.
+        title: a line under the game's name.
+
+    Raises:
+        UserError: neither Atari nor MinAtar, a number out of range, or a file that cannot be written.
+        ValueError: `agent_q` gives another shape, or numbers that are not finite.
+        RuntimeError: the filmed game left the agent's.
+    """
+    _check(settings, path, epsilon, max_seconds)
+    settings = settings.resolved()
+    environment = make_environment(settings, 1, seed=seed, threads=1)
+    atari = settings.family == "atari"
+    camera = AtariCamera(environment.engine, settings) if atari else MinAtarCamera(environment.engine)
+    environment.engine = camera
+    steps_per_second = camera.rate / environment.frames_per_step
+    side = Panel(settings.game, environment.action_names, title, steps_per_second)
+    generator = np.random.default_rng(seed)
+    frames, score, steps, finished = 0, 0.0, 0, False
+    observations = environment.reset()
+    with Mp4(path, camera.rate) as film:
+        while not finished and (max_seconds is None or frames < max_seconds * camera.rate):
+            q = np.asarray(agent_q(observations), np.float32)
+            if q.shape != (1, environment.num_actions):
+                raise ValueError(f"agent_q gave {q.shape}; wanted (1, {environment.num_actions})")
+            if not np.isfinite(q).all():
+                raise ValueError(f"agent_q gave {q[0]}: not finite numbers")
+            random = bool(generator.random() < epsilon)
+            action = int(generator.integers(environment.num_actions) if random else q[0].argmax())
+            step = environment.step(np.array([action]))
+            observations, finished = step.observations, bool(step.games)
+            score, steps = score + float(step.rewards[0]), steps + 1
+            seconds = (frames + len(camera.frames)) / camera.rate
+            beside = side.draw(q[0], action, camera.played, score=score, seconds=seconds, random=random)
+            for frame in camera.frames:
+                film.add(frame, camera.pixel, beside)
+            frames += len(camera.frames)
+            if finished:
+                score = step.games[0].raw_return
+    return Recording(score, steps, frames / camera.rate, finished)
+
+
+def _check(settings: EnvironmentSettings, path: Path, epsilon: float, max_seconds: float | None) -> None:
+    if settings.family == "gymnasium":
+        raise UserError(f"video: {settings.env} cannot be filmed; valid: Atari and MinAtar games")
+    if path.suffix != ".mp4":
+        raise UserError(f"video: {str(path)!r} does not end in .mp4")
+    if not 0 <= epsilon <= 1:
+        raise UserError(f"epsilon: {epsilon} is not a probability; valid: 0 to 1")
+    if max_seconds is not None and not max_seconds > 0:
+        raise UserError(f"max_seconds: {max_seconds} is too short; valid: more than 0")
