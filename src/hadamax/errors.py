@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 
+MOST_NAMES = 80  # a line has to end
+
+
 class UserError(Exception):
     """What was asked cannot be done: one plain line that names the setting, the value and what would be valid.
 
@@ -15,9 +18,9 @@ class UserError(Exception):
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
     """The line for a name that is not in a list, with the nearest valid name where there is one."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(str(value), names, n=1) or difflib.get_close_matches(
-        str(value).lower(), names, n=1
-    )
+    by_key = {name.lower(): name for name in valid}
+    names = sorted(by_key.values())
+    near = [by_key[key] for key in difflib.get_close_matches(str(value).lower(), by_key, n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(names)}")
+    listed = names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"and {len(names) - MOST_NAMES} more"]
+    return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")

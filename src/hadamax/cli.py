@@ -1,0 +1,67 @@
+"""The command line: verbs, and what becomes of errors and interruptions."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
+
+from hadamax.errors import UserError, unknown
+
+USAGE = """usage: hadamax VERB ...
+
+  hadamax train ALGORITHM --env Pong --encoder hadamax    train an agent        (hadamax train pqn --help: all settings)
+  hadamax resume RUN                                      go on with a run that was interrupted
+  hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
+  hadamax --version
+"""
+
+VERBS: dict[str, str] = {
+    "train": "hadamax.commands.train",
+    "resume": "hadamax.commands.resume",
+    "evaluate": "hadamax.commands.evaluate",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb: 0 done, 2 what was asked cannot be done, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"hadamax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hadamax: interrupted; what was written stays as it is", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        raise UserError(f"verb: none given; valid: {', '.join(VERBS)}; see: hadamax --help")
+    if arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    verb, *rest = arguments
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(f"hadamax {version('hadamax')}")
+        return 0
+    if verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
+    run: Callable[[list[str]], int] = import_module(VERBS[verb]).run
+    return run(rest)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

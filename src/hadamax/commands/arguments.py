@@ -1,0 +1,47 @@
+"""Typed settings from the command line, mistakes told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from typing import Any
+
+import tyro
+
+from hadamax.errors import UserError
+
+
+def parse(kind: Any, arguments: list[str], prog: str, description: str | None = None) -> Any:
+    """Read `arguments` into a dataclass. `--help` prints and exits with code 0.
+
+    Raises:
+        UserError: an unknown option, or a value of the wrong type.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(
+                kind, args=arguments, prog=prog, description=description, config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+    raise UserError(f"{_one_line(printed.getvalue())}; see: {prog} --help")
+
+
+def _one_line(box: str) -> str:
+    """The sentence in tyro's box: what stands between its title and its hints."""
+    rows = [line.strip(" │|╭╮╰╯─-") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(box.splitlines()) if re.search(r"[-─]{5}", line)]
+    first = rules[0] + 1 if rules else 0
+    last = rules[1] if len(rules) > 1 else len(rows)
+    sentence = " ".join(row for row in rows[first:last] if row)
+    hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
+    return sentence.rstrip(".") + (f"; perhaps you meant {hint.group(1)}" if hint else "")
+
+
+def say(line: str) -> None:
+    """A line for the person, beside the progress and apart from results."""
+    print(line, file=sys.stderr, flush=True)

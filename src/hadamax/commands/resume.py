@@ -1,0 +1,31 @@
+"""`hadamax resume RUN`: go on where the last checkpoint left off, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hadamax.commands.arguments import parse, say
+from hadamax.commands.train import train
+from hadamax.training.run import resume
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Go on with a run that was interrupted or killed."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run."""
+
+
+def run(arguments: list[str]) -> int:
+    given = parse(Arguments, arguments, "hadamax resume")
+    loop = resume(Path(given.run), say)
+    if loop.finished():
+        print(f"{given.run} is finished: {loop.algorithm.frames:,} frames, {loop.latest_score()}")
+        return 0
+    say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
+    return train(loop)
