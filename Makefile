@@ -12,7 +12,7 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found; give one with PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,minatar]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,minatar,video]'
 	touch $@
 
 # Hadamax-PQN on Breakout: train (or go on with it), evaluate beside baselines, draw the curve, record a game.
@@ -38,7 +38,7 @@ format: install
 # Pin today's versions of everything, for the environments made here; a user's own ranges are in pyproject.toml.
 lock:
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade --editable '.[dev,minatar]' 'torch==2.13.0'
+	$(BIN)/pip install --quiet --upgrade --editable '.[dev,minatar,video]' 'torch==2.13.0'
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//; s/+cu[0-9]*$$//' > requirements.lock
 
 clean:
