@@ -21,7 +21,7 @@ from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import epsilon_greedy, lambda_returns, linear
-from hadamax.networks import QNetwork
+from hadamax.networks import Encoder, QNetwork
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PQN:
         self,
         settings: PQNSettings,
         environment: VectorEnvironment,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         decay_frames: int,
         reward_clipping: bool,
@@ -92,8 +92,8 @@ class PQN:
         self.environment = environment
         self.device, self.precision, self.clock = device, precision, clock
         self.reward_clipping = reward_clipping
-        network = self.build_network(encoder, environment.num_actions)
-        self.network = network.to(device, memory_format=torch.channels_last)
+        network = self.build_network(encoder, environment.num_actions).to(device)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=s.learning_rate, foreach=True)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
@@ -109,7 +109,7 @@ class PQN:
         return settings.num_envs + settings.num_test_envs
 
     @staticmethod
-    def build_network(encoder: nn.Module, num_actions: int) -> nn.Module:
+    def build_network(encoder: Encoder, num_actions: int) -> nn.Module:
         """Observations [B, *shape] -> Q-values [B, num_actions]."""
         return QNetwork(encoder, num_actions)
 
@@ -134,21 +134,22 @@ class PQN:
         s, rollout = self.settings, self.rollout
         epsilon = torch.zeros(self.environment.num_envs, device=self.device)
         epsilon[: s.num_envs] = self.epsilon(self.iterations)
+        with self.clock(Activity.INFERENCE):
+            observations = self.to_device(self.environment.observations)
+            q = self.q_values(observations)  # [env, action]
         for t in range(s.num_steps):
             with self.clock(Activity.INFERENCE):
-                observations = self.to_device(self.environment.observations)
-                q = self.q_values(observations)  # [env, action]
-                if t > 0:
-                    self.bootstrap(t - 1, q, step)
                 rollout.observations[t] = observations[: s.num_envs]
                 actions = epsilon_greedy(q, epsilon, self.generator)
                 rollout.actions[t] = actions[: s.num_envs]
-                actions = actions.cpu().numpy()
+                to_play = actions.cpu().numpy()
             with self.clock(Activity.ENVIRONMENT):
-                step = self.environment.step(actions)
+                step = self.environment.step(to_play)
             self.store(t, step)
-        with self.clock(Activity.INFERENCE):
-            self.bootstrap(s.num_steps - 1, self.q_values(self.to_device(self.environment.observations)), step)
+            with self.clock(Activity.INFERENCE):
+                observations = self.to_device(step.observations)
+                q = self.q_values(observations)
+                self.bootstrap(t, q, step)
 
     def store(self, t: int, step: Step) -> None:
         n, rollout = self.settings.num_envs, self.rollout
@@ -176,9 +177,7 @@ class PQN:
     def targets(self) -> Tensor:
         """Lambda-returns [T, E] from the Q-values computed while acting."""
         r, s = self.rollout, self.settings
-        return lambda_returns(
-            r.rewards, r.next_values, r.terminated, r.truncated, gamma=s.gamma, lambda_=s.q_lambda
-        )
+        return lambda_returns(r.rewards, r.next_values, r.terminated, r.truncated, gamma=s.gamma, lambda_=s.q_lambda)
 
     # -- update -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +197,7 @@ class PQN:
                 error = (q - targets[batch]).square()
                 loss = 0.5 * (weight * error).sum() / weight.sum().clamp(min=1)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
                 self.optimizer.param_groups[0]["lr"] = learning_rate
                 self.optimizer.step()

@@ -23,7 +23,8 @@ def atari_games() -> dict[str, str]:
 
 def atari_name(env: str) -> str | None:
     """The game behind `Pong`, `ALE/Pong-v5`, `PongNoFrameskip-v4` and the like; None where it is no Atari game."""
-    match = re.fullmatch(r"(?:ALE/)?([A-Za-z0-9_]+?)(?:NoFrameskip|Deterministic)?(?:-ram)?(?:-v\d+)?", env)
+    # Versions 0, 4 and 5 only: `Blackjack-v1` is Gymnasium's card table. Ids of the RAM name no pictures.
+    match = re.fullmatch(r"(?:ALE/)?([A-Za-z0-9_]+?)(?:NoFrameskip|Deterministic)?(?:-v[045])?", env)
     if match is None:
         return None
     by_key = {name.lower(): name for name in atari_games()}
@@ -68,7 +69,7 @@ class AtariEngine:
             num_threads=min(threads, num_envs),
             repeat_action_probability=sticky_actions,
             full_action_space=full_action_set,
-            noop_max=max(noop_max, 1),  # 1 means none where FIRE is pressed on reset, one otherwise
+            noop_max=noop_max + 1,  # ale-py draws a number below its noop_max, and counts FIRE among the no-ops
             use_fire_reset=fire_on_reset,
             frameskip=frame_skip,
             maxpool=frame_skip > 1,

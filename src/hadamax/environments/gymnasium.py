@@ -6,6 +6,8 @@ Vectors stay vectors, images become channels first, and any other space is flatt
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -70,15 +72,25 @@ class GymnasiumEngine:
         return array.transpose(2, 0, 1) if self._image else array
 
 
-def make_gymnasium(env: str, num_envs: int, max_episode_frames: int | None = None) -> GymnasiumEngine:
-    """Any registered id; the environment's own time limit unless told otherwise."""
+def make_gymnasium(
+    env: str, num_envs: int, *, max_episode_frames: int | None = None, games: Iterable[str] = ()
+) -> GymnasiumEngine:
+    """Any registered id; the environment's own time limit unless told otherwise.
+
+    Raises:
+        UserError: no such id; the line offers `games` (of Atari) beside the registered ones.
+    """
     import gymnasium
 
-    if env not in gymnasium.registry:
-        known = [name for name in gymnasium.registry if not name.startswith("ALE/")]
-        raise unknown("env", env, known + ["Pong (and every other Atari game)", "MinAtar/Breakout-v1"])
+    if env not in gymnasium.registry or env.startswith("ALE/"):
+        legacy = re.compile(r"ALE/|.*-v[04]$|.*(NoFrameskip|Deterministic)")
+        others = [name for name in gymnasium.registry if not legacy.match(name)]
+        raise unknown("env", env, [*games, "MinAtar/Breakout-v1", *others])
     limit = {} if max_episode_frames is None else {"max_episode_steps": max_episode_frames}
-    return GymnasiumEngine(lambda: gymnasium.make(env, disable_env_checker=True, **limit), num_envs)
+    try:
+        return GymnasiumEngine(lambda: gymnasium.make(env, disable_env_checker=True, **limit), num_envs)
+    except (gymnasium.error.Error, ImportError) as error:  # most often a library that the environment needs
+        raise UserError(f"env: {env} cannot be made: {' '.join(str(error).split())}") from None
 
 
 def make_minatar(env: str, num_envs: int, *, sticky_actions: float, max_episode_frames: int) -> GymnasiumEngine:
@@ -94,7 +106,7 @@ def make_minatar(env: str, num_envs: int, *, sticky_actions: float, max_episode_
     if env not in gymnasium.registry:
         raise unknown("env", env, [name for name in gymnasium.registry if name.startswith("MinAtar/")])
 
-    class ForgetLastAction(gymnasium.Wrapper):
+    class ForgetLastAction(gymnasium.Wrapper):  # type: ignore[misc]
         """Sticky actions repeat within a game only; MinAtar itself carries the last action over into the next."""
 
         def reset(self, **options: Any) -> Any:
@@ -116,6 +128,7 @@ def _as_box(environment: Any) -> Any:
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) in (1, 3):
         return environment
     environment = gymnasium.wrappers.FlattenObservation(environment)
-    if not math.prod(environment.observation_space.shape):
+    shape = environment.observation_space.shape  # None where the observations have no fixed size
+    if shape is None or not math.prod(shape):
         raise UserError(f"env: observations of {space} cannot be made a vector")
     return environment

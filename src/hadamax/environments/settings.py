@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hadamax.environments.atari import AtariEngine, atari_name
+from hadamax.environments.atari import AtariEngine, atari_games, atari_name
 from hadamax.environments.gymnasium import make_gymnasium, make_minatar
 from hadamax.environments.vector import Engine, VectorEnvironment
 from hadamax.errors import UserError
@@ -59,7 +59,7 @@ class EnvironmentSettings:
     full_action_set: bool | None = None
     """All 18 actions instead of those the game uses. [papers False, sticky True]"""
     noop_max: int | None = None
-    """Most no-op frames at a game's start. HR Table 6. [papers 30, sticky 0]"""
+    """Most no-op frames at a game's start, FIRE counted among them. HR Table 6. [papers 30, sticky 0]"""
     fire_on_reset: bool | None = None
     """Press FIRE at a game's start where the game has it. [papers True, sticky False]"""
     fire_after_life_loss: bool | None = None
@@ -100,11 +100,15 @@ class EnvironmentSettings:
             if value is not None and name not in (*defaults, "env", "protocol"):
                 raise UserError(f"{name}: {value} has no meaning for {self.env}; leave it out")
         filled = {name: defaults.get(name) if value is None else value for name, value in values.items()}
-        settings = replace(self, **{**filled, "env": self.game})
+        if filled["sticky_actions"] is not None:
+            filled["sticky_actions"] = float(filled["sticky_actions"])  # 0 and 0.0 are one protocol
+        settings = replace(self, **{**filled, "env": self.game})  # type: ignore[arg-type]
         settings._check()
         return settings
 
     def _defaults(self) -> dict[str, Any]:
+        if self.family != "atari" and self.protocol != "papers":
+            raise UserError(f"protocol: {self.protocol!r} has no meaning for {self.env}; leave it out")
         if self.family == "minatar":
             return dict(MINATAR)
         if self.family == "gymnasium":
@@ -114,7 +118,13 @@ class EnvironmentSettings:
         return {**ATARI, **PROTOCOLS[self.protocol]}
 
     def _check(self) -> None:
-        at_least = {"frame_skip": 1, "frame_stack": 1, "screen_size": 8, "noop_max": 0, "max_episode_frames": 1}
+        at_least = {
+            "frame_skip": 1,
+            "frame_stack": 1,
+            "screen_size": 8,
+            "noop_max": 0,
+            "max_episode_frames": 1,
+        }
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -143,7 +153,7 @@ def make_environment(settings: EnvironmentSettings, num_envs: int, *, seed: int,
         limit = s.max_episode_frames
         engine = make_minatar(s.env, num_envs, sticky_actions=s.sticky_actions, max_episode_frames=limit)
     elif s.family == "gymnasium":
-        engine = make_gymnasium(s.env, num_envs, s.max_episode_frames)
+        engine = make_gymnasium(s.env, num_envs, max_episode_frames=s.max_episode_frames, games=atari_games())
     else:
         engine = make_atari(s, num_envs, threads=threads)
     return VectorEnvironment(

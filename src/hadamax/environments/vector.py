@@ -10,6 +10,7 @@ observation of the one that ended is in `Step.final_observations`.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -242,7 +243,11 @@ class VectorEnvironment:
             "returns": self._returns.copy(),
             "steps": self._steps.copy(),
             "must_fire": self._must_fire.copy(),
+            "checksums": self._checksums(),
         }
+
+    def _checksums(self) -> Array:
+        return np.array([zlib.crc32(o.tobytes()) for o in self.observations], np.int64)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Array:
         """Play the logged actions again and return the observations to act on.
@@ -274,7 +279,8 @@ class VectorEnvironment:
         self._actions = np.concatenate([actions, np.zeros((1024, self.num_envs), self._actions.dtype)])
         self._starts = starts.copy()
         self._must_fire = state["must_fire"].copy()
-        for name, replayed in (("returns", self._returns), ("steps", self._steps), ("seed_count", self._seed_count)):
-            if not np.array_equal(replayed, state[name]):
+        replayed = self.state_dict()
+        for name in ("returns", "steps", "seed_count", "checksums"):
+            if not np.array_equal(replayed[name], state[name]):
                 raise RuntimeError("the games replayed differently: were ale-py or the settings changed?")
         return self.observations

@@ -7,7 +7,13 @@ from torch import Tensor
 
 
 def lambda_returns(
-    rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, lambda_: float
+    rewards: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    *,
+    gamma: float,
+    lambda_: float,
 ) -> Tensor:
     """The lambda-return of every step: R_t = r_t + gamma [(1 - lambda) V_{t+1} + lambda R_{t+1}].
 
@@ -26,14 +32,16 @@ def lambda_returns(
         [T, E], of the dtype of `rewards`.
 
     Raises:
-        ValueError: the shapes differ or are not [T, E], or gamma or lambda_ is outside [0, 1].
+        ValueError: the shapes differ or are not [T, E] with a step, or gamma or lambda_ is outside [0, 1].
     """
     shapes = [tuple(x.shape) for x in (rewards, next_values, terminated, truncated)]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
         raise ValueError(f"lambda_returns takes four tensors of one shape [T, E], got {shapes}")
+    if shapes[0][0] == 0:
+        raise ValueError(f"lambda_returns takes one step or more, got {shapes}")
     if not (0 <= gamma <= 1 and 0 <= lambda_ <= 1):
         raise ValueError(f"gamma and lambda_ lie between 0 and 1, got {gamma} and {lambda_}")
-    terminated, truncated = terminated.bool(), truncated.bool()
+    terminated, truncated, next_values = terminated.bool(), truncated.bool(), next_values.to(rewards.dtype)
     one_step = rewards + gamma * torch.where(terminated, torch.zeros_like(next_values), next_values)
     # What a step adds to its one-step return: gamma lambda (R_{t+1} - V_{t+1}), nothing where the episode ended.
     carried = gamma * lambda_ * (~(terminated | truncated)).to(rewards.dtype)

@@ -1,0 +1,104 @@
+"""Bit for bit: the same seed repeats, and a resumed learner equals one that was never stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.probes import Wheel, make_learner, probe_environment
+
+from hadamax.algorithms.pqn import PQN
+from hadamax.environments import EnvironmentSettings, make_environment
+from hadamax.training import checkpoints
+
+
+def atari(precision: torch.dtype = torch.float32, seed: int = 1) -> PQN:
+    """Sticky Breakout at tiny scale; its games are cut short and reseeded often."""
+    settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
+    environment = make_environment(settings, 3, seed=seed, threads=2)
+    environment.engine.reseed_steps = 10
+    return make_learner(
+        environment,
+        encoder="nature-norm",
+        precision=precision,
+        seed=seed,
+        reward_clipping=True,
+        num_steps=4,
+        num_epochs=1,
+        num_minibatches=2,
+        num_test_envs=1,
+        learning_rate=1e-3,
+    )
+
+
+def wheel(seed: int = 1) -> PQN:
+    return make_learner(probe_environment(lambda: Wheel(2), 4, seed), seed=seed, num_steps=4, num_minibatches=2)
+
+
+def everything(learner: PQN) -> dict[str, Any]:
+    """The state as copies: what a checkpoint would hold."""
+    state = learner.state_dict()
+    captured = checkpoints.capture(learner.frames, state, {})
+    tensors, numbers = checkpoints._flatten({"network": captured.weights, **captured.state})
+    return {**tensors, **numbers}
+
+
+def assert_same(first: PQN, second: PQN) -> None:
+    one, other = everything(first), everything(second)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
+
+
+def run(learner: PQN, iterations: int) -> list[Any]:
+    return [learner.iteration() for _ in range(iterations)]
+
+
+@pytest.mark.parametrize("make", [atari, wheel])
+def test_the_same_seed_repeats_and_another_differs(make: Any) -> None:
+    first, second, other = make(), make(), make(seed=2)
+    assert run(first, 4) == run(second, 4)
+    run(other, 4)
+    assert_same(first, second)
+    weights = [learner.network.head.weight for learner in (first, other)]
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_resumed_learner_equals_one_that_was_never_stopped(precision: torch.dtype, tmp_path: Any) -> None:
+    torch.set_num_threads(2)  # sums over two threads must come out alike too
+    whole = atari(precision)
+    run(whole, 5)
+    path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    expected = run(whole, 4)
+    found = checkpoints.read(path)
+    resumed = atari(precision, seed=1)
+    run(resumed, 1)  # a state is loaded over whatever was there
+    resumed.load_state_dict({"network": found.weights, **found.state})
+    assert resumed.frames == found.frame
+    assert run(resumed, 4) == expected
+    assert_same(resumed, whole)
+    assert any(iteration.games for iteration in expected)
+    assert int(whole.environment.state_dict()["seed_count"].max()) > 1
+
+
+def test_saving_does_not_disturb() -> None:
+    watched, left_alone = atari(), atari()
+    for _ in range(3):
+        run(watched, 1)
+        watched.state_dict()
+    run(left_alone, 3)
+    assert_same(watched, left_alone)
+
+
+def test_a_captured_state_stays_as_it_was() -> None:
+    learner = wheel()
+    run(learner, 2)
+    state = everything(learner)
+    copies = {name: torch.as_tensor(value).clone() for name, value in state.items()}
+    run(learner, 3)
+    for name, value in state.items():
+        assert torch.equal(torch.as_tensor(value), copies[name]), name
+    assert not np.array_equal(learner.network.head.weight.detach(), copies["network/head.weight"])

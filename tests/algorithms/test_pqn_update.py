@@ -1,0 +1,193 @@
+"""PQN's update: what it minimises, which rows count, and the published schedules."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+
+import pytest
+import torch
+from tests.probes import Countdown, ScriptedEngine, make_learner, probe_environment, random_events
+from torch import Tensor
+
+from hadamax.algorithms.pqn import PQN, PQNSettings
+from hadamax.environments import VectorEnvironment
+from hadamax.errors import UserError
+from hadamax.functional import lambda_returns
+
+
+def with_forced_rows(**settings: object) -> PQN:
+    """A learner that has just collected a rollout in which FIRE was forced on some rows."""
+    environment = VectorEnvironment(
+        ScriptedEngine(random_events, 8), seed=3, life_loss_terminal=True, fire_after_life_loss=True
+    )
+    learner = make_learner(environment, **{"num_steps": 8, "num_minibatches": 4, **settings})
+    learner.collect()
+    assert 0 < (~learner.rollout.chosen).sum() < 32
+    return learner
+
+
+def small(**settings: object) -> PQN:
+    environment = probe_environment(lambda: Countdown(1), 4)
+    return make_learner(environment, **{"num_steps": 4, "num_minibatches": 2, **settings})
+
+
+def weights(learner: PQN) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in learner.network.parameters()])
+
+
+def updated(learner: PQN, rows: Tensor | None = None) -> Tensor:
+    """The weights after an update, the rewards of some rows raised before it."""
+    learner = copy.deepcopy(learner)
+    if rows is not None:
+        learner.rollout.rewards[rows] += 1000
+    learner.update(learner.targets())
+    return weights(learner)
+
+
+def test_forced_rows_have_no_influence() -> None:
+    learner = with_forced_rows()
+    forced = ~learner.rollout.chosen
+    assert torch.equal(updated(learner), updated(learner, forced))
+    one = torch.zeros_like(forced)
+    one[tuple(learner.rollout.chosen.nonzero()[0])] = True
+    assert not torch.equal(updated(learner), updated(learner, one))
+
+
+def test_a_minibatch_of_forced_rows_alone_changes_nothing() -> None:
+    learner = with_forced_rows(num_epochs=1)
+    learner.rollout.chosen[:] = False
+    assert torch.equal(weights(learner), updated(learner))
+
+
+def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
+    learner = with_forced_rows(num_epochs=1, num_minibatches=1)
+    rollout, targets = learner.rollout, learner.targets()
+    with torch.no_grad():
+        q = learner.network(rollout.observations.flatten(0, 1)).view(8, 8, -1)
+    error = q.gather(2, rollout.actions[..., None]).squeeze(2) - targets
+    expected = 0.5 * error[rollout.chosen].square().mean()
+    assert learner.update(targets)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_targets_are_lambda_returns_of_what_was_stored() -> None:
+    learner = with_forced_rows(gamma=0.9, q_lambda=0.3)
+    r = learner.rollout
+    expected = lambda_returns(r.rewards, r.next_values, r.terminated, r.truncated, gamma=0.9, lambda_=0.3)
+    assert torch.equal(learner.targets(), expected)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.01, 1e6])
+def test_one_update_is_one_step_of_radam_on_the_clipped_gradient(max_grad_norm: float) -> None:
+    learner = with_forced_rows(num_epochs=1, num_minibatches=1, max_grad_norm=max_grad_norm, lr_decay=False)
+    other, rollout, targets = copy.deepcopy(learner.network), learner.rollout, learner.targets()
+    q = other(rollout.observations.flatten(0, 1)).gather(1, rollout.actions.view(-1, 1)).view(8, 8)
+    (0.5 * (q - targets)[rollout.chosen].square().mean()).backward()
+    norm = torch.stack([p.grad.norm() for p in other.parameters()]).norm()
+    for p in other.parameters():
+        p.grad *= min(1.0, max_grad_norm / norm.item())
+    torch.optim.RAdam(other.parameters(), lr=2.5e-4).step()
+    metrics = learner.update(targets)
+    assert metrics["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    for p, expected in zip(learner.network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_every_row_is_learned_from_once_an_epoch() -> None:
+    learner = small(num_epochs=3, num_minibatches=4)
+    learner.collect()
+    learner.rollout.observations.copy_(torch.rand(4, 4, 5))  # rows that can be told apart
+    seen: list[Tensor] = []
+    learner.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    learner.update(learner.targets())
+    rows = learner.rollout.observations.flatten(0, 1).sum(dim=1).sort().values
+    assert [len(batch) for batch in seen] == [4] * 12
+    for epoch in range(3):
+        batch = torch.cat(seen[4 * epoch : 4 * epoch + 4])
+        assert torch.equal(batch.sum(dim=1).sort().values, rows)
+    assert not torch.equal(seen[0], seen[4])  # shuffled anew
+
+
+# -- schedules ---------------------------------------------
+
+
+def learning_rates(learner: PQN, iterations: int) -> list[float]:
+    rates, step = [], learner.optimizer.step
+
+    def stepping() -> None:
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        step()
+
+    learner.optimizer.step = stepping
+    for _ in range(iterations):
+        learner.iteration()
+    return rates
+
+
+def test_the_learning_rate_falls_with_every_update_to_zero() -> None:
+    learner = small(decay_iterations=5, num_epochs=2, num_minibatches=2, learning_rate=1e-3)
+    expected = [1e-3 * (1 - k / 20) for k in range(20)] + [0.0] * 8  # four updates an iteration, and two more
+    assert learning_rates(learner, 7) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_learning_rate_may_stay() -> None:
+    assert set(learning_rates(small(decay_iterations=2, learning_rate=1e-3, lr_decay=False), 4)) == {1e-3}
+
+
+def test_epsilon_falls_over_a_tenth_of_the_decay_frames() -> None:
+    learner = small(decay_iterations=40)
+    metrics = [learner.iteration().metrics["epsilon"] for _ in range(6)]
+    assert metrics == pytest.approx([1.0, 0.75025, 0.5005, 0.25075, 0.001, 0.001])
+
+
+def test_schedules_follow_the_decay_frames_that_are_given() -> None:
+    learner = small(decay_iterations=10, epsilon_decay=1.0, epsilon_end=0.0, num_minibatches=1, num_epochs=1)
+    assert [learner.epsilon(i) for i in (0, 5, 10, 20)] == [1.0, 0.5, 0.0, 0.0]
+    assert learner.learning_rate(2.5) == pytest.approx(0.75 * 2.5e-4)
+
+
+def test_metrics_are_of_the_iteration() -> None:
+    learner = small(decay_iterations=10)
+    metrics = learner.iteration().metrics
+    assert set(metrics) == {"epsilon", "loss", "q_mean", "grad_norm", "learning_rate"}
+    assert metrics["learning_rate"] == pytest.approx(2.5e-4 * (1 - 3 / 40))  # the last of its four updates
+
+
+# -- settings ---------------------------------------------
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    assert asdict(PQNSettings()) == {
+        "num_envs": 128,
+        "num_steps": 32,
+        "num_epochs": 2,
+        "num_minibatches": 32,
+        "learning_rate": 2.5e-4,
+        "lr_decay": True,
+        "max_grad_norm": 10.0,
+        "gamma": 0.99,
+        "q_lambda": 0.65,
+        "epsilon_start": 1.0,
+        "epsilon_end": 0.001,
+        "epsilon_decay": 0.1,
+        "num_test_envs": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"num_envs": 0}, "num_envs: 0 is too small; valid: 1 or more"),
+        ({"num_epochs": 0}, "num_epochs: 0 is too small"),
+        ({"num_test_envs": -1}, "num_test_envs: -1 is too small; valid: 0 or more"),
+        ({"num_minibatches": 33}, "num_minibatches: 33 does not divide num_envs x num_steps = 4096"),
+        ({"gamma": 1.01}, "gamma: 1.01 is out of range; valid: 0 to 1"),
+        ({"q_lambda": float("nan")}, "q_lambda: nan is out of range"),
+        ({"epsilon_end": -0.1}, "epsilon_end: -0.1 is out of range"),
+        ({"learning_rate": 0.0}, "learning_rate: 0.0 is out of range; valid: a finite number above 0"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm: inf is out of range"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
+    with pytest.raises(UserError, match=f"^{line}"):
+        PQNSettings(**settings)
