@@ -1,0 +1,122 @@
+"""The fused Hadamax block: everything after a block's convolution, in one pass over what that gave.
+
+    from hadamax.kernels import hadamax_block, implementation, keep_memory
+
+On the CPU a C++ kernel serves float32 and bfloat16, compiled on first use; whatever it does not serve goes
+through plain PyTorch, the definition. `HADAMAX_KERNELS=reference` in the environment forces the latter.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hadamax.kernels import cpu
+from hadamax.kernels.memory import keep_memory
+from hadamax.kernels.operator import fused_block
+from hadamax.kernels.reference import ACTIVATIONS, reference_block
+from hadamax.kernels.variant import Pool, Variant, check
+
+__all__ = ["KERNEL_ACTIVATIONS", "Implementation", "hadamax_block", "implementation", "keep_memory"]
+
+KERNEL_ACTIVATIONS = frozenset(ACTIVATIONS)
+
+
+class Implementation(NamedTuple):
+    """What computes a block: `cpu` or `reference`, and for the latter why."""
+
+    name: str
+    reason: str = ""
+
+
+def hadamax_block(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    branches: int,
+    activations: tuple[str, ...],
+    combine: str,
+    norm: str | None,
+    eps: float,
+    pool: Pool | None,
+) -> Tensor:
+    """Norm and activation of each branch, their product (or sum), and max-pooling.
+
+    Args:
+        x: [N, branches * C, H, W], a convolution's output, branch after branch; fastest where channels-last.
+        weight: [branches * C], the scale of each branch's norm, as float32 beside a bfloat16 x; or None.
+        bias: [branches * C] or None, likewise.
+        activations: a name for each branch: see `hadamax.kernels.reference.ACTIVATIONS`.
+        combine: "product" or "sum".
+        norm: each branch over its "channels" at each pixel, over its whole "map", or None.
+        eps: added to the variance.
+        pool: (window, stride, padding before, padding after), the padding being -inf and an incomplete last
+            window dropped; None for no pool.
+
+    Returns:
+        [N, C, H', W'] of x's dtype, channels-last. Computed in float32 at least and rounded once. The first
+        maximum of a window gets its gradient and NaN counts as the largest, as in PyTorch.
+
+    Raises:
+        ValueError: shapes or settings that do not fit together.
+    """
+    variant = Variant(branches, tuple(activations), combine, norm, eps, pool)
+    check(x, weight, bias, variant, KERNEL_ACTIVATIONS)
+    if _obstacle(x.device.type, x.dtype, variant) is not None:
+        return reference_block(x, weight, bias, variant)
+    if torch.compiler.is_compiling():
+        usable = _can_be_built(x.dtype, variant.activations, combine, norm)
+    else:
+        usable = cpu.library(x.dtype, variant, x.shape[1] // branches) is not None
+    block = fused_block if usable else reference_block
+    return block(x, weight, bias, variant)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _can_be_built(dtype: torch.dtype, activations: tuple[str, ...], combine: str, norm: str | None) -> bool:
+    """Whether there is a kernel: what a compiled graph asks once, when it is traced."""
+    variant = Variant(len(activations), activations, combine, norm, 0.0, None)
+    return cpu.library(dtype, variant) is not None
+
+
+def implementation(
+    *,
+    branches: int,
+    activations: tuple[str, ...],
+    combine: str,
+    norm: str | None,
+    pool: Pool | None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    channels: int = 0,
+) -> Implementation:
+    """Which implementation serves a variant on this machine; compiles the kernel to find out.
+
+    Args:
+        channels: of one branch, where known, so that what is compiled is what will be used.
+    """
+    variant = Variant(branches, tuple(activations), combine, norm, 0.0, pool)
+    reason = _obstacle(torch.device(device).type, dtype, variant)
+    if reason is None and cpu.library(dtype, variant, channels) is None:
+        reason = cpu.failure()
+    return Implementation("cpu") if reason is None else Implementation("reference", reason)
+
+
+def _obstacle(device: str, dtype: torch.dtype, variant: Variant) -> str | None:
+    """Why no fused form serves this, the compiler aside; None where one does.
+
+    Raises:
+        ValueError: `HADAMAX_KERNELS` is set to something else than auto or reference.
+    """
+    forced = os.environ.get("HADAMAX_KERNELS", "auto")
+    if forced not in ("auto", "reference"):
+        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: auto, reference")
+    if forced == "reference":
+        return "HADAMAX_KERNELS=reference"
+    if device != "cpu":
+        return f"no fused form on {device}"
+    return cpu.obstacle(dtype, variant)

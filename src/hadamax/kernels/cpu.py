@@ -1,0 +1,177 @@
+"""The fused block on the CPU: which variants it serves, and calls into the compiled kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import threading
+
+import torch
+from torch import Tensor
+
+from hadamax.kernels.build import BuildError, build
+from hadamax.kernels.variant import Variant
+
+ELEMENTS = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+ACTIVATIONS = {
+    "identity": "Identity",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "relu": "Relu",
+    "gelu": "Gelu",
+    "gelu_tanh": "GeluTanh",
+    "silu": "Silu",
+}
+MOST_BRANCHES = 3
+WIDEST_WINDOW = 16  # a position within the window is one byte
+UNROLLED_CHANNELS = (16, 32, 48, 64, 128)  # a library for each, a fifth faster; others share one
+
+log = logging.getLogger("hadamax.kernels")
+_libraries: dict[tuple[str, ...], ctypes.CDLL | None] = {}
+_building = threading.Lock()
+_failure: str | None = None
+
+
+class _Sizes(ctypes.Structure):
+    """`Sizes` in csrc/call.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("images", "rows", "columns", "channels", "pooled_rows")),
+        *((name, ctypes.c_int32) for name in ("pooled_columns", "window", "stride", "pad", "threads")),
+        ("epsilon", ctypes.c_float),
+    ]
+
+
+def obstacle(dtype: torch.dtype, variant: Variant) -> str | None:
+    """Why the kernel does not serve this variant; None where it does."""
+    if dtype not in ELEMENTS:
+        return f"{dtype} is neither float32 nor bfloat16"
+    if variant.branches > MOST_BRANCHES:
+        return f"more than {MOST_BRANCHES} branches"
+    if variant.norm == "map":
+        return "a norm over the whole map"
+    other = [name for name in variant.activations if name not in ACTIVATIONS]
+    if other:
+        return f"activation {other[0]}"
+    window, _, *pads = variant.pool or (1, 1, 0, 0)
+    if window > WIDEST_WINDOW or max(pads) >= window:
+        return f"pool {variant.pool}: wider than {WIDEST_WINDOW}, or windows that hold nothing but padding"
+    return None
+
+
+def library(dtype: torch.dtype, variant: Variant, channels: int = 0) -> ctypes.CDLL | None:
+    """The compiled kernel for a variant without an obstacle; None where it cannot be built, logged once.
+
+    `channels` of one branch, where known: usual numbers get a library of their own.
+    """
+    chosen = macros(dtype, variant, channels)
+    if chosen not in _libraries:
+        with _building:
+            if chosen not in _libraries:
+                _libraries[chosen] = _build(chosen)
+    return _libraries[chosen]
+
+
+@functools.lru_cache(maxsize=1024)
+def macros(dtype: torch.dtype, variant: Variant, channels: int) -> tuple[str, ...]:
+    """What block.cpp is compiled with."""
+    window, stride, *_ = variant.pool or (1, 1)
+    if channels not in UNROLLED_CHANNELS:
+        channels = window = stride = 0
+    return (
+        f"HADAMAX_ELEMENT={ELEMENTS[dtype]}",
+        "HADAMAX_ACTIVATIONS=" + ",".join(f"{ACTIVATIONS[name]}<PRECISE>" for name in variant.activations),
+        f"HADAMAX_SUM={int(variant.combine == 'sum')}",
+        f"HADAMAX_NORM={int(variant.norm is not None)}",
+        f"HADAMAX_CHANNELS={channels}",
+        f"HADAMAX_WINDOW={window}",
+        f"HADAMAX_STRIDE={stride}",
+    )
+
+
+def failure() -> str | None:
+    """Why a kernel could not be built, where one could not."""
+    return _failure
+
+
+def forget() -> None:
+    """Look for the compiler and the cache again at the next call."""
+    global _failure
+    with _building:
+        _libraries.clear()
+        _failure = None
+
+
+def _build(chosen: tuple[str, ...]) -> ctypes.CDLL | None:
+    global _failure
+    if _failure is not None:  # the next variant would fail alike, after as long
+        return None
+    try:
+        return build(chosen)
+    except BuildError as error:
+        _failure = str(error)
+        log.warning("No fused Hadamax kernel: %s. Plain PyTorch does its work, slower.", error)
+        return None
+
+
+def forward(
+    kernel: ctypes.CDLL, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant
+) -> tuple[Tensor, Tensor]:
+    """The block's value y, and where in its window each was found: both [N, C, H', W'], channels-last."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight, bias = _float32(weight), _float32(bias)
+    y, positions = empty_outputs(x, variant)
+    sizes = _sizes(x, y, variant)
+    kernel.hadamax_forward(
+        ctypes.byref(sizes), _pointer(x), _pointer(weight), _pointer(bias), _pointer(y), _pointer(positions)
+    )
+    return y, positions
+
+
+def backward(
+    kernel: ctypes.CDLL,
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    positions: Tensor,
+    variant: Variant,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x (like x, channels-last), weight and bias (float32 [branches * C]) from that of y."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    weight, bias = _float32(weight), _float32(bias)
+    to_x = torch.empty_like(x)
+    sizes = _sizes(x, gradient, variant)
+    # A row for each thread, added in their order: the sum is the same every time.
+    to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64)
+    kernel.hadamax_backward(
+        ctypes.byref(sizes),
+        *(_pointer(tensor) for tensor in (x, weight, bias, gradient, positions, to_x, to_affine)),
+    )
+    to_weight, to_bias = to_affine.sum(0).float()
+    return to_x, to_weight.clone(), to_bias.clone()
+
+
+def empty_outputs(x: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
+    """Room for y and the positions."""
+    images, channels, rows, columns = x.shape
+    shape = (images, channels // variant.branches, variant.pooled(rows), variant.pooled(columns))
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return y, torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
+
+
+def _sizes(x: Tensor, y: Tensor, variant: Variant) -> _Sizes:
+    window, stride, pad, _ = variant.pool or (1, 1, 0, 0)
+    images, channels, *pooled = y.shape
+    threads = torch.get_num_threads()
+    return _Sizes(images, *x.shape[2:], channels, *pooled, window, stride, pad, threads, variant.eps)
+
+
+def _float32(affine: Tensor | None) -> Tensor | None:
+    return None if affine is None else affine.float().contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())

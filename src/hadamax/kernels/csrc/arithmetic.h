@@ -1,0 +1,112 @@
+// What activations and norms compute, and sums across the lanes of a vector.
+#pragma once
+#include "memory.h"
+
+INLINE Floats smaller(Floats x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays
+INLINE Floats magnitude(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
+
+// 1/x to about one unit in the last place; 1/inf is 0. NaN may be lost: callers multiply by what was NaN.
+INLINE Floats reciprocal(Floats x) {
+#ifdef HADAMAX_AVX512
+    __m512 guess = _mm512_rcp14_ps((__m512)x);
+    __mmask16 finite = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(8e37f), _CMP_LT_OQ);
+    __m512 step = _mm512_fnmadd_ps((__m512)x, guess, _mm512_set1_ps(2.0f));
+    return (Floats)_mm512_maskz_mul_ps(finite, guess, step);
+#else
+    return 1.0f / x;
+#endif
+}
+
+// The same, or to 14 bits: enough for a value rounded to bfloat16's 8, not for sums over many gradients.
+template <bool precise>
+INLINE Floats quick_reciprocal(Floats x) {
+#ifdef HADAMAX_AVX512
+    if (!precise) return (Floats)_mm512_rcp14_ps((__m512)x);
+#endif
+    return reciprocal(x);
+}
+
+// 1/sqrt(x) of a positive x, to about one unit in the last place.
+INLINE Floats inverse_root(Floats x) {
+#ifdef HADAMAX_AVX512
+    x = smaller(x, 1e38f);
+    Floats guess = (Floats)_mm512_rsqrt14_ps((__m512)x);
+    return guess * (1.5f - 0.5f * x * guess * guess);
+#else
+    float lanes[LANES];
+    store(lanes, x);
+    for (int i = 0; i < LANES; i++) lanes[i] = 1.0f / std::sqrt(lanes[i]);
+    return load(lanes);
+#endif
+}
+
+// 2^x; inf, 0 and NaN where they belong. A polynomial on [0, 1) of relative error 7e-8, or 7e-5 for bfloat16.
+template <bool precise>
+INLINE Floats exp2(Floats x) {
+#ifdef HADAMAX_AVX512
+    Floats f = (Floats)_mm512_reduce_ps((__m512)x, 0x09);  // x - floor(x)
+#else
+    x = smaller(x, 128.0f);
+    x = x < -126.0f ? splat(-126.0f) : x;
+    Ints floor = __builtin_convertvector(x, Ints);
+    floor += (Ints)(__builtin_convertvector(floor, Floats) > x);  // true is -1
+    Floats f = x - __builtin_convertvector(floor, Floats);
+#endif
+    Floats p;
+    if (precise) {
+        p = (f * 1.87757667e-3f + 8.98934009e-3f) * f + 5.58263180e-2f;
+        p = ((p * f + 2.40153617e-1f) * f + 6.93153073e-1f) * f + 9.99999925e-1f;
+    } else {
+        p = ((f * 7.80245200e-2f + 2.26067160e-1f) * f + 6.95833540e-1f) * f + 9.99925220e-1f;
+    }
+#ifdef HADAMAX_AVX512
+    return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);  // p * 2^floor(x)
+#else
+    Floats scaled = (Floats)((Ints)p + (floor << 23));
+    return x < 128.0f ? (x > -126.0f ? scaled : Floats{}) : x * INFINITY;
+#endif
+}
+
+// [a0+a1, a2+a3, ..., b0+b1, ...]
+template <int... I>
+INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
+#ifdef __clang__
+    return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+#else
+    return __builtin_shuffle(a, b, Ints{(2 * I)...}) + __builtin_shuffle(a, b, Ints{(2 * I + 1)...});
+#endif
+}
+
+INLINE bool any(Ints mask) {
+#ifdef HADAMAX_AVX512
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#else
+    int32_t found = 0;
+    for (int i = 0; i < LANES; i++) found |= mask[i];
+    return found != 0;
+#endif
+}
+
+// Vectors to the vector of their sums: lane i is the sum over the lanes of rows[i].
+template <int count = LANES>
+INLINE Floats row_sums(const Floats* rows) {
+    if constexpr (count == 1)
+        return rows[0];
+    else {
+        Floats halved[count / 2];
+        for (int i = 0; i < count / 2; i++)
+            halved[i] = pair_sums(rows[2 * i], rows[2 * i + 1], std::make_integer_sequence<int, LANES>{});
+        return row_sums<count / 2>(halved);
+    }
+}
+
+// table[index[i]] in each lane, of a table with that many entries (and LANES floats that may be read).
+INLINE Floats lookup(const float* table, Ints index, int entries) {
+#ifdef HADAMAX_AVX512
+    if (entries <= LANES) return (Floats)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+#endif
+    (void)entries;
+    Floats found;
+    for (int i = 0; i < LANES; i++) found[i] = table[index[i]];
+    return found;
+}

@@ -1,0 +1,56 @@
+// A few floats at a time: the widest registers this machine has, written once for all of them.
+// The compiler's vector types do the arithmetic; the few instructions it would not find are behind #if.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include <immintrin.h>
+#define HADAMAX_AVX512 1
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+typedef int16_t Shorts __attribute__((vector_size(2 * LANES)));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
+struct bfloat16 {
+    uint16_t bits;
+};
+
+INLINE Floats splat(float value) { return Floats{} + value; }
+
+// `Whole` and `Part` say how many lanes of a vector exist in memory, so that any number of channels works: a
+// loop body that takes either is compiled twice, and only the last vector of a row pays for being incomplete.
+
+struct Whole {};
+struct Part {
+    int lanes;
+};
+
+// Lanes that do not exist become zero.
+INLINE Floats existing(Floats x, Whole) { return x; }
+INLINE Floats existing(Floats x, Part part) {
+    Ints lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return lane < part.lanes ? x : Floats{};
+}
+
+// Calls body(first channel, Whole or Part) for each vector of a row of channels.
+template <class Body>
+INLINE void for_channels(int channels, Body body) {
+    int c = 0;
+    for (; c + LANES <= channels; c += LANES) body(c, Whole{});
+    if (c < channels) body(c, Part{channels - c});
+}

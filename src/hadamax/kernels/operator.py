@@ -1,0 +1,117 @@
+"""The fused block as a PyTorch operator: shapes for the compiler, a gradient for autograd.
+
+Saved for the backward pass are the convolution's output and a byte for each pooled output; all else is
+computed again. There is no second derivative (the reference has one).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hadamax.kernels import cpu
+from hadamax.kernels.variant import Variant
+
+
+def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
+    """The block of a variant that `cpu.obstacle` has nothing against and `cpu.library` has a kernel for."""
+    y: Tensor = _forward(x, weight, bias, *_encode(variant))[0]
+    return y
+
+
+def _encode(variant: Variant) -> tuple[str, str, str, float, list[int]]:
+    """A variant in the types an operator's schema knows."""
+    pool = list(variant.pool or ())
+    return ",".join(variant.activations), variant.combine, variant.norm or "", variant.eps, pool
+
+
+def _decode(activations: str, combine: str, norm: str, eps: float, pool: list[int]) -> Variant:
+    names = tuple(activations.split(","))
+    window = (pool[0], pool[1], pool[2], pool[3]) if pool else None
+    return Variant(len(names), names, combine, norm or None, eps, window)
+
+
+def _library(x: Tensor, variant: Variant) -> ctypes.CDLL:
+    kernel = cpu.library(x.dtype, variant, x.shape[1] // variant.branches)
+    if kernel is None:
+        raise RuntimeError(f"hadamax::block was called without a kernel: {cpu.failure()}")
+    return kernel
+
+
+@torch.library.custom_op("hadamax::block", mutates_args=(), device_types="cpu")
+def _forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    activations: str,
+    combine: str,
+    norm: str,
+    eps: float,
+    pool: list[int],
+) -> tuple[Tensor, Tensor]:
+    variant = _decode(activations, combine, norm, eps, pool)
+    return cpu.forward(_library(x, variant), x, weight, bias, variant)
+
+
+@_forward.register_fake
+def _(
+    x: Tensor, weight: Any, bias: Any, activations: str, combine: str, norm: str, eps: float, pool: list[int]
+) -> tuple[Tensor, Tensor]:
+    return cpu.empty_outputs(x, _decode(activations, combine, norm, eps, pool))
+
+
+@torch.library.custom_op("hadamax::block_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    positions: Tensor,
+    activations: str,
+    combine: str,
+    norm: str,
+    eps: float,
+    pool: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    variant = _decode(activations, combine, norm, eps, pool)
+    return cpu.backward(_library(x, variant), gradient, x, weight, bias, positions, variant)
+
+
+@_backward.register_fake
+def _(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Any,
+    bias: Any,
+    positions: Tensor,
+    activations: str,
+    combine: str,
+    norm: str,
+    eps: float,
+    pool: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    to_x = torch.empty_like(x, memory_format=torch.channels_last)
+    return to_x, x.new_empty(x.shape[1], dtype=torch.float32), x.new_empty(x.shape[1], dtype=torch.float32)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, bias, *ctx.settings = inputs
+    ctx.save_for_backward(x, weight, bias, output[1])
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, weight, bias, positions = ctx.saved_tensors
+    to_x, to_weight, to_bias = _backward(gradient, x, weight, bias, positions, *ctx.settings)
+    none = (None,) * len(ctx.settings)
+    return (
+        to_x,
+        None if weight is None else to_weight.to(weight.dtype),
+        None if bias is None else to_bias.to(bias.dtype),
+        *none,
+    )
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,142 @@
+"""The compiler and the cache: what is missing or broken costs speed and one line, never a result."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from hadamax.kernels import build, cpu, hadamax_block, implementation
+from hadamax.kernels.reference import reference_block
+from hadamax.kernels.variant import Variant
+
+VARIANT = Variant(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
+MACROS = cpu.macros(torch.float32, VARIANT, 0)
+# The file by itself: without the seconds that importing PyTorch takes.
+BUILD_ELSEWHERE = (
+    sys.executable,
+    "-c",
+    f"import runpy; runpy.run_path({build.__file__!r})['build']({MACROS!r})",
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and a process that has loaded nothing from another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cpu.forget()
+    yield tmp_path / "hadamax" / "kernels"
+    cpu.forget()
+
+
+def lines_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What two blocks of different kinds log, having checked that both give the right answer."""
+    x = torch.randn(2, 6, 4, 4, requires_grad=True)
+    for variant in (VARIANT, VARIANT._replace(activations=("tanh",)), VARIANT):
+        with caplog.at_level(logging.WARNING):
+            y = hadamax_block(x, None, None, **variant._asdict())
+        y.sum().backward()
+        torch.testing.assert_close(y, reference_block(x, None, None, variant))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_without_a_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    (line,) = lines_logged(caplog)
+    assert line.startswith("No fused Hadamax kernel: no C++ compiler found (c++, g++, clang++). ")
+    served = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}
+    assert cpu.failure() is not None
+    assert implementation(**served) == ("reference", cpu.failure())
+
+
+def test_with_a_compiler_that_fails(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken-c++"
+    broken.write_text("#!/bin/sh\n[ $1 = --version ] && exit 0\necho 'block.cpp: error: out of order' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    (line,) = lines_logged(caplog)
+    assert "broken-c++ fails (block.cpp: error: out of order)" in line
+
+
+def test_with_a_cache_that_cannot_be_written(
+    cache: Path, tmp_path: Path, kernel: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hadamax").write_text("a file where the folder should be")
+    (line,) = lines_logged(caplog)
+    assert f"the cache {cache} cannot be used" in line
+
+
+def test_a_library_is_compiled_once(cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.build(MACROS)
+    files = sorted(cache.iterdir())
+    monkeypatch.setattr(build, "_try_compiling", pytest.fail)
+    build.build(MACROS)
+    assert sorted(cache.iterdir()) == files
+    assert len(files) == 2
+
+
+def test_a_change_of_source_is_another_library(
+    cache: Path, tmp_path: Path, kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.build(MACROS)
+    changed = tmp_path / "csrc"
+    changed.mkdir()
+    for path in build.SOURCES.iterdir():
+        (changed / path.name).write_text(path.read_text() + "\n// changed\n")
+    monkeypatch.setattr(build, "SOURCES", changed)
+    build.build(MACROS)
+    assert len([path for path in cache.iterdir() if path.suffix != ".so"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["library", "index"])
+def test_a_damaged_cache_is_built_anew(cache: Path, kernel: None, damage: str) -> None:
+    """In a process of its own for the first build: damaging a loaded library would end this one."""
+    subprocess.run(BUILD_ELSEWHERE, check=True)
+    (library,) = cache.glob("*.so")
+    (index,) = (path for path in cache.iterdir() if path != library)
+    if damage == "library":
+        library.write_bytes(library.read_bytes()[:1000])
+    else:
+        index.write_bytes(b"\xff not a name")
+    x = torch.randn(1, 3, 4, 4)
+    y = hadamax_block(x, None, None, **VARIANT._asdict())
+    assert cpu.failure() is None
+    assert torch.equal(y, reference_block(x, None, None, VARIANT))
+    assert len(library.read_bytes()) > 1000
+
+
+def test_two_processes_at_once(cache: Path, kernel: None) -> None:
+    running = [subprocess.Popen(BUILD_ELSEWHERE) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    assert all(path.is_file() for path in cache.iterdir())
+
+
+def test_arithmetic_of_the_process_is_left_alone(kernel: None) -> None:
+    """A library linked for fast arithmetic would flush these to zero, everywhere."""
+    cpu.library(torch.float32, VARIANT)
+    assert (torch.tensor(1e-39) / 2).item() > 0
+    assert 1e-310 / 2 > 0
+
+
+def test_keep_memory() -> None:
+    """In a process of its own: it changes the allocator for good."""
+    code = (
+        "import os, resource, torch\n"
+        "from hadamax.kernels import keep_memory\n"
+        "kept = keep_memory()\n"
+        "assert kept == (os.confstr('CS_GNU_LIBC_VERSION') or '').startswith('glibc')\n"
+        "for step in range(30):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    [torch.ones(size * 2**18) for size in (9, 5, 7, 6, 8)]\n"
+        "faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "assert not kept or faults < 100, faults\n"  # of 9,000 without
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

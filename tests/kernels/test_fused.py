@@ -1,0 +1,162 @@
+"""The compiled kernel against the definition in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from tests.kernels.blocks import (
+    DTYPES,
+    HADAMAX,
+    KINDS,
+    POOLS,
+    Answer,
+    Case,
+    Kind,
+    call,
+    exact,
+    fused,
+    random_case,
+    relative_error,
+    without_near_ties,
+)
+
+pytestmark = pytest.mark.usefixtures("kernel")
+
+bounded = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+channels = st.integers(1, 40) | st.sampled_from([64, 70])
+sizes = st.integers(4, 19)
+
+
+def agree(found: Answer, wanted: Answer, tolerance: float) -> None:
+    for name, ours, theirs in zip(Answer._fields, found, wanted, strict=True):
+        assert (ours is None) == (theirs is None), name
+        if ours is not None and theirs is not None:
+            assert ours.shape == theirs.shape, name
+            assert relative_error(ours, theirs) <= tolerance, name
+
+
+@bounded
+@given(
+    kind=st.sampled_from(KINDS),
+    pool=st.sampled_from(POOLS),
+    dtype=st.sampled_from(DTYPES),
+    shape=st.tuples(st.integers(1, 3), channels, sizes, sizes),
+    affine=st.booleans(),
+    threads=st.integers(1, 2),
+    seed=st.integers(0, 1000),
+)
+def test_equals_the_reference(
+    kind: Kind,
+    pool,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    affine: bool,
+    threads: int,
+    seed: int,
+) -> None:
+    assume(kind.norm is None or shape[1] > 1)  # of a single channel a norm leaves nothing
+    torch.set_num_threads(threads)
+    case = random_case(kind.variant(pool, eps=1e-3), shape, dtype, affine=affine, seed=seed)
+    precise = dtype == torch.float32
+    case = without_near_ties(case, 1e-5 if precise else 1e-3)
+    agree(fused(case), exact(case), 1e-5 if precise else 2**-8)
+
+
+@pytest.mark.parametrize("unrolled", [16, 32])
+@pytest.mark.parametrize("pool", [(4, 4, 0, 0), (3, 1, 1, 1), None])
+def test_libraries_for_one_number_of_channels(unrolled: int, pool) -> None:
+    case = random_case(HADAMAX.variant(pool), (3, unrolled, 21, 18), torch.float32, affine=True, seed=0)
+    case = without_near_ties(case, 1e-5)
+    agree(fused(case), exact(case), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pool", [(2, 2, 0, 0), (3, 1, 1, 1)])
+def test_the_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -> None:
+    """Pixels drawn from two that are never close: most windows have ties."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 2 * 20, generator=random).to(dtype)
+    x = pixels[torch.randint(2, (3, 9, 8), generator=random)].permute(0, 3, 1, 2)
+    variant = HADAMAX.variant(pool)
+    y = call(x, None, None, variant)
+    case = Case(variant, x, None, None, torch.randn(y.shape, generator=random).to(dtype))
+    agree(fused(case), exact(case), 1e-5 if dtype == torch.float32 else 2**-8)
+
+
+def test_all_pixels_equal_and_negative() -> None:
+    """A product of a large positive and a small negative value: the maximum is below zero everywhere."""
+    variant = Kind(("gelu_tanh", "gelu_tanh"), "product", "channels").variant((2, 2, 0, 1))
+    weight, bias = torch.zeros(6), torch.tensor([2.0, 2.0, 2.0, -0.5, -0.5, -0.5])
+    case = Case(variant, torch.ones(1, 6, 3, 3), weight, bias, torch.ones(1, 3, 2, 2))
+    answer = fused(case)
+    assert bool((answer.y < 0).all())
+    agree(answer, exact(case), 1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, -1000.0])
+def test_mean_far_from_zero(offset: float) -> None:
+    """The variance keeps its digits; what is left is the rounding of the mean itself."""
+    case = random_case(HADAMAX.variant((4, 4, 0, 0)), (2, 20, 8, 8), torch.float32, affine=True, seed=1)
+    case = without_near_ties(case._replace(x=case.x + offset), 1e-3)
+    agree(fused(case), exact(case), 1e-5 + 1e-6 * abs(offset))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e4, 1e12])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scale_of_the_input(scale: float, dtype: torch.dtype) -> None:
+    case = random_case(HADAMAX.variant((2, 2, 0, 0)), (2, 20, 6, 6), torch.float32, affine=True, seed=2)
+    case = case._replace(x=(case.x * scale).to(dtype), gradient=case.gradient.to(dtype))
+    case = without_near_ties(case, 1e-3)
+    agree(fused(case), exact(case), 1e-5 if dtype == torch.float32 else 2**-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_constant_pixels_have_no_variance(kind: Kind) -> None:
+    """The mean is rounded, and its error divided by the square root of epsilon: here 3 / 0.001 * 2^-23."""
+    x = torch.full((1, 20 * len(kind.activations), 4, 4), 3.0)
+    y = call(x, None, None, kind.variant(None))
+    wanted = exact(Case(kind.variant(None), x, None, None, torch.ones_like(y))).y
+    torch.testing.assert_close(y.double(), wanted, rtol=1e-5, atol=4e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_values_without_overflow(kind: Kind) -> None:
+    """Where an exponential overflows, the activation does not: its limit comes out, not NaN."""
+    x = torch.tensor([0.0, -0.0, 1e-30, 5.0, -5.0, 30.0, -30.0, 200.0, -200.0, 1e4, -1e4, 1e9, -1e9])
+    branches = len(kind.activations)
+    grid = torch.cartesian_prod(*[x] * branches).reshape(-1, branches).T.reshape(1, branches, -1, 1)
+    case = Case(kind.variant(None)._replace(norm=None), grid, None, None, torch.ones(1, 1, grid.shape[2], 1))
+    found, wanted = fused(case), exact(case)
+    scale = grid.double().abs().clamp(min=1).prod(1)  # of the product: a branch near zero is known to 1e-7 only
+    for ours, theirs in ((found.y, wanted.y), (found.to_x, wanted.to_x)):
+        assert ours.isfinite().all()
+        assert bool(((ours - theirs).abs() <= 1e-6 * scale).all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_is_never_hidden(value: float, pool, dtype: torch.dtype) -> None:
+    """One bad element spoils its pixel, and every window that holds the pixel; the rest is untouched."""
+    case = random_case(HADAMAX.variant(pool), (1, 20, 9, 9), dtype, affine=True, seed=3)
+    case.x[0, 7, 4, 4] = value
+    found, wanted = fused(case), exact(case)
+    assert torch.equal(found.y.isnan(), wanted.y.isnan())
+    assert found.y.isnan().any()
+    assert torch.equal(found.to_x.isnan(), wanted.to_x.isnan())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.norm is None])
+def test_infinity_without_a_norm(kind: Kind) -> None:
+    case = random_case(kind.variant((2, 2, 0, 0)), (1, 20, 8, 8), torch.float32, affine=False, seed=4)
+    case.x[0, 3, 2, 2], case.x[0, 25, 5, 5] = float("inf"), float("-inf")
+    found, wanted = fused(case), exact(case)
+    torch.testing.assert_close(found.y.double(), wanted.y, rtol=1e-5, atol=1e-6, equal_nan=True)
+    torch.testing.assert_close(found.to_x.double(), wanted.to_x, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,0 +1,176 @@
+"""The block as a citizen of PyTorch: autograd, memory formats, autocast, compile, determinism."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tests.kernels.blocks import HADAMAX, call, fused, random_case
+from torch import Tensor, nn
+
+from hadamax.kernels import cpu, hadamax_block, operator
+
+POOL = (2, 2, 0, 1)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 40, 3, bias=False)
+        self.weight = nn.Parameter(torch.rand(40) + 0.5)
+        self.bias = nn.Parameter(torch.randn(40) * 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call(self.convolution(x), self.weight, self.bias, HADAMAX.variant(POOL))
+
+
+def leaves(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    case = random_case(HADAMAX.variant(POOL), (2, 20, 7, 7), dtype, affine=True, seed=0)
+    assert case.weight is not None
+    assert case.bias is not None
+    return case.x.requires_grad_(), case.weight.requires_grad_(), case.bias.requires_grad_()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pool", [None, POOL, (3, 1, 1, 1)])
+def test_operator_check(kernel: None, pool, dtype: torch.dtype) -> None:
+    settings = ("gelu_tanh,gelu_tanh", "product", "channels", 1e-6, list(pool or ()))
+    torch.library.opcheck(operator._forward, (*leaves(dtype), *settings))
+    x, _, _ = leaves(dtype)
+    torch.library.opcheck(operator._forward, (x, None, None, *settings))
+
+
+def test_a_second_backward_through_the_same_graph(kernel: None) -> None:
+    x, weight, bias = leaves()
+    y = call(x, weight, bias, HADAMAX.variant(POOL))
+    first = torch.autograd.grad(y.sum(), (x, weight, bias), retain_graph=True)
+    second = torch.autograd.grad(y.sum(), (x, weight, bias))
+    assert all(map(torch.equal, first, second))
+
+
+def test_memory_formats_of_input_and_gradient(kernel: None) -> None:
+    """A flatten sends back a gradient that is not channels-last; an input need not be either."""
+    found = []
+    for input_format in (torch.contiguous_format, torch.channels_last):
+        for gradient_format in (torch.contiguous_format, torch.channels_last):
+            x, weight, bias = leaves()
+            laid_out = x.detach().contiguous(memory_format=input_format).requires_grad_()
+            y = call(laid_out, weight, bias, HADAMAX.variant(POOL))
+            assert y.is_contiguous(memory_format=torch.channels_last)
+            gradient = torch.arange(y.numel()).reshape(y.shape).float().contiguous(memory_format=gradient_format)
+            y.backward(gradient)
+            assert laid_out.grad is not None
+            found.append((y.detach(), laid_out.grad, weight.grad, bias.grad))
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pool", [POOL, (3, 1, 1, 1)])
+def test_bit_for_bit_repeatable(kernel: None, pool, dtype: torch.dtype, threads: int) -> None:
+    torch.set_num_threads(threads)
+    case = random_case(HADAMAX.variant(pool), (16, 20, 21, 21), dtype, affine=True, seed=5)
+    first = fused(case)
+    for _ in range(3):
+        for one, same in zip(first, fused(case), strict=True):
+            assert torch.equal(one, same)
+
+
+def test_images_do_not_touch_each_other(kernel: None) -> None:
+    """An image gives the same bits alone and in a batch."""
+    case = random_case(HADAMAX.variant(POOL), (5, 20, 9, 9), torch.float32, affine=True, seed=6)
+    batch = call(case.x, case.weight, case.bias, case.variant)
+    alone = [call(x[None], case.weight, case.bias, case.variant) for x in case.x]
+    assert torch.equal(batch, torch.cat(alone))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_gradient_too_large_for_the_caches(kernel: None, threads: int) -> None:
+    """It is written past them; each image has the same gradient as alone."""
+    torch.set_num_threads(threads)
+    case = random_case(HADAMAX.variant((4, 4, 0, 0)), (20, 32, 86, 84), torch.float32, affine=True, seed=7)
+    assert case.x.nbytes > 2**25
+    together = fused(case).to_x
+    for image in (0, 19):
+        one = slice(image, image + 1)
+        alone = fused(case._replace(x=case.x[one], gradient=case.gradient[one])).to_x
+        assert torch.equal(together[one], alone)
+
+
+def test_no_images(kernel: None) -> None:
+    x = torch.zeros(0, 40, 6, 6, requires_grad=True)
+    y = call(x, torch.ones(40), None, HADAMAX.variant(POOL))
+    y.sum().backward()
+    assert y.shape == (0, 20, 3, 3)
+    assert x.grad is not None
+
+
+def test_autocast_keeps_the_affine_parameters_in_float32(kernel: None) -> None:
+    block = Block()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = block(torch.randn(2, 3, 9, 9))
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert block.weight.grad is not None
+    assert block.weight.grad.dtype == torch.float32
+
+
+def test_parameters_in_bfloat16(kernel: None) -> None:
+    x, weight, bias = (leaf.detach().bfloat16().requires_grad_() for leaf in leaves())
+    call(x, weight, bias, HADAMAX.variant(POOL)).sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.dtype == torch.bfloat16 for leaf in (x, weight, bias))
+
+
+def test_copies_and_state(kernel: None) -> None:
+    block, x = Block(), torch.randn(2, 3, 9, 9)
+    twin = copy.deepcopy(block)
+    other = Block()
+    other.load_state_dict(block.state_dict())
+    assert torch.equal(block(x), twin(x))
+    assert torch.equal(block(x), other(x))
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself
+def test_compiles_without_a_graph_break(kernel: None, built: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not built:
+        monkeypatch.setattr(cpu, "library", lambda *_: None)
+    torch.compiler.reset()
+    block = Block()
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    for images, size in ((2, 9), (3, 9), (3, 12)):  # the later ones with sizes that the graph does not know
+        x = torch.randn(images, 3, size, size)
+        wanted = torch.autograd.grad(block(x).square().sum(), list(block.parameters()))
+        found = torch.autograd.grad(compiled(x).square().sum(), list(block.parameters()))
+        for one, same in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, same)
+
+
+def test_operator_without_a_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "library", lambda *_: None)
+    with pytest.raises(RuntimeError, match="hadamax::block was called without a kernel"):
+        operator.fused_block(*leaves(), HADAMAX.variant(POOL))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"activations": ("tanh",)}, "one for each of 2 branches"),
+        ({"activations": ("tanh", "tan")}, "'tan' is not known; valid: gelu,"),
+        ({"combine": "mean"}, "combine: 'mean' is not known; valid: product, sum"),
+        ({"norm": "batch"}, "norm: 'batch' is not known"),
+        ({"norm": None}, "weight: given, but there is no norm"),
+        ({"branches": 3, "activations": ("tanh",) * 3}, r"wanted \[N, 3 \* C, H, W\], got \[2, 40, 7, 7\]"),
+        ({"pool": (9, 9, 0, 0)}, "a window of 9 does not fit"),
+        ({"pool": (2, 0, 0, 0)}, "pool: wanted"),
+        ({"weight": torch.ones(20)}, r"weight: wanted \[40\], got \[20\]"),
+    ],
+)
+def test_what_is_refused(change: dict, said: str) -> None:
+    x, weight, _ = leaves()
+    arguments = {"weight": weight, "bias": None, **HADAMAX.variant(POOL)._asdict(), **change}
+    with pytest.raises(ValueError, match=said):
+        hadamax_block(x, **arguments)
