@@ -98,9 +98,7 @@ def test_a_name_per_branch_or_one_for_all() -> None:
         ("tanh", True, TypeError, "branches must be a whole number"),
     ],
 )
-def test_refusals_in_one_line(
-    activation: object, branches: object, error: type[Exception], message: str
-) -> None:
+def test_refusals_in_one_line(activation: object, branches: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as refusal:
         resolve_activations(activation, branches)  # type: ignore[arg-type]
     assert message in str(refusal.value)

@@ -19,9 +19,7 @@ def conv(channels_in: int, channels: int, kernel: int) -> int:
 
 
 IMPALA_STAGES = [(4, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
-IMPALA = (
-    sum(conv(i, o, 3) + 4 * conv(o, o, 3) for i, o in IMPALA_STAGES) + conv(64 * 9, 256, 1) + conv(256, 6, 1)
-)
+IMPALA = sum(conv(i, o, 3) + 4 * conv(o, o, 3) for i, o in IMPALA_STAGES) + conv(64 * 9, 256, 1) + conv(256, 6, 1)
 DEEP_STAGES = [(4, 32), (32, 48), (48, 64), (64, 64), (64, 64)]
 DEEP = sum(2 * (9 * i * o + 2 * o) for i, o in DEEP_STAGES) + conv(64 * 49, 512, 1) + 1024 + conv(512, 6, 1)
 EXTRA_BLOCK = 2 * (conv(64, 64, 3) + 128)
@@ -63,9 +61,7 @@ def test_parameter_counts_of_small_encoders() -> None:
 def test_table_3_of_the_hadamard_representation() -> None:
     nature = ENCODERS["nature"]
     dense = (Dense(512, "tanh", branches=2, norm=Norm("channels", True, 1e-5)),)
-    blocks = tuple(
-        replace(block, activation="tanh", branches=2) for block in nature.blocks if isinstance(block, Conv)
-    )
+    blocks = tuple(replace(block, activation="tanh", branches=2) for block in nature.blocks if isinstance(block, Conv))
     assert parameters(replace(nature, blocks=blocks, dense=dense)) == 3_373_382
     crelu = replace(nature, blocks=(*nature.blocks[:2], replace(nature.blocks[2], activation="crelu")))
     assert parameters(crelu) == 3_292_838
@@ -147,9 +143,7 @@ def test_overrides_of_all_hidden_layers() -> None:
 
 
 def test_overrides_of_the_last_layer_leave_the_others() -> None:
-    spec = build_encoder(
-        "nature", activation=("tanh", "sigmoid"), branches=2, layers="last", features=1024
-    ).spec
+    spec = build_encoder("nature", activation=("tanh", "sigmoid"), branches=2, layers="last", features=1024).spec
     assert spec.blocks == ENCODERS["nature"].blocks
     assert spec.dense == (Dense(1024, ("tanh", "sigmoid"), branches=2),)
 
@@ -164,9 +158,7 @@ def test_branches_go_inside_the_residual_blocks() -> None:
     stage = encoder.spec.blocks[0]
     assert isinstance(stage, Residual)
     assert (stage.outer_activation, stage.activation, stage.branches) == ("tanh", "tanh", 2)
-    layers = {
-        name: m.layer.branches for name, m in encoder.blocks[0].named_modules() if isinstance(m, ConvBlock)
-    }
+    layers = {name: m.layer.branches for name, m in encoder.blocks[0].named_modules() if isinstance(m, ConvBlock)}
     assert layers == {
         "entry": 1,
         "residuals.0.hidden": 2,

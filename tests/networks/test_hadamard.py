@@ -32,9 +32,7 @@ BIAS = [0.0, 0.5, -2.0]  # so the branches hold 1, -1, -1
         (3, ("identity", "relu", "sigmoid"), "sum", 1 + 0 + 1 / (1 + math.e)),
     ],
 )
-def test_hand_computed(
-    branches: int, activation: str | tuple[str, ...], combine: str, expected: float
-) -> None:
+def test_hand_computed(branches: int, activation: str | tuple[str, ...], combine: str, expected: float) -> None:
     layer = HadamardLinear(2, 1, branches=branches, activation=activation, combine=combine)
     filled(layer, WEIGHT[:branches], BIAS[:branches])
     assert layer(X).item() == pytest.approx(expected, rel=1e-6)

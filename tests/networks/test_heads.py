@@ -6,9 +6,7 @@ from hadamax.networks import QHead, QNetwork, build_encoder
 
 def test_head_is_linear() -> None:
     head = QHead(2, 3)
-    head.load_state_dict(
-        {"weight": torch.tensor([[1.0, 0], [0, 2], [1, 1]]), "bias": torch.tensor([0.0, 1, -1])}
-    )
+    head.load_state_dict({"weight": torch.tensor([[1.0, 0], [0, 2], [1, 1]]), "bias": torch.tensor([0.0, 1, -1])})
     assert head(torch.tensor([[3.0, 4.0]])).tolist() == [[3.0, 9.0, 6.0]]
 
 

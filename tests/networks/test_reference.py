@@ -79,16 +79,12 @@ def test_hadamax() -> None:
     # 22 -> 6 -> 3 -> 3: all margins are uneven or worked out from the size at least once.
     encoder = build_encoder("hadamax", (4, 22, 22)).double()
     state = random_state(encoder)
-    observations = torch.randint(0, 256, (2, 4, 22, 22), generator=torch.Generator().manual_seed(1)).to(
-        torch.uint8
-    )
+    observations = torch.randint(0, 256, (2, 4, 22, 22), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
 
     x = observations.numpy() / 255.0
     convolution_sides = [(3, 4), (1, 2), (1, 1)]
     pools = [(4, 4, (1, 1)), (2, 2, (0, 0)), (3, 1, (1, 1))]
-    for number, (sides, (window, stride, pool_sides)) in enumerate(
-        zip(convolution_sides, pools, strict=True)
-    ):
+    for number, (sides, (window, stride, pool_sides)) in enumerate(zip(convolution_sides, pools, strict=True)):
 
         def over_channels(z: Array, branch: int, number: int = number) -> Array:
             scale = state[f"blocks.{number}.layer.norm.weight"][branch]
@@ -100,9 +96,7 @@ def test_hadamax() -> None:
     assert x.shape == (2, 64, 3, 3)
     flat = x.transpose(0, 2, 3, 1).reshape(2, -1)
     dense = flat @ state["dense.0.weight"].T + state["dense.0.bias"]
-    expected = gelu_tanh(
-        normalise(dense, (1,), 1e-6) * state["dense.0.norm.weight"] + state["dense.0.norm.bias"]
-    )
+    expected = gelu_tanh(normalise(dense, (1,), 1e-6) * state["dense.0.norm.weight"] + state["dense.0.norm.bias"])
     np.testing.assert_allclose(encoder(observations).detach(), expected, rtol=1e-8, atol=1e-10)
 
 
@@ -110,16 +104,12 @@ def test_hadamax_c51() -> None:
     # 22 -> 23 -> 5 -> 6 -> 3 -> 3
     encoder = build_encoder("hadamax-c51", (4, 22, 22)).double()
     state = random_state(encoder)
-    observations = torch.randint(0, 256, (2, 4, 22, 22), generator=torch.Generator().manual_seed(1)).to(
-        torch.uint8
-    )
+    observations = torch.randint(0, 256, (2, 4, 22, 22), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
 
     x = observations.numpy() / 255.0
     convolution_sides = [(4, 4), (2, 2), (1, 1)]
     pools = [(4, 4, (0, 0)), (2, 2, (0, 0)), (3, 1, (1, 1))]
-    for number, (sides, (window, stride, pool_sides)) in enumerate(
-        zip(convolution_sides, pools, strict=True)
-    ):
+    for number, (sides, (window, stride, pool_sides)) in enumerate(zip(convolution_sides, pools, strict=True)):
         product = product_block(x, state, number, sides, lambda z, _: normalise(z, (1, 2, 3), 1e-5), gelu)
         x = max_pool(product, window, stride, pool_sides)
     dense = x.reshape(2, -1) @ state["dense.0.weight"].T + state["dense.0.bias"]

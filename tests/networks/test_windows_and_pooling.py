@@ -35,8 +35,7 @@ def direct(x: Array, window: int, stride: int, fill: float) -> Array:
     """[C, H, W] -> [C, H', W', window * window]: what each SAME window sees."""
     rows, columns = same_windows(x.shape[1], window, stride), same_windows(x.shape[2], window, stride)
     seen = [
-        [[padded_cell(x, r, c, fill) for r, c in itertools.product(row, column)] for column in columns]
-        for row in rows
+        [[padded_cell(x, r, c, fill) for r, c in itertools.product(row, column)] for column in columns] for row in rows
     ]
     return np.array(seen).transpose(3, 0, 1, 2)
 

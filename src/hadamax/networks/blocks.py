@@ -1,9 +1,12 @@
 """The modules of an encoder's blocks. Each knows its `out_channels` and the `output_size` of a map."""
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from hadamax.kernels import hadamax_block, implementation
 from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d
 from hadamax.networks.initialisers import InitialiserSetting
@@ -26,10 +29,31 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
     """What follows a convolution (norm, activation, product, pool): [N, k * C, H, W] -> [N, C, H', W'].
 
     Element by element over the largest maps of the network, this costs more than the convolution when run in
-    separate passes; it is one function so that one kernel can take its place.
+    separate passes, so it goes through the fused kernel where that serves it.
     """
+    margins = None if pool is None else kernel_pool(pool, merged)
+    if layer.kernel_settings is not None and (pool is None) == (margins is None):
+        settings: dict[str, Any] = {**layer.kernel_settings, "pool": margins}
+        place: dict[str, Any] = {"dtype": merged.dtype, "device": merged.device.type}
+        channels = merged.shape[1] // layer.branches
+        # A compiled graph asks by itself; elsewhere plain layers in the tensor's own precision do better than
+        # the kernels' reference.
+        compiling = torch.compiler.is_compiling()
+        if compiling or implementation(**settings, **place, channels=channels).name != "reference":
+            weight, bias = layer.norm.affine()
+            return hadamax_block(merged, weight, bias, eps=layer.norm.eps, **settings)
     combined = layer.combine_branches(merged)
     return combined if pool is None else pool.forward(combined)
+
+
+def kernel_pool(pool: Pooling, merged: Tensor) -> tuple[int, int, int, int] | None:
+    """(window, stride, padding before, padding after) as the kernel takes them; None where it cannot."""
+    window = pool.window
+    vertical, horizontal = window.margins(merged.shape[2], merged.shape[3])
+    square = window.kernel[0] == window.kernel[1] and window.stride[0] == window.stride[1]
+    if pool.pool.kind != "max" or not square or vertical != horizontal:
+        return None
+    return window.kernel[0], window.stride[0], *vertical
 
 
 class ConvBlock(EncoderBlock):
@@ -105,9 +129,7 @@ class ResidualStage(EncoderBlock):
 
     def __init__(self, spec: Residual, in_channels: int, initialiser: InitialiserSetting) -> None:
         super().__init__()
-        entry = Conv(
-            spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias
-        )
+        entry = Conv(spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias)
         self.entry = ConvBlock(entry, in_channels, initialiser)
         blocks = whole("blocks", spec.blocks, minimum=0)
         self.residuals = nn.Sequential(*(ResidualBlock(spec, initialiser) for _ in range(blocks)))

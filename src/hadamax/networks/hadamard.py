@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hadamax.kernels import KERNEL_ACTIVATIONS
 from hadamax.networks.activations import ActivationSetting, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
-from hadamax.networks.norms import NormSetting, make_norm
+from hadamax.networks.norms import BranchNorm, NoNorm, NormSetting, make_norm
 from hadamax.networks.windows import PaddingSetting, make_window
 
 COMBINATIONS: dict[str, Callable[[Any, Any], Any]] = {"product": operator.mul, "sum": operator.add}
@@ -39,6 +40,7 @@ class _HadamardLayer(nn.Module):
     """The merged weight and what follows its product; `shape` is one branch's weight, [out, in, ...]."""
 
     bias: nn.Parameter | None
+    norm: BranchNorm | NoNorm
 
     def __init__(
         self,
@@ -63,7 +65,20 @@ class _HadamardLayer(nn.Module):
         self.norm = make_norm(norm, self.branches, shape[0], spatial=len(shape) > 2)
         self.activations = nn.ModuleList(entry.make() for entry in resolved)
         self._out_width = shape[0] * resolved[0].width
+        self.kernel_settings = self._kernel_settings(activation)
         self.reset_parameters()
+
+    def _kernel_settings(self, activation: ActivationSetting) -> dict[str, Any] | None:
+        """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width."""
+        names = (activation,) * self.branches if isinstance(activation, str) else tuple(activation)
+        if not set(names) <= KERNEL_ACTIVATIONS:
+            return None
+        return {
+            "branches": self.branches,
+            "activations": names,
+            "combine": self.combine,
+            "norm": self.norm.over,
+        }
 
     def reset_parameters(self) -> None:
         """Draw weight and bias anew, branch after branch."""

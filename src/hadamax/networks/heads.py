@@ -18,9 +18,7 @@ class QHead(nn.Module):
 
     def __init__(self, features: int, num_actions: int, initialiser: InitialiserSetting = "torch") -> None:
         super().__init__()
-        self.weight = nn.Parameter(
-            torch.empty(whole("num_actions", num_actions), whole("features", features))
-        )
+        self.weight = nn.Parameter(torch.empty(whole("num_actions", num_actions), whole("features", features)))
         self.bias = nn.Parameter(torch.empty(num_actions))
         self._initialise = resolve_initialiser(initialiser)
         self.reset_parameters()

@@ -30,9 +30,10 @@ class Norm:
 NormSetting = str | Norm | None
 
 
-class _BranchNorm(nn.Module):
+class BranchNorm(nn.Module):
     """[..., branches * C] -> `branches` tensors of [..., C]; the affine parameters are [branches, C]."""
 
+    over: str
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
@@ -40,10 +41,14 @@ class _BranchNorm(nn.Module):
         super().__init__()
         self.branches, self.channels, self.eps = branches, channels, norm.eps
         for name in ("weight", "bias"):
-            self.register_parameter(
-                name, nn.Parameter(torch.empty(branches, channels)) if norm.affine else None
-            )
+            self.register_parameter(name, nn.Parameter(torch.empty(branches, channels)) if norm.affine else None)
         self.reset_parameters()
+
+    def affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """Scale and shift of the merged tensor, [branches * C] each; None where there are none."""
+        if self.weight is None or self.bias is None:
+            return None, None
+        return self.weight.flatten(), self.bias.flatten()
 
     def reset_parameters(self) -> None:
         if self.weight is not None and self.bias is not None:
@@ -54,8 +59,10 @@ class _BranchNorm(nn.Module):
         return f"{self.channels}, branches={self.branches}, eps={self.eps}, affine={self.weight is not None}"
 
 
-class NormOverChannels(_BranchNorm):
+class NormOverChannels(BranchNorm):
     """Mean 0 and variance 1 over the channels of each pixel, or the features of each vector."""
+
+    over = "channels"
 
     def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
         shape = (self.channels,)
@@ -68,8 +75,10 @@ class NormOverChannels(_BranchNorm):
         return tuple(F.layer_norm(x, shape, weight, bias, self.eps) for x, weight, bias in parts)
 
 
-class NormOverMap(_BranchNorm):
+class NormOverMap(BranchNorm):
     """Mean 0 and variance 1 over channels, height and width: [N, H, W, branches * C]."""
+
+    over = "map"
 
     def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
         weight = None if self.weight is None else self.weight.flatten()
@@ -82,22 +91,28 @@ class NormOverMap(_BranchNorm):
 class NoNorm(nn.Module):
     """Only splits: [..., branches * C] -> `branches` tensors of [..., C]."""
 
+    over: str | None = None
+    eps = 0.0
+
     def __init__(self, branches: int) -> None:
         super().__init__()
         self.branches = branches
+
+    def affine(self) -> tuple[None, None]:
+        return None, None
 
     def forward(self, merged: Tensor) -> tuple[Tensor, ...]:
         return merged.chunk(self.branches, -1)
 
 
-NORM_AXES: dict[str, type[_BranchNorm]] = {"channels": NormOverChannels, "map": NormOverMap}
+NORM_AXES: dict[str, type[BranchNorm]] = {"channels": NormOverChannels, "map": NormOverMap}
 NORMS: dict[str, Norm] = {
     "channels": Norm(over="channels", affine=True, eps=1e-6),  # Flax's LayerNorm, as in the PQN code
     "map": Norm(over="map", affine=False, eps=1e-5),  # as in the C51 code
 }
 
 
-def make_norm(norm: NormSetting, branches: int, channels: int, *, spatial: bool) -> nn.Module:
+def make_norm(norm: NormSetting, branches: int, channels: int, *, spatial: bool) -> BranchNorm | NoNorm:
     """The module that splits a merged tensor into branches and normalises each; `spatial` for feature maps.
 
     Raises TypeError for anything but a name, a `Norm` or None, ValueError for an unknown name.

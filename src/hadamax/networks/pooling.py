@@ -53,9 +53,7 @@ class Pooling(nn.Module):
         self.window = make_window(pool.window, pool.stride, pool.padding)
         self._function = lookup("pool kind", pool.kind, POOLS)
         if any(margin is not None and margin > pool.window // 2 for margin in self.window.margin):
-            raise ValueError(
-                f"pool padding must be at most half its window ({pool.window // 2}), not {pool.padding!r}"
-            )
+            raise ValueError(f"pool padding must be at most half its window ({pool.window // 2}), not {pool.padding!r}")
 
     def forward(self, x: Tensor) -> Tensor:
         return self._function(x, self.window)
