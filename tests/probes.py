@@ -28,9 +28,7 @@ class Event(NamedTuple):
     truncated: bool = False
 
 
-Rule = Callable[
-    [int, int, int], Event
-]  # (environment, steps since its last seeding, hidden state) -> what happens
+Rule = Callable[[int, int, int], Event]  # (environment, steps since its last seeding, hidden state) -> what happens
 
 
 def script(*environments: Sequence[Event]) -> Rule:

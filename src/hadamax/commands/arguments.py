@@ -33,7 +33,7 @@ def parse(kind: Any, arguments: list[str], prog: str, description: str | None = 
 
 def _one_line(box: str) -> str:
     """The sentence in tyro's box: what stands between its title and its hints."""
-    rows = [line.strip(" │|╭╮╰╯─-") for line in box.splitlines()]
+    rows = [line.strip(" │|╭╮╰╯─") for line in box.splitlines()]
     rules = [i for i, line in enumerate(box.splitlines()) if re.search(r"[-─]{5}", line)]
     first = rules[0] + 1 if rules else 0
     last = rules[1] if len(rules) > 1 else len(rows)

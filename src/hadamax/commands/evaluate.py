@@ -19,10 +19,17 @@ from hadamax.training import checkpoints
 from hadamax.training.agent import Agent, load, untrained
 from hadamax.training.curve import draw_curve
 from hadamax.training.evaluation import (
-    Policy, best_constant, capped, constant_policy, play, random_policy, summary,
+    Policy,
+    best_constant,
+    capped,
+    constant_policy,
+    play,
+    random_policy,
+    summary,
 )
 from hadamax.training.folder import RunFolder
 from hadamax.training.published import published_scores
+from hadamax.training.settings import MOST_THREADS
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,13 @@ class Arguments:
             raise UserError(f"episodes: {self.episodes} is too small; valid: 1 or more")
         if not 0 <= self.epsilon <= 1:
             raise UserError(f"epsilon: {self.epsilon} is out of range; valid: 0 to 1")
-        if self.seed < 0:
-            raise UserError(f"seed: {self.seed} is too small; valid: 0 or more")
+        if self.video is not None and Path(self.video).suffix != ".mp4":  # now, not after the games
+            raise UserError(f"video: {self.video!r} does not end in .mp4")
+        if self.video_seconds is not None and not self.video_seconds > 0:
+            raise UserError(f"video_seconds: {self.video_seconds} is too short; valid: more than 0")
+        for name, most in (("seed", 2**63 - 1), ("threads", MOST_THREADS)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to {most}")
 
 
 def run(arguments: list[str]) -> int:
@@ -69,7 +81,7 @@ def run(arguments: list[str]) -> int:
     folder, algorithm, settings = RunFolder.open(path)
     environment = capped(settings.environment, given.max_episode_frames).resolved()
     spaces = folder.spaces()
-    agent = load(path, given.checkpoint, device=given.device)
+    agent = load(path, given.checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)
 
     players: dict[str, Policy] = {"agent": _greedy(agent, given)}
@@ -152,8 +164,9 @@ def _print(report: dict[str, Any], game: str) -> None:
         for label, score in zip(("random, published", "human, published"), published, strict=True):
             table.add_row(label, f"{score:,.1f}")
     Console(width=120).print(table)
-    for name in [n for n in ("untrained", "random", best) if n in report["baselines"]]:
-        print(_verdict(report["agent"], report["baselines"][name], name))
+    for name in ("untrained", "random", best):
+        if name in report["baselines"]:
+            print(_verdict(report["agent"], report["baselines"][name], str(name)))
 
 
 def _cells(result: dict[str, Any]) -> list[str]:

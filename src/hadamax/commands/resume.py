@@ -23,9 +23,11 @@ class Arguments:
 
 def run(arguments: list[str]) -> int:
     given = parse(Arguments, arguments, "hadamax resume")
-    loop = resume(Path(given.run), say)
+    path = Path(given.run)
+    loop = resume(path, say)
     if loop.finished():
-        print(f"{given.run} is finished: {loop.algorithm.frames:,} frames, {loop.latest_score()}")
+        loop.close()
+        print(f"{path} is finished: {loop.algorithm.frames:,} frames, {loop.latest_score()}")
         return 0
     say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
     return train(loop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from hadamax.algorithms import ALGORITHMS
@@ -24,15 +25,21 @@ def run(arguments: list[str]) -> int:
     algorithm, *rest = arguments
     kind = settings_type(algorithm)
     rest = _with_config(rest, algorithm)
-    settings = parse(kind, rest, f"hadamax train {algorithm}", f"Train with {algorithm}. A setting in a TOML file "
-                     "(--config FILE.toml, named as here with _ for -) yields to the same one given here.")
+    settings = parse(
+        kind,
+        rest,
+        f"hadamax train {algorithm}",
+        f"Train with {algorithm}. A setting in a TOML file "
+        "(--config FILE.toml, named as here with _ for -) yields to the same one given here.",
+    )
     return train(start(algorithm, settings, say))
 
 
 def train(loop: Loop) -> int:
     """Train to the end, or to an interruption, and say what came of it."""
     path = loop.folder.path
-    done = loop.train()
+    with closing(loop):
+        done = loop.train()
     try:
         draw_curve(path, loop.folder.curve)
     except OSError as error:
@@ -42,7 +49,7 @@ def train(loop: Loop) -> int:
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
     print(f"{frames} in {duration(loop.seconds)} at {loop.throughput()}")
-    print(f"score: {loop.latest_score()} (mean of the last games, at most 100)")
+    print(f"score: {loop.latest_score()} (means of the last games: 100 of training, 20 of test)")
     print(f"learning curve: {loop.folder.curve}")
     print(f"next: hadamax evaluate {path} --episodes 30")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.errors import UserError
 from hadamax.functional import epsilon_greedy
 from hadamax.training import checkpoints, machine
-from hadamax.training.checkpoints import BadCheckpoint, Checkpoint
+from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.training.folder import RunFolder
 from hadamax.training.run import make_encoder
 from hadamax.training.settings import TrainSettings
@@ -23,7 +25,8 @@ class Agent:
     """A network with its precision. `frame` is how far it was trained; 0 means not at all."""
 
     def __init__(self, network: nn.Module, *, device: torch.device, precision: torch.dtype, frame: int) -> None:
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        network = network.to(device).eval()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision, self.frame = device, precision, frame
 
     @torch.no_grad()
@@ -36,9 +39,10 @@ class Agent:
         Raises:
             ValueError, TypeError: observations of another shape or type.
         """
-        batch = torch.as_tensor(np.asarray(observations) if not isinstance(observations, Tensor) else observations)
+        if not isinstance(observations, Tensor):  # of an array that torch cannot share, a copy
+            observations = torch.from_numpy(np.require(observations, requirements=("C", "W")))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            q: Tensor = self.network(batch.to(self.device))
+            q: Tensor = self.network(observations.to(self.device))
         return q.float().cpu()
 
     def act(
@@ -58,18 +62,25 @@ class Agent:
         return actions
 
 
-def load(path: str | Path, checkpoint: str = "latest", *, device: str = "auto") -> Agent:
+def load(
+    path: str | Path,
+    checkpoint: str = "latest",
+    *,
+    device: str = "auto",
+    say: Callable[[str], None] = warnings.warn,
+) -> Agent:
     """The agent of a run's folder, `hadamax.load("runs/pong")`.
 
     Args:
         checkpoint: `latest`, `best`, or a frame.
         device: cpu, cuda, cuda:N, or auto.
+        say: is told which checkpoints had to be passed over.
 
     Raises:
         UserError: not a run, or no such checkpoint.
     """
     folder, algorithm, settings = RunFolder.open(Path(path))
-    found = find(folder, checkpoint)
+    found = find(folder, checkpoint, say)
     agent = untrained(folder, algorithm, settings, device=device)
     try:
         agent.network.load_state_dict(found.weights)
@@ -81,33 +92,37 @@ def load(path: str | Path, checkpoint: str = "latest", *, device: str = "auto") 
 
 def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *, device: str = "auto") -> Agent:
     """The agent as it was before its first update."""
-    torch.manual_seed(settings.run.seed)
     spaces = folder.spaces()
-    encoder = make_encoder(settings.network, spaces)
-    network = ALGORITHMS[algorithm].build.build_network(encoder, len(spaces.action_names))
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
+        torch.manual_seed(settings.run.seed)
+        encoder = make_encoder(settings.network, spaces)
+        network = ALGORITHMS[algorithm].build.build_network(encoder, len(spaces.action_names))
     precision = machine.PRECISIONS[settings.run.precision]
     return Agent(network, device=machine.choose_device(device), precision=precision, frame=0)
 
 
-def find(folder: RunFolder, checkpoint: str) -> Checkpoint:
+def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Checkpoint:
     """A run's checkpoint: `latest` that can be read, `best`, or the one at a frame.
 
     Raises:
         UserError: there is none such.
     """
-    if checkpoint == "latest":
-        paths = list(checkpoints.newest_first(folder.checkpoints))
-    elif checkpoint == "best":
-        paths = [path for path in [checkpoints.best(folder.checkpoints)] if path]
-    else:
+    paths = list(checkpoints.newest_first(folder.checkpoints))
+    frames = sorted(map(checkpoints.frame_of, paths))
+    if checkpoint == "best":
+        paths = [path for path in [checkpoints.best(paths)] if path]
+    elif checkpoint != "latest":
         frame = checkpoint.replace("_", "").replace(",", "")
-        paths = [path for path in checkpoints.newest_first(folder.checkpoints) if frame.isdigit() and int(frame) == checkpoints.frame_of(path)]
+        paths = [path for path in paths if str(checkpoints.frame_of(path)) == frame]
     reason = ""
     for path in paths:
         try:
             return checkpoints.read(path)
+        except NewerCheckpoint as error:
+            raise UserError(f"checkpoint: {path} was {error}; this hadamax reads {checkpoints.FORMAT}") from None
         except BadCheckpoint as error:
             reason = reason or f" ({error})"
-    frames = sorted(checkpoints.frame_of(path) for path in checkpoints.newest_first(folder.checkpoints))
+            if path != paths[-1]:
+                say(f"checkpoint {path.name} cannot be used ({error}); trying the one before")
     valid = ", ".join(["latest", "best", *map(str, frames)]) if frames else "none yet; train it first"
     raise UserError(f"checkpoint: {checkpoint!r} of {folder.path} cannot be used{reason}; valid: {valid}")

@@ -1,7 +1,7 @@
 """Checkpoints: a folder each, whole or not there at all.
 
 `weights.safetensors` holds the network, `state.safetensors` every other tensor, `checkpoint.json` the rest with a
-hash of both files. They are written under another name, flushed and renamed, so a kill leaves either the old or the
+hash of all three. They are written under another name, flushed and renamed, so a kill leaves either the old or the
 new. Neither format can carry code.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,10 @@ WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "checkpoi
 
 class BadCheckpoint(Exception):
     """A checkpoint that is truncated, corrupted, or not one of ours."""
+
+
+class NewerCheckpoint(BadCheckpoint):
+    """A checkpoint that is whole, and that only a newer hadamax reads."""
 
 
 class Checkpoint(NamedTuple):
@@ -55,8 +61,9 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     tensors, numbers = _flatten(checkpoint.state)
     files = {WEIGHTS: save(checkpoint.weights), STATE: save(tensors)}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = {"format": FORMAT, "frame": checkpoint.frame, "sha256": hashes, "numbers": numbers}
-    files[MANIFEST] = json.dumps({**manifest, "about": checkpoint.about}, indent=1).encode()
+    manifest = {"format": FORMAT, "frame": checkpoint.frame, "numbers": numbers, "about": checkpoint.about}
+    hashes[MANIFEST] = _digest(manifest, hashes)
+    files[MANIFEST] = json.dumps({**manifest, "sha256": hashes}, indent=1).encode()
     target = folder / f"frame_{checkpoint.frame:012d}"
     temporary = folder / f".writing-{target.name}"
     try:
@@ -64,13 +71,14 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         for name, data in files.items():
             write_flushed(temporary / name, data)
         flush_folder(temporary)
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # renamed, not removed: a kill here must not leave half of it under its name
+            target.rename(folder / f".writing-old-{target.name}")
         temporary.rename(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     flush_folder(folder)
+    shutil.rmtree(folder / f".writing-old-{target.name}", ignore_errors=True)
     return target
 
 
@@ -78,29 +86,41 @@ def read(path: Path) -> Checkpoint:
     """Read one checkpoint folder.
 
     Raises:
-        BadCheckpoint: something of it is missing, damaged or of another format.
+        NewerCheckpoint: of a format that is not known yet.
+        BadCheckpoint: something of it is missing, damaged or not a number.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
+        hashes = manifest.pop("sha256")
+        # Before the format: a flipped bit must not pass for a newer version. The first runs have no hash of this.
+        own = hashes.pop(MANIFEST, None)
+        if set(hashes) != {WEIGHTS, STATE} or own not in (None, _digest(manifest, hashes)):
+            raise BadCheckpoint(f"{MANIFEST} is damaged")
         if manifest["format"] > FORMAT:
-            raise BadCheckpoint(f"{path}: written by a newer hadamax (format {manifest['format']})")
+            raise NewerCheckpoint(f"written by a newer hadamax, format {manifest['format']}")
+        if manifest["frame"] != frame_of(path):
+            raise BadCheckpoint(f"holds frame {manifest['frame']}")
         tensors = {}
         for name in (WEIGHTS, STATE):
             data = (path / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
-                raise BadCheckpoint(f"{path}: {name} is damaged")
+            if hashlib.sha256(data).hexdigest() != hashes[name]:
+                raise BadCheckpoint(f"{name} is damaged")
             tensors[name] = load(data)
+        for name, tensor in tensors[WEIGHTS].items():
+            if not torch.isfinite(tensor).all():
+                raise BadCheckpoint(f"{name} is not a finite number")
         state = _nest(tensors[STATE], manifest["numbers"])
         return Checkpoint(int(manifest["frame"]), tensors[WEIGHTS], state, dict(manifest["about"]))
     except BadCheckpoint:
         raise
     except Exception as error:  # whatever a damaged or hostile file makes the readers raise
-        raise BadCheckpoint(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        raise BadCheckpoint(one_line(error)) from error
 
 
 def newest_first(folder: Path) -> Iterator[Path]:
     """The checkpoints of a run, the last one first."""
-    yield from sorted(folder.glob("frame_[0-9]*"), reverse=True)
+    paths = [path for path in folder.glob("frame_*") if re.fullmatch(r"frame_[0-9]{12,19}", path.name)]
+    yield from sorted(paths, key=frame_of, reverse=True)
 
 
 def frame_of(path: Path) -> int:
@@ -108,18 +128,21 @@ def frame_of(path: Path) -> int:
     return int(path.name.removeprefix("frame_"))
 
 
-def best(folder: Path) -> Path | None:
+def best(paths: Iterable[Path]) -> Path | None:
     """The checkpoint with the highest score; the latest of equals."""
-    scored = [(score, path) for path in newest_first(folder) if (score := _score(path)) is not None]
+    scored = [(score, path) for path in paths if (score := _score(path)) is not None]
     return max(scored)[1] if scored else None
 
 
-def tidy(folder: Path, keep: int, keep_at: tuple[int, ...]) -> None:
-    """Remove all but the last `keep`, the best, and the first at or after each frame of `keep_at`."""
-    paths = list(newest_first(folder))
-    kept = {*paths[:keep], best(folder)}
-    for frame in keep_at:
-        kept.add(next((p for p in reversed(paths) if frame_of(p) >= frame), None))
+def tidy(folder: Path, frame: int, keep: int, keep_at: tuple[int, ...]) -> None:
+    """Remove all but the last `keep`, the best, and the first at or after each frame of `keep_at`.
+
+    Only of those up to `frame`: what stands after it is damaged, and must not push a good one out.
+    """
+    paths = [path for path in newest_first(folder) if frame_of(path) <= frame]
+    kept = {*paths[:keep], best(paths)}
+    for wanted in keep_at:
+        kept.add(next((p for p in reversed(paths) if frame_of(p) >= wanted), None))
     for path in paths:
         if path not in kept:
             # Renamed first: a kill half-way must not leave a damaged folder under a checkpoint's name.
@@ -149,16 +172,31 @@ def flush_folder(path: Path) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by another, never leaving half of one."""
     temporary = path.with_name(f".writing-{path.name}")
-    write_flushed(temporary, data)
-    temporary.replace(path)
+    try:
+        write_flushed(temporary, data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     flush_folder(path.parent)
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and text as a part of a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _digest(manifest: dict[str, Any], hashes: dict[str, str]) -> str:
+    text = json.dumps({**manifest, "sha256": hashes}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _score(path: Path) -> float | None:
     try:
-        return json.loads((path / MANIFEST).read_bytes())["about"]["score"]
-    except (OSError, ValueError, KeyError, TypeError):
+        score = float(json.loads((path / MANIFEST).read_bytes())["about"]["score"])
+    except Exception:  # of a checkpoint without a score, or damaged
         return None
+    return score if math.isfinite(score) else None
 
 
 def _copy(value: Any) -> Any:

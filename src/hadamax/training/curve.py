@@ -168,9 +168,7 @@ def _draw_published(axes: Axes, game: str) -> None:
         axes.plot((0, 1), heights, transform=whole_width, color=GREY, dashes=dashes, label=label)
 
 
-def _dress(
-    figure: Figure, axes: Axes, folder: RunFolder, config: dict[str, Any], game: str, drawn: bool
-) -> None:
+def _dress(figure: Figure, axes: Axes, folder: RunFolder, config: dict[str, Any], game: str, drawn: bool) -> None:
     """Titles, labels and legend."""
     network, run = config.get("network", {}), config.get("run", {})
     parts = [game or folder.path.name, network.get("encoder"), config.get("algorithm")]

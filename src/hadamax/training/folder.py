@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 
 from hadamax.environments import VectorEnvironment
 from hadamax.errors import UserError
+from hadamax.kernels.build import compiler_name
 from hadamax.training import checkpoints
 from hadamax.training.settings import TrainSettings, from_toml, read_toml, to_toml
 
 CONFIG = "config.toml"
 LOCK = ".lock"
+LEFT_BY_A_KILL = (LOCK, f".writing-{CONFIG}")  # before a run began
 
 
 class Spaces(NamedTuple):
@@ -53,11 +56,14 @@ class RunFolder:
         Raises:
             UserError: there is something at `path` already, or it cannot be written.
         """
-        folder = cls(path)
-        if folder.config.exists():
-            raise UserError(f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another")
+        folder, new = cls(path), False
         try:
-            if path.exists() and any(file.name != LOCK for file in path.iterdir()):
+            if folder.config.exists():
+                raise UserError(
+                    f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another"
+                )
+            new = not path.exists()
+            if not new and any(file.name not in LEFT_BY_A_KILL for file in path.iterdir()):
                 raise UserError(f"out: {path} is not empty and not a run; choose another folder")
             path.mkdir(parents=True, exist_ok=True)
             folder.lock()
@@ -67,8 +73,14 @@ class RunFolder:
                 "versions": versions(),
             }
             checkpoints.write_atomically(folder.config, to_toml(algorithm, settings, about).encode())
-        except OSError as error:
-            raise UserError(f"out: {path} cannot be written: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+            folder.unlock()
+            with contextlib.suppress(OSError, ValueError):
+                if new:
+                    (path / LOCK).unlink()
+                    path.rmdir()
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"out: {str(path)!r} cannot be written: {reason}") from None
         return folder
 
     @classmethod
@@ -79,7 +91,11 @@ class RunFolder:
             UserError: not a run's folder, or one that a newer hadamax wrote.
         """
         folder = cls(path)
-        if not folder.config.is_file():
+        try:
+            found = folder.config.is_file()
+        except OSError as error:
+            raise UserError(f"run: {path} cannot be read: {error.strerror}") from None
+        if not found:
             raise UserError(f"run: {path} is not a run's folder (no {CONFIG} in it); make one with: hadamax train")
         algorithm, settings = from_toml(read_toml(folder.config), folder.config)
         return folder, algorithm, settings
@@ -90,7 +106,7 @@ class RunFolder:
         try:
             shape, names = tuple(int(n) for n in table["observation_shape"]), tuple(table["action_names"])
             return Spaces(shape, float(table["input_scale"]), names)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError(f"{self.config}: the table [spaces] is missing or damaged") from None
 
     def lock(self) -> None:
@@ -124,6 +140,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    found["compiler"] = compiler_name() if os.environ.get("HADAMAX_KERNELS") != "reference" else "not used"
     return found
 
 

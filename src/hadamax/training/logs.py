@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
+import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class CsvLog:
@@ -35,9 +38,7 @@ class CsvLog:
                 self.columns = list(row)
                 writer.writerow(self.columns)
             writer.writerow([row.get(name, "") for name in self.columns])
-        data = memoryview(text.getvalue().encode())
-        while data:
-            data = data[os.write(self._file, data) :]
+        write_all(self._file, text.getvalue().encode())
 
     def size(self) -> int:
         return os.fstat(self._file).st_size
@@ -53,6 +54,78 @@ class CsvLog:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+class Board:
+    """Scalars for TensorBoard, in an event file of this process.
+
+    `SummaryWriter` writes in a thread, where a full disk is a traceback that nobody can catch.
+    """
+
+    def __init__(self, folder: Path, frame: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        number = len(list(folder.glob(f"{stem}.*")))
+        self._file = os.open(folder / f"{stem}.{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        self._write(Event(file_version="brain.Event:2"))
+        # Tells readers to forget what was logged after the checkpoint that this process goes on from.
+        self._write(Event(step=frame + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, scalars: dict[str, float], frame: int) -> None:
+        """Write one value by each name.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._write(Event(step=frame, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write(self, event: Any) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        event.wall_time = time.time()
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        write_all(self._file, record.getvalue())
+
+
+class Position(NamedTuple):
+    """Where the logs of a run stood when a checkpoint was written."""
+
+    metrics_bytes: int
+    episodes_bytes: int
+    seconds: float
+    logged_frame: int
+    averages: dict[str, list[float]]  # metrics since the last row
+
+    @classmethod
+    def of(cls, about: dict[str, Any]) -> Position:
+        """Read from what a checkpoint says, every value checked before a log is cut by it.
+
+        Raises:
+            ValueError: a value that cannot be.
+        """
+        averages = {str(name): [float(x) for x in values] for name, values in about["averages"].items()}
+        whole = [int(about[name]) for name in ("metrics_bytes", "episodes_bytes", "logged_frame")]
+        seconds = float(about["seconds"])
+        numbers = [*whole, seconds, *(x for values in averages.values() for x in values)]
+        if not all(map(math.isfinite, numbers)) or min(*whole, seconds) < 0:
+            raise ValueError("its log positions are no numbers that can be")
+        return cls(whole[0], whole[1], seconds, whole[2], averages)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write to an open file without a buffer that an error would leave behind."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

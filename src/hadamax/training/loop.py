@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -18,15 +18,16 @@ import torch
 from hadamax.algorithms import Activity, Algorithm, FinishedGame
 from hadamax.errors import UserError
 from hadamax.training import checkpoints
-from hadamax.training.checkpoints import BadCheckpoint, Checkpoint
+from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.training.folder import RunFolder
 from hadamax.training.interrupts import Interrupted, Interrupts
-from hadamax.training.logs import CsvLog, read_csv
+from hadamax.training.logs import Board, CsvLog, Position, read_csv
 from hadamax.training.machine import resident_mib
 from hadamax.training.progress import Progress
 from hadamax.training.settings import RunSettings
 
-WINDOW = 100  # games that a running score averages over
+# Games that a running score averages over. The few test environments finish fewer games: more of them would be old.
+WINDOWS = {"training": 100, "test": 20}
 WALL_CLOCK = ("seconds", "frames_per_second", "environment", "inference", "learning", "memory_mib")
 # Above this a copy of the state is taken before each iteration, so that an interruption need not wait for its end.
 LONG_ITERATION_SECONDS = 2.0
@@ -37,30 +38,47 @@ class Loop:
 
     def __init__(self, folder: RunFolder, settings: RunSettings, algorithm: Algorithm, say: Callable[[str], None]):
         self.folder, self.settings, self.algorithm, self.say = folder, settings, algorithm, say
-        self.metrics_log, self.episodes_log = CsvLog(folder.metrics), CsvLog(folder.episodes)
         self.seconds = 0.0  # trained before this process, then in all
         self.averages: dict[str, list[float]] = {}
         self.logged_frame = self.checkpointed_frame = 0
-        self.scores = {source: deque[float](maxlen=WINDOW) for source in ("training", "test")}
+        with self._writing():
+            self.metrics_log, self.episodes_log = CsvLog(folder.metrics), CsvLog(folder.episodes)
+        self.scores = {source: deque[float](maxlen=games) for source, games in WINDOWS.items()}
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def train(self) -> bool:
-        self._board = _tensorboard(self.folder.path, self.algorithm.frames)
         self._started = time.perf_counter() - self.seconds
         self._first_seconds, self._first_frame = self.seconds, self.algorithm.frames
         self._last_row = (self.seconds, dict(self.algorithm.clock.seconds))
+        frames = self.algorithm.frames
+        with (
+            self._writing(),
+            closing(Board(self.folder.path, frames)) as self._board,
+            Interrupts() as interrupts,
+            Progress(self.settings.frames, frames) as progress,
+        ):
+            return self._iterate(interrupts, progress)
+
+    def close(self) -> None:
+        """Close the logs and let other processes have the folder."""
+        self.metrics_log.close()
+        self.episodes_log.close()
+        self.folder.unlock()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the disk refuses into a line for the person."""
         try:
-            with Interrupts() as interrupts, Progress(self.settings.frames, self.algorithm.frames) as progress:
-                return self._iterate(interrupts, progress)
+            yield
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            last = self._last_good()
+            path = self.folder.path
             raise UserError(
-                f"out: {self.folder.path} cannot be written: {error.strerror or error}; {last}; make room, then: "
-                f"hadamax resume {self.folder.path}"
+                f"out: {path} cannot be written: {error.strerror or error}; {self._last_good()}; "
+                f"make room, then: hadamax resume {path}"
             ) from None
-        finally:
-            self._board.close()
 
     def _iterate(self, interrupts: Interrupts, progress: Progress) -> bool:
         took = 0.0
@@ -69,6 +87,8 @@ class Loop:
             start = time.perf_counter()
             try:
                 interrupts.breakable = saved is not None
+                if saved and interrupts.pending:
+                    raise Interrupted
                 iteration = self.algorithm.iteration()
                 interrupts.breakable = False
             except Interrupted:
@@ -80,11 +100,10 @@ class Loop:
             self._require_finite(iteration.metrics)
             self._record(iteration.metrics, iteration.games)
             progress.update(self.algorithm.frames, self.latest_score(), self._shares())
+            if interrupts.pending or self._checkpoint_due():
+                self.checkpoint()
             if interrupts.pending:
-                self.checkpoint()
                 return False
-            if self._checkpoint_due():
-                self.checkpoint()
         if self.checkpointed_frame != self.algorithm.frames:
             self.checkpoint()
         return True
@@ -103,8 +122,8 @@ class Loop:
             bad = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
         if bad:
             raise UserError(
-                f"{bad[0]} is not a finite number at frame {self.algorithm.frames:,}: training diverged and was stopped; "
-                f"{self._last_good()}; try a smaller learning_rate or precision float32"
+                f"{bad[0]} is not a finite number at frame {self.algorithm.frames:,}: training diverged and was "
+                f"stopped; {self._last_good()}; try a smaller learning_rate or precision float32"
             )
 
     # -- what is written ----------------------------------------------------------------------------------------------
@@ -125,9 +144,7 @@ class Loop:
             row[f"{source}_return"] = sum(scores) / len(scores) if scores else ""
         row.update(self._wall_clock(frame))
         self.metrics_log.append([row])
-        for name, value in row.items():
-            if name != "frame" and value != "":
-                self._board.add_scalar(name, value, frame)
+        self._board.add({k: v for k, v in row.items() if k != "frame" and v != ""}, frame)
         self.averages = {}
         self.logged_frame = frame
 
@@ -188,49 +205,55 @@ class Loop:
         self.metrics_log.flush()
         self.episodes_log.flush()
         checkpoints.write(self.folder.checkpoints, checkpoint)
-        checkpoints.tidy(self.folder.checkpoints, self.settings.keep_checkpoints, self.settings.keep_checkpoints_at)
         self.checkpointed_frame = checkpoint.frame
+        kept = self.settings.keep_checkpoints, self.settings.keep_checkpoints_at
+        checkpoints.tidy(self.folder.checkpoints, checkpoint.frame, *kept)
 
     def _last_good(self) -> str:
-        last = next(checkpoints.newest_first(self.folder.checkpoints), None)
+        paths = checkpoints.newest_first(self.folder.checkpoints)
+        last = next((path for path in paths if checkpoints.frame_of(path) <= self.checkpointed_frame), None)
         return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
     def restore(self) -> None:
         """Go on from the newest checkpoint that can be read, or from the start where there is none at all.
 
         Raises:
-            UserError: there are checkpoints, and none can be used.
+            UserError: there are checkpoints, and none can be used, or one that a newer hadamax wrote.
         """
         reasons = []
-        for path in checkpoints.newest_first(self.folder.checkpoints):
+        paths = list(checkpoints.newest_first(self.folder.checkpoints))
+        for path in paths:
             try:
                 self._load(checkpoints.read(path))
-            except (BadCheckpoint, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-                reasons.append(str(error).splitlines()[0])
-                self.say(f"checkpoint {path.name} cannot be used ({reasons[-1]}); trying the one before")
-                continue
-            return
+                return
+            except NewerCheckpoint as error:  # an older one would cut the logs under it
+                raise UserError(f"run: {path} was {error}; this hadamax reads {checkpoints.FORMAT}") from None
+            except (UserError, OSError):
+                raise
+            except Exception as error:  # whatever a hostile one makes the algorithm or the games raise
+                reason = str(error) if isinstance(error, BadCheckpoint) else checkpoints.one_line(error)
+                reasons.append(f"{path.name}: {reason}")
+                if path != paths[-1]:
+                    self.say(f"checkpoint {path.name} cannot be used ({reason}); trying the one before")
         if reasons:
-            raise UserError(f"run: no checkpoint of {self.folder.path} can be used: {reasons[0]}")
-        self.metrics_log.cut(0)
-        self.episodes_log.cut(0)
+            raise UserError(f"run: no checkpoint of {self.folder.path} can be used ({reasons[-1]})")
+        with self._writing():
+            self.metrics_log.cut(0)
+            self.episodes_log.cut(0)
         self.algorithm.reset()
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        about = checkpoint.about
+        position = Position.of(checkpoint.about)
         self.algorithm.load_state_dict({"network": checkpoint.weights, **checkpoint.state})
         if self.algorithm.frames != checkpoint.frame:
             raise BadCheckpoint(f"frame {checkpoint.frame} holds the state of frame {self.algorithm.frames}")
-        self.metrics_log.cut(int(about["metrics_bytes"]))
-        self.episodes_log.cut(int(about["episodes_bytes"]))
-        self.seconds = float(about["seconds"])
-        self.averages = {str(k): [float(x) for x in v] for k, v in about["averages"].items()}
-        self.logged_frame, self.checkpointed_frame = int(about["logged_frame"]), checkpoint.frame
-        for row in read_csv(self.folder.episodes):
-            self.scores[row["source"]].append(float(row["raw_return"]))
-
-
-def _tensorboard(path: Path, frame: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(path), purge_step=frame or None)
+        self.seconds, self.averages = position.seconds, position.averages
+        self.logged_frame, self.checkpointed_frame = position.logged_frame, checkpoint.frame
+        with self._writing():
+            self.metrics_log.cut(position.metrics_bytes)
+            self.episodes_log.cut(position.episodes_bytes)
+        try:
+            for row in read_csv(self.folder.episodes):
+                self.scores[row["source"]].append(float(row["raw_return"]))
+        except (KeyError, ValueError, TypeError):
+            raise UserError(f"run: {self.folder.episodes} is damaged: not the rows that a run writes") from None

@@ -22,14 +22,14 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     cards = torch.cuda.device_count()
-    if name == "cpu" or (kind == "cuda" and (not number or number.isdigit()) and int(number or 0) < cards):
+    if name == "cpu" or (kind == "cuda" and (not number or number.isdecimal()) and int(number or 0) < cards):
         return torch.device(name)
     here = ["auto", "cpu", *(f"cuda:{i}" for i in range(cards))]
     raise UserError(f"device: {name!r} is not on this machine; valid: {', '.join(here)}")
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`; `auto` is bfloat16 where it is computed natively, as conversion costs more than it saves."""
+    """`float32` or `bfloat16`; `auto` is bfloat16 where it is computed natively: elsewhere it is slower."""
     if name != "auto":
         return name
     if device.type == "cuda":

@@ -36,9 +36,7 @@ class Panel:
         self._bar_right = WIDTH - MARGIN - 76
         self._background = self._draw_background(game, title)
 
-    def draw(
-        self, q: Array, action: int, played: int, *, score: float, seconds: float, random: bool
-    ) -> Array:
+    def draw(self, q: Array, action: int, played: int, *, score: float, seconds: float, random: bool) -> Array:
         """One picture.
 
         Args:
@@ -64,9 +62,7 @@ class Panel:
         self._draw_curve(draw, low, high)
         return np.asarray(image)
 
-    def _draw_bar(
-        self, draw: Any, index: int, q: Array, low: float, high: float, *, chosen: bool, free: bool
-    ) -> None:
+    def _draw_bar(self, draw: Any, index: int, q: Array, low: float, high: float, *, chosen: bool, free: bool) -> None:
         top = BARS_TOP + index * self._row
         middle, bottom = top + self._row / 2, top + self._row - 3
         colour = (ORANGE if free else BLUE) if chosen else GREY

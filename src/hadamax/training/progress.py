@@ -24,7 +24,13 @@ class Progress:
         if sys.stderr.isatty():
             columns = ("{task.fields[frames]} frames", "{task.fields[rate]}", "{task.fields[score]}")
             texts = [TextColumn(column) for column in columns]
-            self._bar = Bar(BarColumn(20), TaskProgressColumn(), *texts, TimeRemainingColumn(), console=Console(stderr=True))
+            self._bar = Bar(
+                BarColumn(20),
+                TaskProgressColumn(),
+                *texts,
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
             self._task = self._bar.add_task("", total=total, completed=done, frames=f"{done:,}", rate="", score="")
 
     def __enter__(self) -> Progress:

@@ -39,7 +39,7 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
         decay_frames=run.decay_frames or run.frames,
         out=run.out or str(Path("runs") / f"{game}-{encoder}-{algorithm}-{run.seed}".lower()),
         device=str(device),
-        precision=machine.choose_precision(run.precision, device),
+        precision=machine.choose_precision(run.precision, device),  # type: ignore[arg-type]
         threads=machine.choose_threads(run.threads),
     )
     return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
@@ -51,7 +51,11 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> nn.Module:
     Raises:
         UserError: no such encoder, or a combination that cannot be built.
     """
-    given: dict[str, Any] = {"branches": settings.branches, "combine": settings.combine, "features": settings.features}
+    given: dict[str, Any] = {
+        "branches": settings.branches,
+        "combine": settings.combine,
+        "features": settings.features,
+    }
     given = {name: value for name, value in given.items() if value is not None}
     if settings.activation:
         given["activation"] = settings.activation if len(settings.activation) > 1 else settings.activation[0]
@@ -99,7 +103,13 @@ def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Vector
 
 
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
-    built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
+    try:
+        built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        sizes = "num_envs, num_steps, width, features, frame_stack, screen_size"
+        raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
     if settings.run.frames < built.frames_per_iteration:
         least = built.frames_per_iteration
         raise UserError(f"frames: {settings.run.frames} is less than one iteration; valid: {least} or more")
@@ -115,9 +125,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     settings = resolve(algorithm, settings)
     built = _build(algorithm, settings)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
-    loop = Loop(folder, settings.run, built, say)
-    loop.restore()
-    return loop
+    return _restored(folder, settings, built, say)
 
 
 def resume(path: Path, say: Callable[[str], None]) -> Loop:
@@ -128,6 +136,19 @@ def resume(path: Path, say: Callable[[str], None]) -> Loop:
     """
     folder, algorithm, settings = RunFolder.open(path)
     folder.lock()
-    loop = Loop(folder, settings.run, _build(algorithm, settings), say)
-    loop.restore()
+    try:
+        built = _build(algorithm, settings)
+    except BaseException:
+        folder.unlock()
+        raise
+    return _restored(folder, settings, built, say)
+
+
+def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm, say: Callable[[str], None]) -> Loop:
+    try:
+        loop = Loop(folder, settings.run, built, say)
+        loop.restore()
+    except BaseException:
+        folder.unlock()
+        raise
     return loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -16,6 +16,7 @@ from hadamax.errors import UserError, unknown
 S = TypeVar("S")
 
 FORMAT = 1  # of a run folder; raised when an older hadamax could not read a newer run
+MOST_THREADS = 1024  # far above it the system refuses, by a crash
 ABOUT = ("protocol", "spaces", "versions")  # tables of config.toml that inform and set nothing
 
 
@@ -49,11 +50,21 @@ class RunSettings:
     """Frames whose checkpoints are kept for good."""
 
     def __post_init__(self) -> None:
-        least = {"frames": 1, "seed": 0, "threads": 0, "log_every": 1, "checkpoint_every": 1, "keep_checkpoints": 1}
+        least = {
+            "frames": 1,
+            "seed": 0,
+            "threads": 0,
+            "log_every": 1,
+            "checkpoint_every": 1,
+            "keep_checkpoints": 1,
+        }
         for name, low in {**least, "decay_frames": 1}.items():
             value = getattr(self, name)
             if value is not None and value < low:
                 raise UserError(f"{name}: {value} is too small; valid: {low} or more")
+        for name, high in {"seed": 2**63 - 1, "threads": MOST_THREADS}.items():
+            if getattr(self, name) > high:
+                raise UserError(f"{name}: {getattr(self, name)} is too large; valid: up to {high}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise UserError(f"max_minutes: {self.max_minutes} is too small; valid: more than 0")
         for frame in self.keep_checkpoints_at:
@@ -103,9 +114,16 @@ def settings_type(algorithm: str) -> Any:
     return TrainSettings[ALGORITHMS[algorithm].settings]  # type: ignore[misc]
 
 
-def setting_names(algorithm: str) -> list[str]:
-    groups = (RunSettings, EnvironmentSettings, NetworkSettings, ALGORITHMS[algorithm].settings)
-    return [f.name for group in groups for f in fields(group)]
+def setting_types(algorithm: str) -> dict[str, dict[str, Any]]:
+    """The types of all settings by name, group by group."""
+    own = ALGORITHMS[algorithm].settings
+    groups = {
+        "run": RunSettings,
+        "environment": EnvironmentSettings,
+        "network": NetworkSettings,
+        "algorithm": own,
+    }
+    return {name: get_type_hints(group) for name, group in groups.items()}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -118,7 +136,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not a TOML file: {error}") from None
 
 
@@ -136,13 +154,16 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
             flat.update(value if name not in ABOUT else {})
         elif name not in ("format", "algorithm"):
             flat[name] = value
-    known = setting_names(algorithm)
+    known = {name: kind for group in setting_types(algorithm).values() for name, kind in group.items()}
     arguments = []
     for name, value in flat.items():
         if name not in known:
             raise UserError(f"{path}: {unknown('setting', name, known)}")
+        if not _fits(value, known[name]) and not _fits([value], known[name]):
+            kind = _describe(known[name])
+            raise UserError(f"{path}: {name}: {value!r} is of the wrong type; valid: {kind}")
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, bool) and known[name] is bool:
             arguments.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list):
             arguments += [f"--{flag}", *map(str, value)]
@@ -170,15 +191,45 @@ def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[A
     if not isinstance(written, int) or written > FORMAT:
         raise UserError(f"{path}: format {written!r} is not one this hadamax reads; valid: up to {FORMAT}")
     algorithm = content.get("algorithm", "")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UserError(f"{path}: {unknown('algorithm', algorithm, ALGORITHMS)}")
-    groups = []
-    classes = (RunSettings, EnvironmentSettings, NetworkSettings, ALGORITHMS[algorithm].settings)
-    for name, cls in zip((f.name for f in fields(TrainSettings)), classes, strict=True):
-        table = content.get(algorithm if name == "algorithm" else name, {})
-        known = {f.name for f in fields(cls)}
-        for key in table:
-            if key not in known:
-                raise UserError(f"{path}: {unknown('setting', key, known)}")
-        groups.append(cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}))
-    return algorithm, TrainSettings(*groups)
+    values: dict[str, dict[str, Any]] = {}
+    for group, types in setting_types(algorithm).items():
+        table = content.get(algorithm if group == "algorithm" else group, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {group}: {table!r} is not a table of settings")
+        for name, value in table.items():
+            if name not in types:
+                raise UserError(f"{path}: {unknown('setting', name, types)}")
+            if not _fits(value, types[name]):
+                raise UserError(f"{path}: {name}: {value!r} is of the wrong type; valid: {_describe(types[name])}")
+        values[group] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    try:
+        own = ALGORITHMS[algorithm].settings(**values["algorithm"])
+        run, network = RunSettings(**values["run"]), NetworkSettings(**values["network"])
+        return algorithm, TrainSettings(run, EnvironmentSettings(**values["environment"]), network, own)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a TOML value is of a setting's type."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in parts
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+    if parts:  # one type or another
+        return any(_fits(value, part) for part in parts)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _describe(kind: Any) -> str:
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return ", ".join(parts)
+    if get_origin(kind) is tuple:
+        return f"a list of {_describe(parts[0])}"
+    if parts:
+        return " or ".join(_describe(part) for part in parts if part is not type(None))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]

@@ -1,0 +1,157 @@
+"""Runs small enough for a test, started as a person would start them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hadamax.cli import main
+from hadamax.training import checkpoints
+from hadamax.training.loop import WALL_CLOCK, Loop
+from hadamax.training.run import resume, start
+from hadamax.training.settings import settings_type
+
+COMMON = {"num_minibatches": 2, "num_steps": 16, "threads": 1, "device": "cpu", "precision": "float32"}
+# An iteration is 128 frames of the one (8 in the learner's two games, 4 in each step), 64 of the other.
+BREAKOUT = {
+    "env": "Breakout",
+    "encoder": "nature-norm",
+    "width": 0.125,
+    "num_envs": 2,
+    "num_test_envs": 1,
+    **COMMON,
+}
+CARTPOLE = {
+    "env": "CartPole-v1",
+    "encoder": "mlp",
+    "features": 16,
+    "num_envs": 4,
+    "num_test_envs": 2,
+    **COMMON,
+}
+
+
+class Result(NamedTuple):
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line of a command that was refused."""
+        (line,) = self.err.splitlines()
+        assert self.code == 2, self
+        assert line.startswith("hadamax: "), line
+        return line.removeprefix("hadamax: ")
+
+
+def hadamax(*arguments: object) -> Result:
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def flags(out: Path | str, game: dict[str, Any], **settings: Any) -> list[str]:
+    """The arguments of `hadamax train`."""
+    arguments = ["train", "pqn", f"--out={out}"]
+    for name, value in {**game, **settings}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+def train(out: Path | str, game: dict[str, Any], **settings: Any) -> Result:
+    return hadamax(*flags(out, game, **settings))
+
+
+def make(out: Path, game: dict[str, Any], say: Callable[[str], None] = print, **settings: Any) -> Loop:
+    """A run that has not begun."""
+    from hadamax.commands.arguments import parse
+
+    return start("pqn", parse(settings_type("pqn"), flags(out, game, **settings)[2:], "test"), say)
+
+
+@contextmanager
+def resumed(out: Path, say: Callable[[str], None] = print) -> Iterator[Loop]:
+    """A run gone on with, its folder let go of afterwards, as the end of a process does."""
+    with closing(resume(out, say)) as loop:
+        yield loop
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def kill_after(loop: Loop, iterations: int) -> None:
+    """Train for so many iterations more, then die in the middle of the next."""
+    iteration, left = loop.algorithm.iteration, [iterations]
+
+    def deadly() -> Any:
+        if not left[0]:
+            iteration()
+            raise Killed
+        left[0] -= 1
+        return iteration()
+
+    loop.algorithm.iteration = deadly  # type: ignore[method-assign]
+    try:
+        loop.train()
+    except Killed:
+        return
+    raise AssertionError("the run ended before it was killed")
+
+
+def run_to_the_end(out: Path, game: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """The outcome of an undisturbed run."""
+    with closing(make(out, game, **settings)) as loop:
+        assert loop.train()
+    return outcome(out)
+
+
+def frames(run: Path) -> list[int]:
+    """Frames of the run's checkpoints, ascending."""
+    return [checkpoints.frame_of(path) for path in checkpoints.newest_first(run / "checkpoints")][::-1]
+
+
+def checkpoint(run: Path, frame: int) -> Path:
+    return run / "checkpoints" / f"frame_{frame:012d}"
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that must come out the same however often the run was interrupted."""
+    last = checkpoint(run, frames(run)[-1])
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    return {
+        "frames": frames(run),
+        "weights": (last / checkpoints.WEIGHTS).read_bytes(),
+        "state": (last / checkpoints.STATE).read_bytes(),
+        "metrics": [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows],
+        "episodes": (run / "episodes.csv").read_bytes(),
+    }
+
+
+def same(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Assert that two outcomes are equal, naming the first part that is not."""
+    assert [row["frame"] for row in first["metrics"]] == [row["frame"] for row in second["metrics"]]
+    for name in first:
+        assert first[name] == second[name], name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
