@@ -177,6 +177,12 @@ def test_numbers_that_are_too_small(name: str, value: int, least: int) -> None:
     assert getattr(settings(**{name: least}).resolved(), name) == least
 
 
+@pytest.mark.parametrize(("name", "most"), [("noop_max", 100_000), ("max_episode_frames", 2**31 - 1)])
+def test_numbers_that_no_emulator_takes(name: str, most: int) -> None:
+    with pytest.raises(UserError, match=f"^{name}: {10**20} is too large; valid: {most} or less$"):
+        settings(**{name: 10**20}).resolved()
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan")])
 def test_sticky_actions_are_a_probability_below_1(value: float) -> None:
     with pytest.raises(UserError, match=f"^sticky_actions: {value} is not a probability below 1$"):

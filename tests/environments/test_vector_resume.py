@@ -181,3 +181,14 @@ def test_the_games_of_another_number_of_environments_are_refused() -> None:
     environment.reset()
     with pytest.raises(RuntimeError, match="of 3 environments, not 2"):
         resumed(environment.state_dict(), num_envs=2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("actions", 200), ("must_fire", None), ("starts", None)])
+def test_a_state_that_no_run_wrote_is_refused_before_it_is_played(name: str, value: int | None) -> None:
+    environment = make()
+    environment.reset()
+    play(environment, 5)
+    state = environment.state_dict()
+    state[name] = state[name][:1] if value is None else np.full_like(state[name], value)
+    with pytest.raises(RuntimeError, match="the saved games"):
+        resumed(state)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training.runs import CARTPOLE, contents, hadamax, run_to_the_end, train
+from tests.training.runs import CARTPOLE, contents, hadamax, kill_after, make, run_to_the_end, train
 
 import hadamax.training.folder as folders
 
@@ -91,18 +92,21 @@ sys.stdin.read()
 """
 
 
-def test_another_process_has_it(finished: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(finished)]
+def test_another_process_has_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with closing(make(run, GAME, frames=192)) as loop:
+        kill_after(loop, 1)
+    command = [sys.executable, "-c", HOLDER, str(run)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
-        before = contents(finished)
-        refusal = hadamax("resume", finished).refusal
-        assert refusal == f"run: {finished} is in use by another process; wait for it or stop it"
-        assert contents(finished) == before
+        before = contents(run)
+        refusal = hadamax("resume", run).refusal
+        assert refusal == f"run: {run} is in use by another process; wait for it or stop it"
+        assert contents(run) == before
         process.kill()
         process.communicate()
-    assert hadamax("resume", finished).code == 0  # the lock ends with the process that held it
+    assert hadamax("resume", run).code == 0  # the lock ends with the process that held it
 
 
 BROKEN = [

@@ -43,7 +43,7 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path) -> None:
     assert {"fsync", "mkdir", "rename", "replace", "rmtree"} <= set(changes)
     same(undisturbed, outcome(tmp_path / "counted"))
     generator = random.Random(0)
-    for moment in sorted(generator.sample(range(2, len(changes)), 10)):
+    for moment in sorted(generator.sample(range(2, len(changes)), 8)):
         run = tmp_path / f"killed-{moment}"
         log.write_text("")
         assert die(moment, log, flags(run, game)) == -signal.SIGKILL
@@ -79,7 +79,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.slow
 def test_kill_9_of_the_command_line(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
-    game = {**BREAKOUT, "frames": 2560, "checkpoint_every": 768, "log_every": 500}
+    game = {**BREAKOUT, "frames": 1920, "checkpoint_every": 640, "log_every": 500}
     undisturbed = run_to_the_end(tmp_path / "undisturbed", game)
     run = tmp_path / "run"
     generator = random.Random(1)

@@ -241,6 +241,11 @@ class PQN:
         self.network.load_state_dict(state["network"])
         groups = self.optimizer.state_dict()["param_groups"]
         moments = {int(number): tensors for number, tensors in state["optimizer"].items()}
+        parameters = list(self.network.parameters())
+        for number, tensors in moments.items():
+            wrong = [n for n, t in tensors.items() if n != "step" and t.shape != parameters[number].shape]
+            if wrong:
+                raise RuntimeError(f"the optimizer's {wrong[0]} does not fit parameter {number}")
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.environment.load_state_dict(state["environment"])
         self.generator.set_state(state["generator"])

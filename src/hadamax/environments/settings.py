@@ -118,17 +118,19 @@ class EnvironmentSettings:
         return {**ATARI, **PROTOCOLS[self.protocol]}
 
     def _check(self) -> None:
-        at_least = {
-            "frame_skip": 1,
-            "frame_stack": 1,
-            "screen_size": 8,
-            "noop_max": 0,
-            "max_episode_frames": 1,
+        bounds = {
+            "frame_skip": (1, 1000),
+            "frame_stack": (1, 1000),
+            "screen_size": (8, 10_000),
+            "noop_max": (0, 100_000),
+            "max_episode_frames": (1, 2**31 - 1),
         }
-        for name, least in at_least.items():
+        for name, (least, most) in bounds.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+            if value is not None and value > most:
+                raise UserError(f"{name}: {value} is too large; valid: {most} or less")
         if self.sticky_actions is not None and not 0 <= self.sticky_actions < 1:
             raise UserError(f"sticky_actions: {self.sticky_actions} is not a probability below 1")
 

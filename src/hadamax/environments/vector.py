@@ -259,6 +259,10 @@ class VectorEnvironment:
         actions, starts = state["actions"], state["starts"]
         if actions.ndim != 2 or actions.shape[1] != self.num_envs:
             raise RuntimeError(f"the saved games are of {actions.shape[-1]} environments, not {self.num_envs}")
+        if actions.size and not 0 <= actions.min() <= actions.max() < self.num_actions:
+            raise RuntimeError("the saved games have actions that the game has not")  # ale-py would hang on them
+        if any(state[name].shape != (self.num_envs,) for name in ("starts", "seed_count", "must_fire")):
+            raise RuntimeError(f"the saved games are not of {self.num_envs} environments")
         counts = state["seed_count"] - 1
         self._seed_count = counts.copy()
         self._rows = 0
