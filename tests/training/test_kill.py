@@ -79,7 +79,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.slow
 def test_kill_9_of_the_command_line(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
-    game = {**BREAKOUT, "frames": 1920, "checkpoint_every": 640, "log_every": 500}
+    # Long enough to be still under way when the signal comes, on a fast machine too.
+    game = {**BREAKOUT, "frames": 6400, "checkpoint_every": 640, "log_every": 500}
     undisturbed = run_to_the_end(tmp_path / "undisturbed", game)
     run = tmp_path / "run"
     generator = random.Random(1)

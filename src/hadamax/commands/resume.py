@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
     if loop.finished():
         loop.close()
         print(f"{path} is finished: {loop.algorithm.frames:,} frames, {loop.latest_score()}")
+        print(f"next: hadamax evaluate {path} --episodes 30")
         return 0
     say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
     return train(loop)
