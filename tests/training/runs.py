@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from hadamax.cli import main
 from hadamax.training import checkpoints
-from hadamax.training.loop import WALL_CLOCK, Loop
+from hadamax.training.loop import Loop
+from hadamax.training.recorder import WALL_CLOCK
 from hadamax.training.run import resume, start
 from hadamax.training.settings import settings_type
 

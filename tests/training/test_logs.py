@@ -20,8 +20,8 @@ from tests.training.runs import CARTPOLE, kill_after, make, resumed, train
 from hadamax.errors import UserError
 from hadamax.training import machine
 from hadamax.training.logs import Board, CsvLog, Position, read_csv
-from hadamax.training.loop import WALL_CLOCK
 from hadamax.training.progress import Progress, duration
+from hadamax.training.recorder import WALL_CLOCK
 
 
 def test_rows_are_appended_and_cut(tmp_path: Path) -> None:

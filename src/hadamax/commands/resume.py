@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     loop = resume(path, say)
     if loop.finished():
         loop.close()
-        print(f"{path} is finished: {loop.algorithm.frames:,} frames, {loop.latest_score()}")
+        print(f"{path} is finished: {loop.algorithm.frames:,} frames, {loop.recorder.latest_score()}")
         print(f"next: hadamax evaluate {path} --episodes 30")
         return 0
     say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")

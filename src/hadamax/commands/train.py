@@ -49,8 +49,8 @@ def train(loop: Loop) -> int:
         say(f"{loop.throughput()} until here")
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
-    print(f"{frames} in {duration(loop.seconds)} at {loop.throughput()}")
-    print(f"score: {loop.latest_score()} (means of the last games: 100 of training, 20 of test)")
+    print(f"{frames} in {duration(loop.recorder.seconds)} at {loop.recorder.throughput()}")
+    print(f"score: {loop.recorder.latest_score()} (means of the last games: 100 of training, 20 of test)")
     print(f"learning curve: {loop.folder.curve}")
     print(f"next: hadamax evaluate {path} --episodes 30")
     return 0

@@ -121,6 +121,9 @@ class Position(NamedTuple):
         return cls(whole[0], whole[1], seconds, whole[2], averages)
 
 
+START = Position(0, 0, 0.0, 0, {})
+
+
 def write_all(file: int, data: bytes) -> None:
     """Write to an open file without a buffer that an error would leave behind."""
     view = memoryview(data)
