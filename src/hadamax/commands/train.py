@@ -46,7 +46,7 @@ def train(loop: Loop) -> int:
         raise UserError(f"out: {loop.folder.curve} cannot be written: {error.strerror}; the run is whole") from None
     frames = f"{loop.algorithm.frames:,} of {loop.settings.frames:,} frames"
     if not done:
-        say(f"{loop.throughput()} until here")
+        say(f"{loop.recorder.throughput()} until here")
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
     print(f"{frames} in {duration(loop.recorder.seconds)} at {loop.recorder.throughput()}")

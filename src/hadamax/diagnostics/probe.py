@@ -89,7 +89,7 @@ class Probe:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(root.register_forward_pre_hook(self._begin).remove)
             for name, module in self.layers.items():
-                stack.callback(module.register_forward_hook(self._recorder(name)).remove)
+                stack.callback(module.register_forward_hook(self._recorder(name), with_kwargs=True).remove)
             stack.callback(root.register_forward_hook(self._end, always_call=True).remove)
             self._attached = stack.pop_all()
         return self
@@ -131,12 +131,12 @@ class Probe:
     def _end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._calls = None
 
-    def _recorder(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def _recorder(self, name: str) -> Callable[[nn.Module, Any, dict[str, Any], Any], None]:
         @torch.no_grad()
-        def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        def record(module: nn.Module, inputs: Any, how: dict[str, Any], output: Any) -> None:
             layer = self._call(name)
             if isinstance(module, Layered):
-                for part, (values, range_) in module.inner_activations(*inputs).items():
+                for part, (values, range_) in module.inner_activations(*inputs, **how).items():
                     self._record(layer, part, module, values, range_)
             self._record(layer, "output", module, output, output_range(module))
 

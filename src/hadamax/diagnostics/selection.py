@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -39,10 +39,10 @@ class Layered(Protocol):
     output_range: Range | None
     """Where the output's values lie; None for a layer without an activation, left out unless it is named."""
 
-    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
-        """What stands beside the output for an input: activations by name, shaped like outputs, and their ranges.
+    def inner_activations(self, *inputs: Any, **how: Any) -> dict[str, tuple[Tensor, Range]]:
+        """What stands beside the output: activations by name, shaped like outputs, and their ranges.
 
-        Called after `forward`, only while a probe is attached, without gradients.
+        Called with what `forward` was given, only while a probe is attached, without gradients.
         """
         ...
 

@@ -96,14 +96,14 @@ class ConvBlock(EncoderBlock):
     def output_range(self) -> Range | None:
         return self.layer.output_range
 
-    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
+    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
         """What a probe sees beside the output: the branches, and before a pool what they combine to.
 
         The fused kernel never holds these, so they are computed anew: the cost of a probe is a probe's alone.
         """
-        inner = self.layer.inner_activations(x)
+        inner = self.layer.inner_activations(x, **how)
         if self.pool is not None and self.output_range is not None:
-            branches = [values for values, _ in inner.values()] or self.layer.branch_activations(x)
+            branches = [values for values, _ in inner.values()] or self.layer.branch_activations(x, **how)
             name = self.layer.combine if inner else "before pool"
             inner[name] = self.layer.combined(branches), self.output_range
         return inner

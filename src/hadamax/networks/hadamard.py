@@ -109,7 +109,7 @@ class _HadamardLayer(nn.Module):
         for weight, bias in zip(weights, biases, strict=True):
             self._initialise(weight, bias)
 
-    def branch_activations(self, x: Tensor) -> list[Tensor]:
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
         """Each branch after its activation, shaped like what comes of their combination."""
         raise NotImplementedError
 
@@ -118,11 +118,11 @@ class _HadamardLayer(nn.Module):
         product: Tensor = reduce(self._combine, branches)
         return product
 
-    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
+    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
         """What a probe sees beside the output: the branches where there are several, each with its range."""
         if self.branches == 1:
             return {}
-        branches = zip(self.branch_activations(x), self._ranges, strict=True)
+        branches = zip(self.branch_activations(x, **how), self._ranges, strict=True)
         return {f"branch {number}": branch for number, branch in enumerate(branches, start=1)}
 
 
@@ -161,7 +161,7 @@ class HadamardLinear(_HadamardLayer):
         merged = F.linear(x, self.weight, self.bias)  # [..., branches * out]
         return combine_branches(merged, self.norm, self.activations, self._combine)
 
-    def branch_activations(self, x: Tensor) -> list[Tensor]:
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
         """[..., in_features] -> `branches` tensors of [..., out_features]."""
         return list(activate_branches(F.linear(x, self.weight, self.bias), self.norm, self.activations))
 
@@ -229,9 +229,9 @@ class HadamardConv2d(_HadamardLayer):
     def forward(self, x: Tensor) -> Tensor:
         return self.combine_branches(self.convolve(x))
 
-    def branch_activations(self, x: Tensor) -> list[Tensor]:
-        """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']."""
-        pixels = self.convolve(x).movedim(1, -1)
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+        """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']; `how` is for `convolve`."""
+        pixels = self.convolve(x, **how).movedim(1, -1)
         return [branch.movedim(-1, 1) for branch in activate_branches(pixels, self.norm, self.activations)]
 
     def extra_repr(self) -> str:
