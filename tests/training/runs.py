@@ -143,6 +143,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "state": (last / checkpoints.STATE).read_bytes(),
         "metrics": [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows],
         "episodes": (run / "episodes.csv").read_bytes(),
+        "diagnostics": (run / "diagnostics.csv").read_bytes(),
     }
 
 

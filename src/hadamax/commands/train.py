@@ -52,6 +52,9 @@ def train(loop: Loop) -> int:
     print(f"{frames} in {duration(loop.recorder.seconds)} at {loop.recorder.throughput()}")
     print(f"score: {loop.recorder.latest_score()} (means of the last games: 100 of training, 20 of test)")
     print(f"learning curve: {loop.folder.curve}")
+    if loop.diagnostics.measurements:
+        share = loop.diagnostics.seconds / loop.recorder.seconds_here
+        print(f"diagnostics: {loop.folder.diagnostics}, {share:.1%} of the time; next: hadamax diagnose {path}")
     print(f"next: hadamax evaluate {path} --episodes 30")
     return 0
 

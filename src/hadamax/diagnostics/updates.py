@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hadamax.diagnostics.checks import checked
 
@@ -16,7 +16,7 @@ def weight_norm(parameters: Iterable[Tensor]) -> float:
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float | None:
-    """Euclidean norm of all gradients together, as the last backward pass and its clipping left them; None without."""
+    """Euclidean norm of all gradients together, as they stand in `grad`; None where there is none."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     return _norm(gradients) if gradients else None
 
@@ -46,6 +46,17 @@ def churn(before: Tensor, after: Tensor) -> float:
     if before.shape != after.shape:
         raise ValueError(f"scores {[*before.shape]} and {[*after.shape]} are not of the same observations")
     return float((before.argmax(dim=1) != after.argmax(dim=1)).double().mean())
+
+
+def parameters_by_layer(network: nn.Module, layers: Iterable[str]) -> dict[str, list[str]]:
+    """Names of parameters by the layer they are within, and of those in none by the module that holds them."""
+    prefixes = [f"{layer}." for layer in layers]
+    found: dict[str, list[str]] = {}
+    for name, _ in network.named_parameters():
+        inside = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        layer = inside[:-1] if inside else name.rpartition(".")[0] or name
+        found.setdefault(layer, []).append(name)
+    return found
 
 
 def _norm(tensors: Iterable[Tensor]) -> float:

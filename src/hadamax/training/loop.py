@@ -17,6 +17,7 @@ from hadamax.algorithms import Algorithm
 from hadamax.errors import UserError
 from hadamax.training import checkpoints
 from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
+from hadamax.training.diagnostics import Diagnostics
 from hadamax.training.folder import RunFolder
 from hadamax.training.interrupts import Interrupted, Interrupts
 from hadamax.training.logs import START, Position
@@ -31,8 +32,16 @@ LONG_ITERATION_SECONDS = 2.0
 class Loop:
     """A run in progress. `train` returns whether the run is finished; False means interrupted."""
 
-    def __init__(self, folder: RunFolder, settings: RunSettings, algorithm: Algorithm, say: Callable[[str], None]):
+    def __init__(
+        self,
+        folder: RunFolder,
+        settings: RunSettings,
+        algorithm: Algorithm,
+        diagnostics: Diagnostics,
+        say: Callable[[str], None],
+    ) -> None:
         self.folder, self.settings, self.algorithm, self.say = folder, settings, algorithm, say
+        self.diagnostics = diagnostics
         self.checkpointed_frame = 0
         with self._writing():
             self.recorder = Recorder(folder, algorithm, settings.log_every)
@@ -71,6 +80,7 @@ class Loop:
         took = 0.0
         while not self.finished():
             saved = self._capture() if took > LONG_ITERATION_SECONDS else None
+            self.diagnostics.before_iteration()
             start = time.perf_counter()
             try:
                 interrupts.breakable = saved is not None
@@ -86,6 +96,7 @@ class Loop:
             self.recorder.tick()
             self._require_finite(iteration.metrics)
             self.recorder.record(iteration, last=self.finished())
+            self.recorder.record_diagnostics(self.diagnostics.after_iteration())
             progress.update(self.algorithm.frames, self.recorder.latest_score(), self.recorder.shares())
             if interrupts.pending or self._checkpoint_due():
                 self.checkpoint()

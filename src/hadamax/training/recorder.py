@@ -1,4 +1,4 @@
-"""What a run records: rows of metrics and games, TensorBoard, running scores, and where its time goes."""
+"""What a run records: rows of metrics, games and diagnostics, TensorBoard, running scores, and where its time goes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from hadamax.algorithms import Activity, Algorithm, Iteration
 from hadamax.errors import UserError
+from hadamax.training.diagnostics import scalars
 from hadamax.training.folder import RunFolder
 from hadamax.training.logs import Board, CsvLog, Position, read_csv
 from hadamax.training.machine import resident_mib
@@ -32,6 +33,8 @@ class Recorder:
         self.logged_frame = 0
         self._averages: dict[str, list[float]] = {}
         self._metrics, self._episodes = CsvLog(folder.metrics), CsvLog(folder.episodes)
+        self._diagnostics = CsvLog(folder.diagnostics)
+        self._logs = (self._metrics, self._episodes, self._diagnostics)
         self._scores = {source: deque[float](maxlen=games) for source, games in WINDOWS.items()}
 
     @contextmanager
@@ -69,6 +72,12 @@ class Recorder:
         self._averages = {}
         self.logged_frame = frame
 
+    def record_diagnostics(self, rows: list[dict[str, Any]]) -> None:
+        """Write the rows of a measurement."""
+        if rows:
+            self._diagnostics.append(rows)
+            self._board.add(scalars(rows), self.algorithm.frames)
+
     def _wall_clock(self, frame: int) -> dict[str, float]:
         """Columns that differ between repetitions: WALL_CLOCK."""
         seconds_before, clock_before = self._last_row
@@ -92,9 +101,13 @@ class Recorder:
 
     def throughput(self) -> str:
         """Frames a second of this process, and where its time went."""
-        seconds = self.seconds - self._first_seconds
-        rate = (self.algorithm.frames - self._first_frame) / max(seconds, 1e-9)
+        rate = (self.algorithm.frames - self._first_frame) / self.seconds_here
         return f"{rate:,.0f} frames/s ({self.shares()})"
+
+    @property
+    def seconds_here(self) -> float:
+        """Trained in this process, by the last `tick`."""
+        return max(self.seconds - self._first_seconds, 1e-9)
 
     def shares(self) -> str:
         """How the time divides."""
@@ -113,6 +126,7 @@ class Recorder:
             "seconds": self.seconds,
             "metrics_bytes": self._metrics.size(),
             "episodes_bytes": self._episodes.size(),
+            "diagnostics_bytes": self._diagnostics.size(),
             "averages": {name: list(values) for name, values in self._averages.items()},
             "logged_frame": self.logged_frame,
         }
@@ -127,6 +141,7 @@ class Recorder:
         self.logged_frame = position.logged_frame
         self._metrics.cut(position.metrics_bytes)
         self._episodes.cut(position.episodes_bytes)
+        self._diagnostics.cut(position.diagnostics_bytes)
         try:
             for row in read_csv(self.folder.episodes):
                 self._scores[row["source"]].append(float(row["raw_return"]))
@@ -135,9 +150,9 @@ class Recorder:
 
     def flush(self) -> None:
         """Wait until the disk has the CSV files."""
-        self._metrics.flush()
-        self._episodes.flush()
+        for log in self._logs:
+            log.flush()
 
     def close(self) -> None:
-        self._metrics.close()
-        self._episodes.close()
+        for log in self._logs:
+            log.close()
