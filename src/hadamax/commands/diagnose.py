@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from hadamax.commands.arguments import parse, say
 from hadamax.diagnostics import Health, Sample, measure, observe
 from hadamax.diagnostics.health import shares
-from hadamax.diagnostics.pictures import draw_curves, draw_densities, draw_spectra
+from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
 from hadamax.diagnostics.signs import signs
 from hadamax.errors import UserError
 from hadamax.training import agent as agents
@@ -202,7 +202,8 @@ def _table(health: list[Health]) -> Table:
     table.add_column("layer")
     for column in ("units", "dead, KDE", "dead, zero", "dormant", "saturated", "effective rank", "stable rank", "norm"):
         table.add_column(column, justify="right")
-    for h in health:
+    layers = list(dict.fromkeys(h.layer for h in health))
+    for h in sorted(health, key=lambda h: (layers.index(h.layer), h.part != "output")):
         rank = "-" if h.effective_rank is None else f"{h.effective_rank} of {min(h.units, h.samples)}"
         if h.map_rank is not None:
             rank = f"{rank}, map {h.map_rank} of {h.map_samples}"
@@ -228,9 +229,9 @@ def _draw(patient: Patient, samples: list[Sample], seed: int) -> list[Path]:
         pictures[f"density-{name}.png"] = draw_densities(sample, patient.title, seed)
     if patient.history:
         title, rows = patient.title, patient.history
-        pictures["rank.png"] = draw_curves(rows, ("map_rank", "effective_rank"), "effective rank", title)
+        pictures["rank.png"] = draw_ranks(rows, title)
         for name, label in (("dead_kde", "dead units by density, %"), ("dead_zero", "units zero on every sample, %")):
-            pictures[f"{name.replace('_', '-')}.png"] = draw_curves(rows, (name,), label, title, percent=True)
+            pictures[f"{name.replace('_', '-')}.png"] = draw_dead(rows, name, label, title)
     try:
         patient.out.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from hadamax.diagnostics.density import kde_peak_density
 from hadamax.diagnostics.health import DEAD_PEAK
 from hadamax.diagnostics.probe import Sample
 from hadamax.diagnostics.rank import effective_rank, singular_values
+from hadamax.diagnostics.signs import DEAD
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"
@@ -24,6 +27,7 @@ MARKERS = "osD^vPX*"
 STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--"}  # branches: dotted
 MILLION = 1e6
 NOISE = 1e-5
+SMALLEST = 1e-7  # part of a spectrum that is drawn: what is below is rounding
 
 Row = Mapping[str, str]
 
@@ -48,24 +52,32 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
 
 
 def _draw_density(axes: Axes, samples: Any, range_: tuple[float, float], unit: int, peak: float) -> None:
-    low, high = (end if np.isfinite(end) else other for end, other in zip(range_, _ends(samples), strict=True))
+    low, high = _view(samples, range_)
     # A needle would fall between the points of an even grid.
-    places = np.sort(np.concatenate([np.linspace(low, high, 300), np.linspace(*_ends(samples), 300)]))
+    places = np.sort(np.concatenate([np.linspace(low, high, 300), np.linspace(samples.min(), samples.max(), 300)]))
     density = gaussian_kde(samples)(places)
     dead = peak >= DEAD_PEAK
     axes.plot(places, density, color=VERMILLION if dead else BLUE, linewidth=1.2)
     axes.fill_between(places, density, color=VERMILLION if dead else BLUE, alpha=0.25, linewidth=0)
     axes.set_title(f"unit {unit}: peak {peak:.3g}{', dead' if dead else ''}", fontsize=8.5)
+    axes.set_xlim(low, high)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     if dead:
         for spine in axes.spines.values():
             spine.set(color=VERMILLION, linewidth=2.5)
 
 
-def _ends(samples: Any) -> tuple[float, float]:
-    room = 0.05 * np.ptp(samples)
-    return float(samples.min() - room), float(samples.max() + room)
+def _view(samples: Any, range_: tuple[float, float]) -> tuple[float, float]:
+    """The range with some room where it is bounded, else what the samples span, wide enough to show a needle as one."""
+    if all(map(math.isfinite, range_)):
+        low, high = range_
+    else:
+        middle, half = (samples.min() + samples.max()) / 2, max(np.ptp(samples) / 2, 0.1)
+        low, high = float(middle - half), float(middle + half)
+    room = 0.08 * (high - low)
+    return low - room, high + room
 
 
 def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
@@ -82,28 +94,34 @@ def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
         kind = "" if sample.maps is None else " (map)"
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         order = np.arange(1, len(values) + 1)
-        shown = values.clamp(min=1e-12).numpy()
+        shown = np.where(values > SMALLEST, values, np.nan)
         label = f"{sample.name}{kind}: effective rank {rank} of {len(values)}"
         axes.plot(order, shown, color=colour, linewidth=1.6, marker=marker, markevery=[rank - 1], label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(bottom=1e-7)
     axes.set_xlabel("number of the singular value, largest first")
     axes.set_ylabel("singular value / sum of all")
     _dress(figure, axes, title)
     return _png(figure)
 
 
-def draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title: str, *, percent: bool = False) -> bytes:
-    """Curves over training from rows of `diagnostics.csv`, fixed and fresh observations side by side.
+def draw_ranks(rows: Sequence[Row], title: str) -> bytes:
+    """Effective rank of each layer's output (of its map, where it has one) over training, from `diagnostics.csv`."""
+    outputs = [row for row in rows if row["part"] == "output"]
+    return _draw_curves(outputs, ("map_rank", "effective_rank"), "effective rank (convolutions: of the map)", title)
 
-    Args:
-        columns: of each layer the first that has a number is drawn.
-        label: of the vertical axis.
-    """
+
+def draw_dead(rows: Sequence[Row], column: str, label: str, title: str) -> bytes:
+    """Percentage of dead units of each part of each layer over training, by `dead_kde` or `dead_zero`."""
+    return _draw_curves(rows, (column,), label, title, percent=True)
+
+
+def _draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title: str, percent: bool = False) -> bytes:
+    """Fixed and fresh observations side by side; of each row the first of `columns` that has a number."""
     figure = _figure(11, 5.6)
     panels = figure.subplots(1, 2, sharey=True)
     layers = list(dict.fromkeys(row["layer"] for row in rows if _number(row, columns) is not None))
+    highest = 5.0
     for axes, kind in zip(panels, ("fixed", "fresh"), strict=True):
         lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for row in rows:
@@ -112,10 +130,11 @@ def draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title: 
                 lines.setdefault((row["layer"], row["part"]), []).append((float(row["frame"]) / MILLION, number))
         for (layer, part), points in lines.items():
             index = layers.index(layer)
-            x, y = np.array(points).T
+            x, y = np.array(points).T * [[1], [100 if percent else 1]]
+            highest = max(highest, float(y.max()))
             axes.plot(
                 x,
-                100 * y if percent else y,
+                y,
                 STYLES.get(part, ":"),
                 color=COLOURS[index % len(COLOURS)],
                 marker=MARKERS[index % len(MARKERS)],
@@ -125,9 +144,11 @@ def draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title: 
             )
         axes.set_title(f"{kind} observations", fontsize=10)
         axes.set_xlabel("emulator frames, millions")
-        axes.set_ylim(bottom=0)
+        if percent:
+            axes.axhline(100 * DEAD, color=GREY, linewidth=1, dashes=(6, 4), label=f"sign of trouble: {DEAD:.0%}")
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylim(0, max(1.05 * highest, 120 * DEAD if percent else 0))
     panels[0].set_ylabel(label)
     _dress(figure, panels[0], title)
     return _png(figure)

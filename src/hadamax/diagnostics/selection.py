@@ -70,25 +70,28 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
     the activation then.
 
     Args:
-        layers: names as in `named_modules()`, patterns (`encoder.*`), types, or several of them.
+        layers: names as in `named_modules()`, patterns (`encoder.*`: of hidden layers, of all modules where none of
+            those matches), types, or several of them.
 
     Raises:
         ValueError: a name or type that matches nothing, with what there is; or nothing to measure at all.
     """
     network = unwrapped(network)
     modules = {name or type(module).__name__: module for name, module in network.named_modules()}
+    hidden = dict(_hidden(network)) or _of_type(modules, WEIGHTED)
     if layers is None:
-        found = dict(_hidden(network)) or _of_type(modules, WEIGHTED)
-        if not found:
+        if not hidden:
             raise ValueError(f"layers: {type(network).__name__} has no activation, linear or convolution modules")
-        return found
+        return hidden
     wanted = [layers] if isinstance(layers, str | type) else list(layers)
     if not wanted:
         raise ValueError("layers: none given; leave it out for all hidden layers")
     chosen: set[str] = set()
     for want in wanted:
         if isinstance(want, str):
-            names = {name for name in modules if fnmatchcase(name, want)}
+            # A pattern is for hidden layers: the containers around them give the same numbers again.
+            names = {name for name in hidden if fnmatchcase(name, want)}
+            names = names or {name for name in modules if fnmatchcase(name, want)}
         else:
             names = set(_of_type(modules, want))
         if not names:
