@@ -15,6 +15,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax train ALGORITHM --env Pong --encoder hadamax    train an agent        (hadamax train pqn --help: all settings)
   hadamax resume RUN                                      go on with a run that was interrupted
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
+  hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
   hadamax --version
 """
 
@@ -22,6 +23,7 @@ VERBS: dict[str, str] = {
     "train": "hadamax.commands.train",
     "resume": "hadamax.commands.resume",
     "evaluate": "hadamax.commands.evaluate",
+    "diagnose": "hadamax.commands.diagnose",
 }
 
 

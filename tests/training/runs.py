@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from hadamax.cli import main
 from hadamax.training import checkpoints
-from hadamax.training.loop import WALL_CLOCK, Loop
+from hadamax.training.loop import Loop
+from hadamax.training.recorder import WALL_CLOCK
 from hadamax.training.run import resume, start
 from hadamax.training.settings import settings_type
 
@@ -142,6 +143,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "state": (last / checkpoints.STATE).read_bytes(),
         "metrics": [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows],
         "episodes": (run / "episodes.csv").read_bytes(),
+        "diagnostics": (run / "diagnostics.csv").read_bytes(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from tests.training.runs import (
 )
 
 from hadamax.algorithms.pqn import PQN
-from hadamax.training import checkpoints
+from hadamax.training import checkpoints, diagnostics
 from hadamax.training import loop as loops
 from hadamax.training.interrupts import Interrupts
 
@@ -36,12 +36,20 @@ LENGTH = {
     "frames": 2560,
     "checkpoint_every": 640,
     "log_every": 300,
+    "diagnostics_every": 500,
 }  # 20 iterations, a checkpoint after each fifth
 GAMES = {
     "float32": {**BREAKOUT, **LENGTH},
     "bfloat16": {**BREAKOUT, **LENGTH, "precision": "bfloat16"},
     "cartpole": {**CARTPOLE, **LENGTH, "checkpoint_every": 320},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_observations() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagnostics, "OBSERVATIONS", 64)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from tests.training.runs import CARTPOLE, kill_after, make, resumed, train
 from hadamax.errors import UserError
 from hadamax.training import machine
 from hadamax.training.logs import Board, CsvLog, Position, read_csv
-from hadamax.training.loop import WALL_CLOCK
 from hadamax.training.progress import Progress, duration
+from hadamax.training.recorder import WALL_CLOCK
 
 
 def test_rows_are_appended_and_cut(tmp_path: Path) -> None:
@@ -59,11 +59,18 @@ def test_a_row_that_a_kill_cut_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"metrics_bytes": -1}, {"seconds": float("inf")}, {"averages": {"loss": [float("nan")]}}, {"logged_frame": -5}],
+    [
+        {"metrics_bytes": -1},
+        {"diagnostics_bytes": -1},
+        {"seconds": float("inf")},
+        {"averages": {"loss": [float("nan")]}},
+        {"logged_frame": -5},
+    ],
 )
 def test_positions_that_cannot_be(changes: dict[str, object]) -> None:
     about = {"metrics_bytes": 5, "episodes_bytes": 0, "seconds": 1.5, "logged_frame": 3, "averages": {"loss": [1]}}
-    assert Position.of(about) == Position(5, 0, 1.5, 3, {"loss": [1.0]})
+    assert Position.of(about) == Position(5, 0, 1.5, 3, {"loss": [1.0]}, 0)
+    assert Position.of({**about, "diagnostics_bytes": 7}).diagnostics_bytes == 7
     with pytest.raises(ValueError, match="log positions"):
         Position.of({**about, **changes})
 

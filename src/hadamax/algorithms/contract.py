@@ -63,6 +63,13 @@ class Algorithm(Protocol):
         """[B, action] scores, the best action the highest."""
         ...
 
+    def recent_observations(self) -> Tensor:
+        """[N, *observation_shape] that were acted on last, some thousands where there are as many; not to be changed.
+
+        After an iteration it depends on nothing but what `state_dict` holds and that iteration.
+        """
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionaries of tensors, arrays and whole numbers: all that the next iteration depends on."""
         ...

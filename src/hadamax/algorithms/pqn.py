@@ -225,6 +225,10 @@ class PQN:
         """Q-values [B, action], float32, of observations on any device."""
         return self.forward(observations.to(self.device))
 
+    def recent_observations(self) -> Tensor:
+        """[T x E, *shape] of the last rollout."""
+        return self.rollout.observations.flatten(0, 1)
+
     def to_device(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 

@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
             say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
             return train(loop)
         with closing(loop):
-            ended = Finished(loop.algorithm.frames, loop.latest_score())
+            ended = Finished(loop.algorithm.frames, loop.recorder.latest_score())
             mark(path, ended.score)
     print(f"{path} is finished: {ended.frame:,} frames, {ended.score}")
     print(f"next: hadamax evaluate {path} --episodes 30")

@@ -42,19 +42,22 @@ def train(loop: Loop) -> int:
     with closing(loop):
         done = loop.train()
         if done:
-            mark(path, loop.latest_score())
+            mark(path, loop.recorder.latest_score())
     try:
         draw_curve(path, loop.folder.curve)
     except OSError as error:
         raise UserError(f"out: {loop.folder.curve} cannot be written: {error.strerror}; the run is whole") from None
     frames = f"{loop.algorithm.frames:,} of {loop.settings.frames:,} frames"
     if not done:
-        say(f"{loop.throughput()} until here")
+        say(f"{loop.recorder.throughput()} until here")
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
-    print(f"{frames} in {duration(loop.seconds)} at {loop.throughput()}")
-    print(f"score: {loop.latest_score()} (means of the last games: 100 of training, 20 of test)")
+    print(f"{frames} in {duration(loop.recorder.seconds)} at {loop.recorder.throughput()}")
+    print(f"score: {loop.recorder.latest_score()} (means of the last games: 100 of training, 20 of test)")
     print(f"learning curve: {loop.folder.curve}")
+    if loop.diagnostics.measurements:
+        share = loop.diagnostics.seconds / loop.recorder.seconds_here
+        print(f"diagnostics: {loop.folder.diagnostics}, {share:.1%} of the time; next: hadamax diagnose {path}")
     print(f"next: hadamax evaluate {path} --episodes 30")
     return 0
 

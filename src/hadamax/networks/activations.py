@@ -4,6 +4,7 @@ The names are those compared by the Hadamard representation (arXiv 2406.09079, T
 the two Hadamax codes (arXiv 2505.15345): `gelu` is exact (erf), `gelu_tanh` is Flax's tanh approximation.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,21 +62,22 @@ class Rational(nn.Module):
 
 @dataclass(frozen=True)
 class Activation:
-    """How to make one, and how many outputs it gives for each input."""
+    """How to make one, how many outputs it gives for each input, and the ends of their range where it has any."""
 
     make: Callable[[], nn.Module]
     width: int = 1
+    range: tuple[float, float] = (-math.inf, math.inf)
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": Activation(nn.Tanh),
-    "sigmoid": Activation(nn.Sigmoid),
-    "relu": Activation(nn.ReLU),
+    "tanh": Activation(nn.Tanh, range=(-1.0, 1.0)),
+    "sigmoid": Activation(nn.Sigmoid, range=(0.0, 1.0)),
+    "relu": Activation(nn.ReLU, range=(0.0, math.inf)),
     "gelu": Activation(nn.GELU),
     "gelu_tanh": Activation(partial(nn.GELU, approximate="tanh")),
     "silu": Activation(nn.SiLU),
     "selu": Activation(nn.SELU),
-    "crelu": Activation(CReLU, width=2),
+    "crelu": Activation(CReLU, width=2, range=(0.0, math.inf)),
     "rational": Activation(Rational),
     "identity": Activation(nn.Identity),
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hadamax.kernels import hadamax_block, implementation
 from hadamax.networks.activations import resolve_activations
-from hadamax.networks.hadamard import HadamardConv2d
+from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import whole
 from hadamax.networks.pooling import Pooling
@@ -92,6 +92,22 @@ class ConvBlock(EncoderBlock):
     def forward(self, x: Tensor, *, padded: bool = False) -> Tensor:
         return finish_block(self.layer.convolve(x, padded=padded), self.layer, self.pool)
 
+    @property
+    def output_range(self) -> Range | None:
+        return self.layer.output_range
+
+    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
+        """What a probe sees beside the output: the branches, and before a pool what they combine to.
+
+        The fused kernel never holds these, so they are computed anew: the cost of a probe is a probe's alone.
+        """
+        inner = self.layer.inner_activations(x, **how)
+        if self.pool is not None and self.output_range is not None:
+            branches = [values for values, _ in inner.values()] or self.layer.branch_activations(x, **how)
+            name = self.layer.combine if inner else "before pool"
+            inner[name] = self.layer.combined(branches), self.output_range
+        return inner
+
 
 class ActivationBlock(EncoderBlock):
     """An activation over the channels of a map, from an `Activate`."""
@@ -101,10 +117,15 @@ class ActivationBlock(EncoderBlock):
         (activation,) = resolve_activations(spec.activation, branches=1)
         self.activation = activation.make()
         self.out_channels = in_channels * activation.width
+        self.output_range = None if spec.activation == "identity" else activation.range
 
     def forward(self, x: Tensor) -> Tensor:
         activated: Tensor = self.activation(x.movedim(1, -1))
         return activated.movedim(-1, 1)
+
+    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
+        """A probe sees nothing beside the output."""
+        return {}
 
 
 class ResidualBlock(nn.Module):

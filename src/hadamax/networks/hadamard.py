@@ -8,8 +8,9 @@ With GELU in both branches the product is close to a gated linear unit with an a
 activation=("identity", "sigmoid") it is the gated linear unit.
 """
 
+import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from typing import Any
 
@@ -24,16 +25,34 @@ from hadamax.networks.names import IntOrPair, lookup, whole
 from hadamax.networks.norms import BranchNorm, NoNorm, NormSetting, make_norm
 from hadamax.networks.windows import PaddingSetting, make_window
 
+Range = tuple[float, float]
+
 COMBINATIONS: dict[str, Callable[[Any, Any], Any]] = {"product": operator.mul, "sum": operator.add}
+
+
+def activate_branches(merged: Tensor, norm: nn.Module, activations: Iterable[nn.Module]) -> Iterator[Tensor]:
+    """Split into branches and normalise, activate: [..., branches * C] -> [..., C] (crelu: 2C), one after another."""
+    for activation, branch in zip(activations, norm(merged), strict=True):
+        yield activation(branch)
 
 
 def combine_branches(
     merged: Tensor, norm: nn.Module, activations: Iterable[nn.Module], combine: Callable[[Any, Any], Any]
 ) -> Tensor:
     """Split into branches and normalise, activate, combine: [..., branches * C] -> [..., C] (crelu: 2C)."""
-    branches = zip(activations, norm(merged), strict=True)
-    combined: Tensor = reduce(combine, (activation(branch) for activation, branch in branches))
+    combined: Tensor = reduce(combine, activate_branches(merged, norm, activations))
     return combined
+
+
+def combine_ranges(ranges: Iterable[Range], combine: Callable[[Any, Any], Any]) -> Range:
+    """Where the combination of values from each range lies."""
+
+    def both(first: Range, second: Range) -> Range:
+        ends = [combine(a, b) for a in first for b in second]
+        ends = [0.0 if math.isnan(end) else end for end in ends]  # zero times an end that is never reached
+        return min(ends), max(ends)
+
+    return reduce(both, ranges)
 
 
 class _HadamardLayer(nn.Module):
@@ -65,6 +84,9 @@ class _HadamardLayer(nn.Module):
         self.norm = make_norm(norm, self.branches, shape[0], spatial=len(shape) > 2)
         self.activations = nn.ModuleList(entry.make() for entry in resolved)
         self._out_width = shape[0] * resolved[0].width
+        self._ranges = [entry.range for entry in resolved]
+        linear = all(isinstance(module, nn.Identity) for module in self.activations)
+        self.output_range = None if linear else combine_ranges(self._ranges, self._combine)
         self.kernel_settings = self._kernel_settings(activation)
         self.reset_parameters()
 
@@ -86,6 +108,22 @@ class _HadamardLayer(nn.Module):
         biases = [None] * self.branches if self.bias is None else self.bias.detach().chunk(self.branches)
         for weight, bias in zip(weights, biases, strict=True):
             self._initialise(weight, bias)
+
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+        """Each branch after its activation, shaped like what comes of their combination."""
+        raise NotImplementedError
+
+    def combined(self, branches: Iterable[Tensor]) -> Tensor:
+        """The product (or sum) of activated branches."""
+        product: Tensor = reduce(self._combine, branches)
+        return product
+
+    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
+        """What a probe sees beside the output: the branches where there are several, each with its range."""
+        if self.branches == 1:
+            return {}
+        branches = zip(self.branch_activations(x, **how), self._ranges, strict=True)
+        return {f"branch {number}": branch for number, branch in enumerate(branches, start=1)}
 
 
 class HadamardLinear(_HadamardLayer):
@@ -122,6 +160,10 @@ class HadamardLinear(_HadamardLayer):
             raise ValueError(f"HadamardLinear wants [..., {self.in_features}], not {list(x.shape)}")
         merged = F.linear(x, self.weight, self.bias)  # [..., branches * out]
         return combine_branches(merged, self.norm, self.activations, self._combine)
+
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+        """[..., in_features] -> `branches` tensors of [..., out_features]."""
+        return list(activate_branches(F.linear(x, self.weight, self.bias), self.norm, self.activations))
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, {self._settings}"
@@ -186,6 +228,11 @@ class HadamardConv2d(_HadamardLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.combine_branches(self.convolve(x))
+
+    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+        """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']; `how` is for `convolve`."""
+        pixels = self.convolve(x, **how).movedim(1, -1)
+        return [branch.movedim(-1, 1) for branch in activate_branches(pixels, self.norm, self.activations)]
 
     def extra_repr(self) -> str:
         window = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}"

@@ -42,6 +42,7 @@ class RunFolder:
         self.config = path / CONFIG
         self.metrics = path / "metrics.csv"
         self.episodes = path / "episodes.csv"
+        self.diagnostics = path / "diagnostics.csv"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.curve = path / "curve.png"

@@ -104,6 +104,7 @@ class Position(NamedTuple):
     seconds: float
     logged_frame: int
     averages: dict[str, list[float]]  # metrics since the last row
+    diagnostics_bytes: int = 0  # the first runs had none
 
     @classmethod
     def of(cls, about: dict[str, Any]) -> Position:
@@ -114,11 +115,15 @@ class Position(NamedTuple):
         """
         averages = {str(name): [float(x) for x in values] for name, values in about["averages"].items()}
         whole = [int(about[name]) for name in ("metrics_bytes", "episodes_bytes", "logged_frame")]
+        whole.append(int(about.get("diagnostics_bytes", 0)))
         seconds = float(about["seconds"])
         numbers = [*whole, seconds, *(x for values in averages.values() for x in values)]
         if not all(map(math.isfinite, numbers)) or min(*whole, seconds) < 0:
             raise ValueError("its log positions are no numbers that can be")
-        return cls(whole[0], whole[1], seconds, whole[2], averages)
+        return cls(whole[0], whole[1], seconds, whole[2], averages, whole[3])
+
+
+START = Position(0, 0, 0.0, 0, {})
 
 
 def write_all(file: int, data: bytes) -> None:

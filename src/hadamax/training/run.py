@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hadamax.errors import UserError
 from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
 from hadamax.training import machine
+from hadamax.training.diagnostics import Diagnostics, fixed_observations
 from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.loop import Loop
 from hadamax.training.settings import NetworkSettings, TrainSettings
@@ -102,6 +104,13 @@ def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Vector
     return make_environment(settings.environment, number, seed=settings.run.seed, threads=settings.run.threads)
 
 
+def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Callable[[str], None]) -> Diagnostics:
+    """What measures the network while it learns, as often as the settings say."""
+    run, actions = settings.run, algorithm.environment.num_actions
+    fixed = partial(fixed_observations, settings.environment, actions, run.seed, run.threads)
+    return Diagnostics(algorithm, run.diagnostics_every, run.seed, fixed, say)
+
+
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
     try:
         built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
@@ -146,7 +155,7 @@ def resume(path: Path, say: Callable[[str], None]) -> Loop:
 
 def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm, say: Callable[[str], None]) -> Loop:
     try:
-        loop = Loop(folder, settings.run, built, say)
+        loop = Loop(folder, settings.run, built, make_diagnostics(settings, built, say), say)
         loop.restore()
     except BaseException:
         folder.unlock()

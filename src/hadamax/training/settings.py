@@ -44,6 +44,8 @@ class RunSettings:
     """Frames between rows of metrics.csv, at least one iteration."""
     checkpoint_every: int = 500_000
     """Frames between checkpoints."""
+    diagnostics_every: int = 1_000_000
+    """Frames between measurements of every layer (diagnostics.csv); 0: none."""
     keep_checkpoints: int = 3
     """How many of the last checkpoints are kept; the best one is kept besides."""
     keep_checkpoints_at: tuple[int, ...] = ()
@@ -56,6 +58,7 @@ class RunSettings:
             "threads": 0,
             "log_every": 1,
             "checkpoint_every": 1,
+            "diagnostics_every": 0,
             "keep_checkpoints": 1,
         }
         for name, low in {**least, "decay_frames": 1}.items():

@@ -1,0 +1,146 @@
+"""All measurements of a network's layers at once.
+
+print(*measure(observe(network, observations)), sep="\\n")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hadamax.diagnostics.density import kde_peak_density
+from hadamax.diagnostics.probe import Probe, Sample
+from hadamax.diagnostics.rank import effective_rank, stable_rank
+from hadamax.diagnostics.selection import Layers
+from hadamax.diagnostics.units import dormant_neurons, feature_norm, output_shares, saturation, zero_neurons
+
+DEAD_PEAK = 20.0  # HR appendix B.1
+BATCH = 256  # observations in a pass
+
+
+class Health(NamedTuple):
+    """One layer's measurements; None where one has no meaning for it. Fractions are of units unless said."""
+
+    layer: str
+    part: str  # "output", or what stands inside: "branch 1", "product"
+    units: int
+    samples: int  # rows that the units were judged by
+    dead_kde: float | None  # HR's criterion
+    dead_zero: float | None  # zero on every sample
+    dormant: float | None  # ReDo's criterion
+    saturated: float | None  # fraction of activations near an end of a bounded range
+    effective_rank: int | None
+    stable_rank: float | None
+    map_rank: int | None  # effective rank of a convolution's flattened map
+    map_samples: int | None  # its upper limit
+    feature_norm: float
+
+
+@torch.no_grad()
+def observe(
+    network: nn.Module,
+    observations: Tensor,
+    layers: Layers | None = None,
+    *,
+    forward: Callable[[Tensor], Any] | None = None,
+    samples: int = 2048,
+    map_samples: int = 512,
+    seed: int = 0,
+) -> list[Sample]:
+    """What the layers give for observations [N, ...], a batch at a time, in evaluation mode and without gradients.
+
+    Modes and torch's random numbers are as before afterwards.
+
+    Args:
+        forward: runs the network on a batch, where calling it is not enough (another device, autocast).
+
+    Raises:
+        ValueError: as `Probe`, or no observation.
+    """
+    if not len(observations):
+        raise ValueError("observations are none; 2 or more are needed")
+    modes = [(module, module.training) for module in network.modules()]
+    probe = Probe(network, layers, samples=samples, map_samples=map_samples, seed=seed)
+    device = next((p.device for p in network.parameters()), observations.device)
+    cards = [device.index or 0] if device.type == "cuda" else []
+    try:
+        network.eval()
+        with torch.random.fork_rng(cards), probe:
+            for start in range(0, len(observations), BATCH):
+                batch = observations[start : start + BATCH]
+                forward(batch) if forward else network(batch.to(device))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return probe.samples()
+
+
+def measure(samples: Iterable[Sample], seed: int = 0) -> list[Health]:
+    """The health of each sample; the noise of the density estimate is drawn from `seed`.
+
+    Raises:
+        ValueError: activations that are not finite, or fewer than 2 samples of a layer; the line names it.
+    """
+    return [_health(sample, seed) for sample in samples]
+
+
+def dead(sample: Sample, seed: int = 0) -> Tensor:
+    """[units] bool: dead by HR's criterion."""
+    return _peaks(sample, seed) >= DEAD_PEAK
+
+
+def last_linear_weight(network: nn.Module, units: int) -> Tensor | None:
+    """The weight [outputs, units] of the network's last layer, where that is linear in a layer of so many units."""
+    weights = [getattr(module, "weight", None) for module in network.modules()]
+    last = next((weight for weight in reversed(weights) if isinstance(weight, Tensor)), None)
+    return last if last is not None and last.ndim == 2 and last.shape[1] == units else None
+
+
+def shares(network: nn.Module, samples: list[Sample], seed: int = 0) -> tuple[float, float] | None:
+    """What live and dead units of the last hidden layer add to the output (see `output_shares`); None if not linear."""
+    last = samples[-1]
+    weight = last_linear_weight(network, last.activations.shape[1])
+    if weight is None or last.part != "output":
+        return None
+    return output_shares(last.activations.cpu(), weight.detach().cpu(), dead(last, seed).cpu())
+
+
+def _health(sample: Sample, seed: int) -> Health:
+    values = sample.activations
+    several = values.shape[1] > 1
+    maps = sample.maps if sample.maps is not None and sample.maps.shape[1] > 1 else None
+    try:
+        silent = not values.any()
+        return Health(
+            layer=sample.layer,
+            part=sample.part,
+            units=values.shape[1],
+            samples=values.shape[0],
+            dead_kde=_share(_peaks(sample, seed) >= DEAD_PEAK),
+            dead_zero=_share(zero_neurons(values)),
+            dormant=_share(dormant_neurons(values)) if several else None,
+            saturated=float(saturation(values, *sample.range).mean()) if _bounded(sample) else None,
+            effective_rank=effective_rank(values) if several else None,
+            stable_rank=stable_rank(values) if several and not silent else None,
+            map_rank=None if maps is None else effective_rank(maps),
+            map_samples=None if maps is None else min(maps.shape),
+            feature_norm=feature_norm(values),
+        )
+    except ValueError as error:
+        raise ValueError(f"layer {sample.name}: {error}") from None
+
+
+def _peaks(sample: Sample, seed: int) -> Tensor:
+    return kde_peak_density(sample.activations, generator=torch.Generator().manual_seed(seed))
+
+
+def _bounded(sample: Sample) -> bool:
+    return all(map(math.isfinite, sample.range))
+
+
+def _share(units: Tensor) -> float:
+    return float(units.float().mean())

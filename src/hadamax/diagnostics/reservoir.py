@@ -1,0 +1,47 @@
+"""A bounded, uniform sample of a stream of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Reservoir:
+    """Keeps `capacity` rows of all that were offered, each as likely as any other.
+
+    Vitter's algorithm R, a batch at a time. Rows that are kept are copies, of the type and on the device they came
+    with. Two reservoirs of one seed that were offered as many rows keep the same ones.
+    """
+
+    def __init__(self, capacity: int, seed: int) -> None:
+        self.capacity, self.offered = capacity, 0
+        self._random = np.random.default_rng(seed)
+        self._rows: Tensor | None = None
+
+    @property
+    def rows(self) -> Tensor | None:
+        """[up to capacity, ...]; None before the first."""
+        return None if self._rows is None else self._rows[: min(self.offered, self.capacity)]
+
+    def offer(self, number: int, take: Callable[[Tensor], Tensor]) -> None:
+        """Offer the next `number` rows; `take` gives those at an index [k] int64, all of one shape."""
+        sources, slots = self._choose(number)
+        if len(sources):
+            rows = take(torch.from_numpy(sources))
+            if self._rows is None:
+                self._rows = rows.new_empty((self.capacity, *rows.shape[1:]))
+            self._rows[torch.from_numpy(slots).to(rows.device)] = rows
+
+    def _choose(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the next rows are kept, and where: of those that go to one place the last."""
+        order = np.arange(self.offered, self.offered + number)
+        slots = np.where(order < self.capacity, order, self._random.integers(0, order + 1))
+        self.offered += number
+        (sources,) = np.nonzero(slots < self.capacity)
+        # From behind, so that the first found in a place is the last that went there.
+        _, first = np.unique(slots[sources][::-1], return_index=True)
+        sources = np.sort(sources[::-1][first])
+        return sources, slots[sources]

@@ -1,0 +1,131 @@
+"""Which modules of a network a probe hangs on, and what range their outputs have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+Range = tuple[float, float]
+Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
+
+UNBOUNDED = (-math.inf, math.inf)
+# Activations of torch, and where their outputs lie as far as that is a property of the class.
+ACTIVATIONS: dict[type[nn.Module], Range] = {
+    nn.Tanh: (-1.0, 1.0),
+    nn.Softsign: (-1.0, 1.0),
+    nn.Sigmoid: (0.0, 1.0),
+    nn.Hardsigmoid: (0.0, 1.0),
+    nn.ReLU6: (0.0, 6.0),
+    nn.ReLU: (0.0, math.inf),
+    nn.Softplus: (0.0, math.inf),
+    nn.Hardtanh: UNBOUNDED,  # its own, see `output_range`
+    **dict.fromkeys((nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish), UNBOUNDED),
+    **dict.fromkeys((nn.Hardswish, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.GLU), UNBOUNDED),
+}
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """What a layer may offer so that a probe sees inside it; layers of anyone's can.
+
+    A probe takes such a layer whole: it does not look at the modules within.
+    """
+
+    output_range: Range | None
+    """Where the output's values lie; None for a layer without an activation, left out unless it is named."""
+
+    def inner_activations(self, *inputs: Any, **how: Any) -> dict[str, tuple[Tensor, Range]]:
+        """What stands beside the output: activations by name, shaped like outputs, and their ranges.
+
+        Called with what `forward` was given, only while a probe is attached, without gradients.
+        """
+        ...
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` was given, or the module itself."""
+    inner = getattr(module, "_orig_mod", module)
+    return inner if isinstance(inner, nn.Module) else module
+
+
+def output_range(module: nn.Module) -> Range:
+    """Where the outputs of a module lie; unbounded where nothing is known."""
+    if isinstance(module, Layered):
+        return module.output_range or UNBOUNDED
+    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
+        return float(module.min_val), float(module.max_val)
+    return next((range_ for kind, range_ in ACTIVATIONS.items() if isinstance(module, kind)), UNBOUNDED)
+
+
+def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Module]:
+    """Modules by name: those asked for, or all hidden layers.
+
+    Hidden layers are the modules that are `Layered` with an activation, and torch's activation modules; where there
+    is none (activations that are plain functions), linear and convolution layers: their outputs are measured before
+    the activation then.
+
+    Args:
+        layers: names as in `named_modules()`, patterns (`encoder.*`: of hidden layers, of all modules where none of
+            those matches), types, or several of them.
+
+    Raises:
+        ValueError: a name or type that matches nothing, with what there is; or nothing to measure at all.
+    """
+    network = unwrapped(network)
+    modules = {name or type(module).__name__: module for name, module in network.named_modules()}
+    hidden = dict(_hidden(network)) or _of_type(modules, WEIGHTED)
+    if layers is None:
+        if not hidden:
+            raise ValueError(f"layers: {type(network).__name__} has no activation, linear or convolution modules")
+        return hidden
+    wanted = [layers] if isinstance(layers, str | type) else list(layers)
+    if not wanted:
+        raise ValueError("layers: none given; leave it out for all hidden layers")
+    chosen: set[str] = set()
+    for want in wanted:
+        if isinstance(want, str):
+            # A pattern is for hidden layers: the containers around them give the same numbers again.
+            names = {name for name in hidden if fnmatchcase(name, want)}
+            names = names or {name for name in modules if fnmatchcase(name, want)}
+        else:
+            names = set(_of_type(modules, want))
+        if not names:
+            raise ValueError(f"layers: {_named(want)} matches nothing; there is {_listing(modules)}")
+        chosen |= names
+    return {name: module for name, module in modules.items() if name in chosen}
+
+
+def _hidden(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(module, Layered):
+        if module.output_range is not None:
+            yield prefix or type(module).__name__, module
+        return
+    if isinstance(module, tuple(ACTIVATIONS)):
+        yield prefix or type(module).__name__, module
+        return
+    for name, child in module.named_children():
+        yield from _hidden(child, f"{prefix}.{name}" if prefix else name)
+
+
+def _of_type(
+    modules: dict[str, nn.Module], kind: type[nn.Module] | tuple[type[nn.Module], ...]
+) -> dict[str, nn.Module]:
+    return {name: module for name, module in modules.items() if isinstance(module, kind)}
+
+
+def _named(want: str | type[nn.Module]) -> str:
+    return repr(want) if isinstance(want, str) else want.__name__
+
+
+def _listing(modules: dict[str, nn.Module], most: int = 60) -> str:
+    names = [
+        name if name == type(module).__name__ else f"{name} ({type(module).__name__})"
+        for name, module in modules.items()
+    ]
+    rest = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *rest])
