@@ -80,6 +80,11 @@ class _HadamardLayer(nn.Module):
             "norm": self.norm.over,
         }
 
+    def initialise(self, initialiser: InitialiserSetting) -> None:
+        """Draw weight and bias anew by another initialiser, which is the layer's from then on."""
+        self._initialise = resolve_initialiser(initialiser)
+        self.reset_parameters()
+
     def reset_parameters(self) -> None:
         """Draw weight and bias anew, branch after branch."""
         weights = self.weight.detach().chunk(self.branches)
