@@ -279,6 +279,7 @@ class PPO:
             every=s.redo_every,
             tau=s.redo_tau,
             generator=self.generator,
+            run=self.network.policy_and_value,
         )
 
     # -- schedule, the network, the state ----------------------------------------------------------------------------

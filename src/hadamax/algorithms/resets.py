@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +22,15 @@ def reset_if_due(
     every: int,
     tau: float,
     generator: torch.Generator,
+    run: Callable[[Tensor], object] | None = None,
 ) -> float:
     """How many units were reset; 0 unless the iteration that ended at `frames` crossed a multiple of `every`.
 
     Args:
         rows: [N, *observation_shape], of which some are drawn.
+        run: as `redo` takes it.
     """
     if frames // every == (frames - frames_per_iteration) // every:
         return 0.0
     sample = torch.randperm(len(rows), generator=generator, device=rows.device)[:ROWS]
-    return float(sum(redo(network, rows[sample], optimizer, tau=tau, generator=generator).values()))
+    return float(sum(redo(network, rows[sample], optimizer, tau=tau, generator=generator, run=run).values()))

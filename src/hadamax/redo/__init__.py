@@ -10,6 +10,8 @@ differs from the paper: units of bounded activations are judged by their density
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +34,7 @@ def redo(
     threshold: float = 20.0,
     flatten: str = "chw",
     generator: torch.Generator | None = None,
+    run: Callable[[Tensor], object] | None = None,
 ) -> dict[str, int]:
     """Reset the dormant units of every hidden layer, in place.
 
@@ -47,6 +50,7 @@ def redo(
         optimizer: any whose state has tensors of a parameter's shape, Adam and RAdam among them.
         flatten: order in which maps of a network of the caller's are flattened, "chw" or "hwc"; encoders know theirs.
         generator: where the new weights come from; PyTorch's own by default.
+        run: calls every layer of the network, where `network(observations)` does not.
 
     Returns:
         How many units were reset, by the name of their layer.
@@ -56,12 +60,13 @@ def redo(
     """
     if not tau >= 0:
         raise ValueError(f"tau must be 0 or more, not {tau}")
-    reset = {}
-    for hidden in trace(network, observations, flatten):
+    reset: dict[str, int] = {}
+    # The last layer first: what leads from one fresh unit to another ends at zero.
+    for hidden in reversed(list(trace(network, observations, flatten, run or network))):
         units = saturated(hidden.samples, threshold, generator) if hidden.bounded else dormant(hidden.samples, tau)
         reset_units(hidden.layer, units, hidden.following, hidden.owners, optimizer, generator)
         reset[hidden.name] = int(units.sum())
-    return reset
+    return dict(reversed(reset.items()))
 
 
 def dormant(samples: Tensor, tau: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import NamedTuple
@@ -34,8 +34,8 @@ class Call(NamedTuple):
     read: Tensor
 
 
-def trace(network: nn.Module, observations: Tensor, flatten: str) -> Iterator[Hidden]:
-    """The hidden layers in the order in which they run.
+def trace(network: nn.Module, observations: Tensor, flatten: str, run: Callable[[Tensor], object]) -> Iterator[Hidden]:
+    """The hidden layers in the order in which `run(observations)` calls them.
 
     Raises:
         ValueError: an unknown flatten order, or a layer that reads something else than the one before it gives.
@@ -44,7 +44,7 @@ def trace(network: nn.Module, observations: Tensor, flatten: str) -> Iterator[Hi
         raise ValueError(f'flatten "{flatten}" is not known; valid: chw, hwc')
     for encoder in (module for module in network.modules() if isinstance(module, Encoder)):
         flatten = encoder.spec.flatten
-    groups = _groups(_calls(network, observations))
+    groups = _groups(_calls(network, observations, run))
     for group, following in pairwise(groups):
         name, module, _ = group[0]
         layer = module.layer if isinstance(module, ConvBlock) else module
@@ -62,7 +62,7 @@ def unit_count(layer: nn.Module) -> int:
 
 
 @torch.no_grad()
-def _calls(network: nn.Module, observations: Tensor) -> list[Call]:
+def _calls(network: nn.Module, observations: Tensor, run: Callable[[Tensor], object]) -> list[Call]:
     calls: list[Call] = []
     with ExitStack() as hooks:
         for name, module in network.named_modules():
@@ -72,7 +72,7 @@ def _calls(network: nn.Module, observations: Tensor) -> list[Call]:
                     calls.append(Call(name, module, inputs[0]))
 
                 hooks.enter_context(module.register_forward_pre_hook(note))  # type: ignore[arg-type]
-        network(observations)
+        run(observations)
     return calls
 
 
