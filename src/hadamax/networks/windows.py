@@ -58,6 +58,4 @@ def make_window(kernel: IntOrPair, stride: IntOrPair, padding: PaddingSetting) -
         margin = lookup("padding", padding, PADDINGS)
         return Window(kernel, stride, (margin(kernel[0]), margin(kernel[1])))
     margin_width = whole("padding", padding, minimum=0)
-    if margin_width >= min(kernel):  # a window of nothing but padding
-        raise ValueError(f"padding must be less than the kernel ({min(kernel)}), not {margin_width}")
     return Window(kernel, stride, (margin_width, margin_width))
