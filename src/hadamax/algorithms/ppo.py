@@ -242,7 +242,7 @@ class PPO:
         def mean(rows: Tensor) -> Tensor:
             return (weight * rows).sum() / weight_sum
 
-        logits, values = self.forward(rollout.observations.flatten(0, 1)[batch])
+        logits, values = self.forward(rollout.observations.flatten(0, 1).index_select(0, batch))
         log_probs = log_probs_of(logits, actions)
         if s.normalise_advantages:
             advantages = normalised(advantages, weight)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
 from hadamax.algorithms.ensemble import Ensemble
@@ -28,6 +28,7 @@ from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
+from hadamax.kernels import RAdam
 from hadamax.networks import Encoder
 
 # --preset NAME: settings that yield to those given beside it.
@@ -134,7 +135,7 @@ class PQN:
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network: ValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=s.learning_rate, foreach=True)
+        self.optimizer = RAdam(self.network.parameters(), lr=s.learning_rate)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device, value_shape=(s.ensemble,))
@@ -244,14 +245,14 @@ class PQN:
             for i, batch in enumerate(rollout.minibatches(s.num_minibatches, self.generator)):
                 done = self.iterations + (epoch * s.num_minibatches + i) / updates
                 learning_rate = self.learning_rate(done)
-                losses, q = self.network.loss(self.outputs(observations[batch]), actions[batch], targets[batch])
+                outputs = self.outputs(observations.index_select(0, batch))
+                losses, q = self.network.loss(outputs, actions[batch], targets[batch])
                 weight = weights[batch]
                 loss = (weight * losses).sum() / weight.sum().clamp(min=1)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
                 self.optimizer.param_groups[0]["lr"] = learning_rate
-                self.optimizer.step()
+                norm = self.optimizer.clip_and_step(s.max_grad_norm)
                 sums += torch.stack([loss.detach(), q.detach().mean(), norm])
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}

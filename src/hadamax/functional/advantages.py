@@ -45,10 +45,11 @@ def gae(
     terminated, truncated = terminated.bool(), truncated.bool()
     values, next_values = values.to(rewards.dtype), next_values.to(rewards.dtype)
     deltas = rewards + gamma * torch.where(terminated, torch.zeros_like(next_values), next_values) - values
-    carried = gamma * lambda_ * (~(terminated | truncated)).to(rewards.dtype)
+    goes_on = ~(terminated | truncated)
     advantages = deltas.clone()
     for t in range(len(rewards) - 2, -1, -1):
-        advantages[t] += carried[t] * advantages[t + 1]
+        # Nothing comes back through an end, not even a NaN.
+        advantages[t] += torch.where(goes_on[t], gamma * lambda_ * advantages[t + 1], 0.0)
     return advantages
 
 
