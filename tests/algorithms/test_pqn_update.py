@@ -113,13 +113,13 @@ def test_every_row_is_learned_from_once_an_epoch() -> None:
 
 
 def learning_rates(learner: PQN, iterations: int) -> list[float]:
-    rates, step = [], learner.optimizer.step
+    rates, step = [], learner.optimizer.clip_and_step
 
-    def stepping() -> None:
+    def stepping(max_norm: float) -> Tensor:
         rates.append(learner.optimizer.param_groups[0]["lr"])
-        step()
+        return step(max_norm)
 
-    learner.optimizer.step = stepping
+    learner.optimizer.clip_and_step = stepping
     for _ in range(iterations):
         learner.iteration()
     return rates

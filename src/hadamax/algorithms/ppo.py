@@ -272,7 +272,7 @@ class PPO:
         s = self.settings
         return reset_if_due(
             self.network,
-            self.rollout.observations.flatten(0, 1),
+            self.recent_observations(),
             self.optimizer,
             frames=self.frames,
             frames_per_iteration=self.frames_per_iteration,
@@ -299,6 +299,10 @@ class PPO:
         """Log-probabilities [B, action], float32: the scores by which the policy's mode is the best action."""
         logits, _ = self.forward(observations.to(self.device))
         return logits.log_softmax(dim=-1)
+
+    def recent_observations(self) -> Tensor:
+        """[T x E, *shape] of the last rollout."""
+        return self.rollout.observations.flatten(0, 1)
 
     def to_device(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -61,12 +61,20 @@ def redo(
     if not tau >= 0:
         raise ValueError(f"tau must be 0 or more, not {tau}")
     reset: dict[str, int] = {}
+    generator = _on_the_cpu(generator)
     # The last layer first: what leads from one fresh unit to another ends at zero.
     for hidden in reversed(list(trace(network, observations, flatten, run or network))):
         units = saturated(hidden.samples, threshold, generator) if hidden.bounded else dormant(hidden.samples, tau)
         reset_units(hidden.layer, units, hidden.following, hidden.owners, optimizer, generator)
         reset[hidden.name] = int(units.sum())
     return dict(reversed(reset.items()))
+
+
+def _on_the_cpu(generator: torch.Generator | None) -> torch.Generator:
+    """A generator of the CPU that follows from the given one, so that every device draws the same weights."""
+    device = "cpu" if generator is None else generator.device
+    seed = torch.randint(2**62, (1,), generator=generator, device=device)
+    return torch.Generator().manual_seed(int(seed))
 
 
 def dormant(samples: Tensor, tau: float) -> Tensor:
@@ -76,6 +84,6 @@ def dormant(samples: Tensor, tau: float) -> Tensor:
 
 
 def saturated(samples: Tensor, threshold: float, generator: torch.Generator | None = None) -> Tensor:
-    """Which units hardly vary, by the peak of their density: [N, unit] -> [unit] bool."""
+    """Which units hardly vary, by the peak of their density: [N, unit] -> [unit] bool. `generator`: of the CPU."""
     rows = torch.linspace(0, len(samples) - 1, min(len(samples), MOST_SAMPLES)).long()
     return kde_peak_density(samples[rows.to(samples.device)].float(), generator=generator) >= threshold

@@ -17,11 +17,10 @@ def kde_peak_density(
     kernel. Source: arXiv 2406.09079, appendix B.1.
     """
     n, units = activations.shape
-    device = activations.device
-    noise = torch.randn(n, units, generator=generator, device=device) * math.sqrt(noise_variance)
-    x = activations + noise
+    noise = torch.randn(n, units, generator=generator) * math.sqrt(noise_variance)
+    x = activations + noise.to(activations.device)
     bandwidth = n ** (-1 / 5) * x.std(dim=0)
-    peaks = torch.empty(units, device=device)
+    peaks = torch.empty(units, device=activations.device)
     for unit in range(units):
         distances = (x[:, unit, None] - x[None, :, unit]) / bandwidth[unit]
         density = (-0.5 * distances.square()).exp().sum(dim=1) / (n * bandwidth[unit] * math.sqrt(2 * math.pi))

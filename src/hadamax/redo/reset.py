@@ -28,7 +28,7 @@ def reset_units(
         units: [unit] bool, on the device of the layer.
         following: the layers that read it; their weights are [out, in, ...].
         owners: [in] int64, the unit that each input of those belongs to.
-        generator: where the new weights come from; PyTorch's own by default.
+        generator: of the CPU, where the new weights come from; PyTorch's own by default.
     """
     if not units.any():
         return
@@ -48,8 +48,7 @@ def reset_units(
 
 def _fresh(layer: nn.Module, generator: torch.Generator | None) -> nn.Module:
     """A copy with new weights. Layers draw them from PyTorch's own generator, which is left as it was found."""
-    device = generator.device if generator is not None else "cpu"
-    seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
+    seed = int(torch.randint(2**62, (1,), generator=generator))
     fresh = copy.deepcopy(layer).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
