@@ -5,8 +5,8 @@
 
 Both step the same vector environment (Stable-Baselines3 through a thin adapter, which spares it its slower wrappers),
 learn with a Nature CNN in float32 and the settings of HR Table 5, and take turns, so a disturbance falls on both; the
-ratio is of the medians. `--clock cpu` counts only the time that this process was given, of one thread. Ours in bfloat16,
-the default of `hadamax train` where the processor has it, is a third column.
+ratio is of the medians. `--clock cpu` counts the processor time of this process, for a machine that others use too.
+Ours in bfloat16, the default of `hadamax train` where the processor has it, is a third line.
 """
 
 from __future__ import annotations

@@ -116,16 +116,20 @@ def test_a_network_without_dormant_units_stays_as_it_is() -> None:
 
 def test_what_a_dead_unit_gave_is_not_missed() -> None:
     """A dead ReLU gave zero, so taking its outgoing weights changes no output; and afterwards it can learn again."""
-    network, observations = plain(), torch.rand(8, 2, 8, 8)
-    for name, units in (("0", []), ("3", []), ("6", [4])):
-        silence(network, name, units)
-    before = network(observations)
-    assert redo(network, observations, generator=torch.Generator().manual_seed(1)) == {"0": 0, "3": 0, "6": 1}
-    torch.testing.assert_close(network(observations), before)
-    network(observations).square().sum().backward()
-    weight = network.get_parameter("8.weight")
-    assert weight.grad is not None
-    assert weight.grad[:, 4].any()
+    revived = 0
+    for seed in range(10):
+        network, observations = plain(), torch.rand(8, 2, 8, 8)
+        for name, units in (("0", []), ("3", []), ("6", [4])):
+            silence(network, name, units)
+        before = network(observations)
+        generator = torch.Generator().manual_seed(seed)
+        assert redo(network, observations, generator=generator) == {"0": 0, "3": 0, "6": 1}
+        torch.testing.assert_close(network(observations), before)
+        network(observations).square().sum().backward()
+        gradient = network.get_parameter("8.weight").grad
+        assert gradient is not None
+        revived += bool(gradient[:, 4].any())
+    assert 2 <= revived <= 8  # a fresh unit may be dead again: its weights are of both signs
 
 
 def test_the_generator_says_what_is_drawn_and_pytorchs_is_left_alone() -> None:
