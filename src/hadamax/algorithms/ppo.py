@@ -160,7 +160,8 @@ class PPO:
             metrics = self.update(self.advantages())
         self.iterations += 1
         if self.settings.redo_every:
-            metrics["redo_units"] = self.reset_dormant()
+            with self.clock(Activity.LEARNING):
+                metrics["redo_units"] = self.reset_dormant()
         return Iteration(metrics, self.games)
 
     # -- collect ----------------------------------------------------------------------------------------------------

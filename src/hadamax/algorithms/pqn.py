@@ -174,7 +174,8 @@ class PQN:
             metrics = self.update(self.targets())
         self.iterations += 1
         if self.settings.redo_every:
-            metrics["redo_units"] = self.reset_dormant()
+            with self.clock(Activity.LEARNING):
+                metrics["redo_units"] = self.reset_dormant()
         return Iteration({"epsilon": self.epsilon(self.iterations - 1), **metrics}, self.games)
 
     # -- collect ----------------------------------------------------------------------------------------------------
