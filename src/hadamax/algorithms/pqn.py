@@ -92,7 +92,7 @@ class PQN:
         self.environment = environment
         self.device, self.precision, self.clock = device, precision, clock
         self.reward_clipping = reward_clipping
-        network = self.build_network(encoder, environment.num_actions).to(device)
+        network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=s.learning_rate, foreach=True)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -109,7 +109,7 @@ class PQN:
         return settings.num_envs + settings.num_test_envs
 
     @staticmethod
-    def build_network(encoder: Encoder, num_actions: int) -> nn.Module:
+    def build_network(settings: PQNSettings, encoder: Encoder, num_actions: int) -> nn.Module:
         """Observations [B, *shape] -> Q-values [B, num_actions]."""
         return QNetwork(encoder, num_actions)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.commands.arguments import parse, say
-from hadamax.errors import UserError
+from hadamax.errors import UserError, unknown
 from hadamax.training.curve import draw_curve
 from hadamax.training.loop import Loop
 from hadamax.training.progress import duration
@@ -24,13 +24,15 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"algorithm: none given; valid: hadamax train {names}")
     algorithm, *rest = arguments
     kind = settings_type(algorithm)
-    rest = _with_config(rest, algorithm)
+    rest = _with_preset(_with_config(rest, algorithm), algorithm)
+    presets = ", ".join(ALGORITHMS[algorithm].presets) or "none"
     settings = parse(
         kind,
         rest,
         f"hadamax train {algorithm}",
         f"Train with {algorithm}. A setting in a TOML file "
-        "(--config FILE.toml, named as here with _ for -) yields to the same one given here.",
+        "(--config FILE.toml, named as here with _ for -) yields to the same one given here, and one of a preset "
+        f"(--preset NAME; there are: {presets}) to both.",
     )
     return train(start(algorithm, settings, say))
 
@@ -57,12 +59,28 @@ def train(loop: Loop) -> int:
 
 def _with_config(arguments: list[str], algorithm: str) -> list[str]:
     """Put the settings of `--config FILE.toml` before the others, which then win."""
+    file, rest = _take("config", "FILE.toml", arguments)
+    return rest if file is None else toml_arguments(read_toml(Path(file)), algorithm, Path(file)) + rest
+
+
+def _with_preset(arguments: list[str], algorithm: str) -> list[str]:
+    """Put the settings of `--preset NAME` before the others, which then win."""
+    name, rest = _take("preset", "NAME", arguments)
+    if name is None:
+        return rest
+    presets = ALGORITHMS[algorithm].presets
+    if name not in presets:
+        raise unknown("preset", name, presets)
+    return toml_arguments(dict(presets[name]), algorithm, Path(f"preset {name}")) + rest
+
+
+def _take(option: str, what: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The value of an option, None where it is not given, and the other arguments."""
     for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
-        if flag == "--config":
+        if flag == f"--{option}":
             if not equals and i + 1 == len(arguments):
-                raise UserError("config: no file given; valid: --config FILE.toml")
-            path = Path(value if equals else arguments[i + 1])
-            rest = arguments[:i] + arguments[i + (1 if equals else 2) :]
-            return toml_arguments(read_toml(path), algorithm, path) + rest
-    return arguments
+                raise UserError(f"{option}: none given; valid: --{option} {what}")
+            value = value if equals else arguments[i + 1]
+            return value, arguments[:i] + arguments[i + (1 if equals else 2) :]
+    return None, arguments

@@ -96,7 +96,8 @@ def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
         torch.manual_seed(settings.run.seed)
         encoder = make_encoder(settings.network, spaces)
-        network = ALGORITHMS[algorithm].build.build_network(encoder, len(spaces.action_names))
+        build = ALGORITHMS[algorithm].build.build_network
+        network = build(settings.algorithm, encoder, len(spaces.action_names))
     precision = machine.PRECISIONS[settings.run.precision]
     return Agent(network, device=machine.choose_device(device), precision=precision, frame=0)
 
