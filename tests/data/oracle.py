@@ -46,9 +46,7 @@ class Oracle:
         for env, rows in enumerate(self.rows):
             following = finals.get(env, step.observations[env]).copy()
             ends = bool(step.terminated[env]), bool(step.truncated[env]), bool(step.chosen[env])
-            rows.append(
-                Row(observations[env].copy(), int(actions[env]), float(step.rewards[env]), *ends, following)
-            )
+            rows.append(Row(observations[env].copy(), int(actions[env]), float(step.rewards[env]), *ends, following))
             self.places[env].append(self._next[env])
             self._next[env] += 1 + int(step.truncated[env])
 

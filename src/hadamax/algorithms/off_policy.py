@@ -34,10 +34,10 @@ def check(settings: Any) -> None:
         UserError: naming the setting, the value and what would be valid.
     """
     least = {"num_envs": 1, "replay_size": 2, "batch_size": 1, "learning_starts": 0, "train_every": 1}
-    for name, low in {**least, "target_every": 1, "iteration_steps": 1, "n_step": 1, "num_atoms": 2}.items():
+    for name, smallest in {**least, "target_every": 1, "iteration_steps": 1, "n_step": 1, "num_atoms": 2}.items():
         value = getattr(settings, name, None)
-        if value is not None and value < low:
-            raise UserError(f"{name}: {value} is too small; valid: {low} or more")
+        if value is not None and value < smallest:
+            raise UserError(f"{name}: {value} is too small; valid: {smallest} or more")
     for name in ("gamma", "epsilon_start", "epsilon_end", "priority_exponent", "beta_start"):
         value = getattr(settings, name, None)
         if value is not None and not 0 <= value <= 1:
@@ -172,7 +172,8 @@ class OffPolicyLearner:
 
     def passed(self, every: int) -> int:
         """How many multiples of `every` the last step of the environments reached."""
-        return self.steps // every - (self.steps - self.settings.num_envs) // every
+        before: int = self.steps - self.settings.num_envs
+        return self.steps // every - before // every
 
     def updates_due(self) -> int:
         s = self.settings

@@ -14,9 +14,9 @@ Array = np.ndarray
 class Frames:
     """A ring of `length` frames for each environment, on a device of its own choice.
 
-    A stacked observation [stack, *frame] is its newest frame and the ones before it in the ring, as many as its age (the
-    steps since its game began) allows; before the game's start stands the first frame again, or zeros. An observation
-    that is not stacked is one frame. Slots are flat: environment * length + position.
+    A stacked observation [stack, *frame] is its newest frame and the ones before it in the ring, as many as its age
+    (the steps since its game began) allows; before the game's start stands the first frame again, or zeros. An
+    observation that is not stacked is one frame. Slots are flat: environment * length + position.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Frames:
             self.data = torch.zeros(size, dtype=self.dtype, device=device)
         self.ages = np.zeros(num_envs * length, np.int16)
         self._backs = np.arange(stack - 1, -1, -1)
-        self._batches: dict[int, Tensor] = {}
+        self._batches: dict[tuple[int, ...], Tensor] = {}
 
     @staticmethod
     def bytes_of(observation_shape: tuple[int, ...], dtype: np.dtype, stack: int) -> int:
@@ -62,15 +62,42 @@ class Frames:
     def observations(self, slots: Array) -> Tensor:
         """Observations [k, *observation_shape] of slots [k]; overwritten by the next call for as many."""
         if self.stack == 1:
-            return self._gather(slots, len(slots))
-        ages = self.ages[slots][:, None]
+            return self._gather(slots, (len(slots),))
+        found = self._gather(self._stacks(slots), (len(slots), self.stack))
+        return self._without(found, slots)
+
+    def pairs(self, slots: Array, later: Array, distance: int) -> tuple[Tensor, Tensor]:
+        """The observations of two slots of each game: [k, *observation_shape] twice.
+
+        `distance` rows on is the most that `later` is; where it is just that, the two share frames, which are fetched
+        once. A later slot that belongs to another game shows nothing that makes sense. Overwritten by the next call.
+        """
+        if self.stack == 1 or distance > self.stack:
+            both = self.observations(np.concatenate([slots, later]))
+            return both[: len(slots)], both[len(slots) :]
         positions = slots % self.length
-        first = (slots - positions)[:, None]
-        index = first + (positions[:, None] - np.minimum(self._backs, ages)) % self.length  # [k, stack]
-        found = self._gather(index.reshape(-1), len(slots))
-        if not self.repeats and (missing := self._backs > ages).any():
-            found[torch.from_numpy(missing).to(self.device)] = 0
-        return found
+        following = (positions[:, None] + np.arange(1, distance + 1)) % self.length + (slots - positions)[:, None]
+        planes = np.concatenate([self._stacks(slots), following], axis=1)
+        found = self._gather(planes, planes.shape)
+        first, second = self._without(found[:, : self.stack], slots), found[:, distance:]
+        (cut,) = np.nonzero(later != planes[:, -1])
+        if cut.size:
+            second = second.clone()  # the frames that both share must stay
+            second[torch.from_numpy(cut).to(self.device)] = self.observations(later[cut])
+        return first, second
+
+    def _stacks(self, slots: Array) -> Array:
+        """The slots [k, stack] of the frames of observations, the oldest first."""
+        positions = slots % self.length
+        backs = np.minimum(self._backs, self.ages[slots][:, None])
+        stacks: Array = (positions[:, None] - backs) % self.length + (slots - positions)[:, None]
+        return stacks
+
+    def _without(self, observations: Tensor, slots: Array) -> Tensor:
+        """Zeros in place of the first frame's repetitions, where a game starts with zeros."""
+        if not self.repeats and (missing := self._backs > self.ages[slots][:, None]).any():
+            observations[torch.from_numpy(missing).to(self.device)] = 0
+        return observations
 
     def read(self, slots: Array) -> Array:
         """The bytes of single frames: [k, bytes_per_frame] uint8."""
@@ -82,12 +109,10 @@ class Frames:
         found = torch.from_numpy(frames.copy()).view(self.dtype).view(len(slots), *self.shape)
         self.data[torch.from_numpy(slots)] = found.to(self.device)
 
-    def _gather(self, index: Array, number: int) -> Tensor:
+    def _gather(self, slots: Array, shape: tuple[int, ...]) -> Tensor:
         # A fresh megabyte for every batch would cost as much again, in page faults.
-        if number not in self._batches:
-            self._batches[number] = torch.empty(
-                (number, *self.observation_shape), dtype=self.dtype, device=self.device
-            )
-        batch = self._batches[number]
-        torch.index_select(self.data, 0, torch.from_numpy(index).to(self.device), out=batch.view(-1, *self.shape))
-        return batch
+        if shape not in self._batches:
+            self._batches[shape] = torch.empty((*shape, *self.shape), dtype=self.dtype, device=self.device)
+        index = torch.from_numpy(slots.reshape(-1)).to(self.device)
+        torch.index_select(self.data, 0, index, out=self._batches[shape].view(-1, *self.shape))
+        return self._batches[shape]

@@ -5,8 +5,9 @@ its observation, and once it was acted on the action, reward and end. A game tha
 its last observation, so that its value can be bootstrapped from; nothing is learned from that row itself. A lost life
 ends the learning episode, not the stack of frames.
 
-Each environment has a ring of its own. A row can be drawn from the moment its n-step return is complete until `capacity`
-rows later, and is overwritten `slack` rows after that, so that what a checkpoint saw is still there when it is written.
+Each environment has a ring of its own. A row can be drawn from the moment its n-step return is complete until
+`capacity` rows later, and is overwritten `slack` rows after that, so that what a checkpoint saw is still there when it
+is written.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Replay:
         self._since = np.zeros(num_envs, np.int64)  # rows of the learning episode that goes on
         self._first = np.arange(num_envs) * self.length
         self._number = 0  # rows that are ready
+        self._run = np.arange(n_step)
 
     def __len__(self) -> int:
         """Transitions that can be drawn."""
@@ -145,7 +147,7 @@ class Replay:
         ripe = self._ripe(terminated | truncated)
         ages = self.frames.ages[acted].astype(np.int64) + 1
         if truncated.any():
-            ages[truncated] = self._keep_final(ages, truncated, ended, final_observations)
+            self._keep_final(ages, truncated, ended, final_observations)
         self.heads += 1
         ages[ended] = 0
         here = self.slots(self.heads)
@@ -155,7 +157,7 @@ class Replay:
         retired = np.concatenate([self.slots(self.heads - self.capacity), self.slots(self.heads - self.capacity - 1)])
         self._mark(retired, ripe)
 
-    def _keep_final(self, ages: Array, truncated: Array, ended: Array, final_observations: Array) -> Array:
+    def _keep_final(self, ages: Array, truncated: Array, ended: Array, final_observations: Array) -> None:
         """A row for the last observation of each game that was cut."""
         cut = truncated[ended]
         envs = ended[cut]
@@ -163,7 +165,6 @@ class Replay:
         slots = self._first[envs] + self.heads[envs] % self.length
         self.frames.put(slots, final_observations[cut], ages[envs])
         self.flags[slots] = 0
-        return ages[truncated]
 
     def _ripe(self, ended: Array) -> Array:
         """Slots of the rows whose return is complete with the row just acted on: n rows of it, or an end."""
@@ -172,7 +173,8 @@ class Replay:
         ripe = ((backs == self.n_step - 1) | ended) & (backs < self._since)
         self._since[ended] = 0
         slots = self.slots(self.heads - backs)[ripe]
-        return slots[self.flags[slots] & CHOSEN > 0]
+        learned: Array = slots[self.flags[slots] & CHOSEN > 0]
+        return learned
 
     def _mark(self, retired: Array, ripe: Array) -> None:
         retired = retired[self.ready[retired]]
@@ -198,19 +200,18 @@ class Replay:
         if not self._number:
             raise ValueError("the replay holds no transition yet")
         slots = self._draw(batch_size)
-        first, positions = slots - slots % self.length, slots % self.length
-        run = first[:, None] + (positions[:, None] + np.arange(self.n_step)) % self.length  # [B, n]
-        flags = torch.from_numpy(self.flags[run])
-        returns, discounts, steps = n_step_returns(
-            torch.from_numpy(self.rewards[run]), flags & TERMINATED > 0, flags & TRUNCATED > 0, gamma=self.gamma
-        )
-        next_slots = first + (positions + steps.numpy()) % self.length
-        observations = self.frames.observations(np.concatenate([slots, next_slots])).to(self.learner_device)
-        actions = torch.from_numpy(self.actions[slots].astype(np.int64))
-        small = (actions, returns, discounts, self._weights(slots, beta))
-        actions, returns, discounts, weights = (tensor.to(self.learner_device) for tensor in small)
-        now, later = observations.split(batch_size)
-        return Batch(now, actions, returns, discounts, later, weights, slots)
+        positions = slots % self.length
+        first = slots - positions
+        run = first[:, None] + (positions[:, None] + self._run) % self.length  # [B, n]
+        flags = self.flags[run]
+        ends = flags & TERMINATED > 0, flags & TRUNCATED > 0
+        returns, discounts, steps = n_step_returns(self.rewards[run], *ends, gamma=self.gamma)
+        steps = np.where(discounts > 0, steps, self.n_step)  # where nothing follows, any observation will do
+        now, later = self.frames.pairs(slots, first + (positions + steps) % self.length, self.n_step)
+        columns = self.actions[slots].astype(np.int64), returns, discounts, self._weights(slots, beta)
+        actions, *floats = (torch.from_numpy(column).to(self.learner_device) for column in columns)
+        now, later = now.to(self.learner_device), later.to(self.learner_device)
+        return Batch(now, actions, floats[0], floats[1], later, floats[2], slots)
 
     def _draw(self, number: int) -> Array:
         """Slots that are ready: those drawn that are not are drawn again."""
@@ -230,12 +231,13 @@ class Replay:
             masses = (np.arange(number) + masses) / number
         return self.tree.find(masses * self.tree.total)
 
-    def _weights(self, slots: Array, beta: float) -> Tensor:
+    def _weights(self, slots: Array, beta: float) -> Array:
         if self.tree is None:
-            return torch.ones(len(slots))
+            return np.ones(len(slots), np.float32)
         # Largest weight 1, so the numbers of rows and the total fall out.
         priorities = self.tree.get(slots)
-        return torch.from_numpy(((priorities.min() / priorities) ** beta).astype(np.float32))
+        weights: Array = ((priorities.min() / priorities) ** beta).astype(np.float32)
+        return weights
 
     def prioritise(self, slots: Array, priorities: Array) -> None:
         """Give drawn transitions new priorities [B] above 0; those that have left the replay since keep none."""

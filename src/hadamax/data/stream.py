@@ -1,8 +1,8 @@
 """The rows of a replay as files: each row is written once, whatever number of checkpoints needs it.
 
 A replay is gigabytes of which a few percent change between two checkpoints. A `Snapshot` stands for its rows in a
-`state_dict`: whoever writes a checkpoint asks it for the rows that no file holds yet (`pending`) and tells it which files
-there are then (`saved`). Whoever reads one hands over a `Stored`, which yields the files again.
+`state_dict`: whoever writes a checkpoint asks it for the rows that no file holds yet (`pending`) and tells it which
+files there are then (`saved`). Whoever reads one hands over a `Stored`, which yields the files again.
 """
 
 from __future__ import annotations

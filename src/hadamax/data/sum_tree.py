@@ -25,6 +25,7 @@ class SumTree:
             size = -(-size // WIDTH)
             if size == 1:
                 break
+        self._nodes = [level.reshape(-1, WIDTH) for level in self.levels]
 
     @property
     def nbytes(self) -> int:
@@ -37,38 +38,37 @@ class SumTree:
     @property
     def leaves(self) -> Array:
         """[size] float32, as they were set."""
-        return self.levels[0][: self.size].astype(np.float32)
+        leaves: Array = self.levels[0][: self.size].astype(np.float32)
+        return leaves
 
     def get(self, indices: Array) -> Array:
         """Priorities [B] float64."""
-        return self.levels[0][indices]
+        priorities: Array = self.levels[0][indices]
+        return priorities
 
     def set(self, indices: Array, priorities: Array | float) -> None:
         """Change priorities: [B] int, [B] or one, not negative. Of an index that comes twice, the last one holds."""
         self.levels[0][indices] = np.asarray(priorities, np.float32)  # what a checkpoint keeps of them
-        for level, parents in zip(self.levels, self.levels[1:], strict=False):
+        for nodes, parents in zip(self._nodes, self.levels[1:], strict=False):
             indices = indices // WIDTH
-            parents[indices] = level.reshape(-1, WIDTH)[indices].sum(axis=1)
+            parents[indices] = nodes[indices].sum(axis=1)
 
     def set_all(self, priorities: Array) -> None:
         """Replace all: [size]."""
         self.levels[0][: self.size] = np.asarray(priorities, np.float32)
-        for level, parents in zip(self.levels, self.levels[1:], strict=False):
-            nodes = level.reshape(-1, WIDTH)
+        for nodes, parents in zip(self._nodes, self.levels[1:], strict=False):
             parents[: len(nodes)] = nodes.sum(axis=1)
 
     def find(self, masses: Array) -> Array:
-        """The leaves [B] int in which masses [B] (0 to `total`) fall, if all leaves are laid end to end."""
-        masses = np.array(masses, np.float64)
-        indices = np.zeros(len(masses), np.int64)
-        sizes = [self.size, *(len(level) // WIDTH for level in self.levels)]  # of what a level's entries stand for
-        for size, level in zip(sizes[-2::-1], reversed(self.levels), strict=True):
-            children = level.reshape(-1, WIDTH)[indices]
+        """The leaves [B] int in which masses [B] float64 (0 to `total`) fall, if all leaves are laid end to end."""
+        indices, rows = np.zeros(len(masses), np.int64), np.arange(len(masses))
+        sizes = [self.size, *map(len, self._nodes)]  # how much there is on the level below
+        for size, nodes in zip(sizes[-2::-1], reversed(self._nodes), strict=True):
+            children = nodes[indices]
             bounds = children.cumsum(axis=1)
-            steps = np.minimum((bounds <= masses[:, None]).sum(axis=1), WIDTH - 1)
             # The last bound may be rounded below the mass: no further than the last child, nor into padding.
+            steps = np.minimum((bounds <= masses[:, None]).sum(axis=1), WIDTH - 1)
             indices = np.minimum(indices * WIDTH + steps, size - 1)
             steps = indices % WIDTH
-            before = np.take_along_axis(bounds - children, steps[:, None], axis=1)[:, 0]
-            masses = masses - np.maximum(before, 0)
+            masses = masses - np.maximum(bounds[rows, steps] - children[rows, steps], 0)
         return indices

@@ -2,7 +2,8 @@
 
 from hadamax.functional.categorical import categorical_cross_entropy, categorical_projection, entropy_of
 from hadamax.functional.exploration import epsilon_greedy, random_actions
-from hadamax.functional.q_learning import greedy_values, n_step_returns
+from hadamax.functional.n_step import n_step_returns
+from hadamax.functional.q_learning import greedy_values
 from hadamax.functional.returns import lambda_returns
 from hadamax.functional.schedules import linear
 

@@ -44,9 +44,11 @@ def categorical_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of predicted distributions with target ones: [B, N], [B, N] -> [B], in nats."""
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets of one shape [B, N] expected, got {logits.shape} and {targets.shape}")
-    return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
+    losses: Tensor = -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
+    return losses
 
 
 def entropy_of(probabilities: Tensor) -> Tensor:
     """Entropy of distributions in nats: [B, N] -> [B]; an atom of probability 0 adds nothing."""
-    return -torch.special.xlogy(probabilities, probabilities).sum(dim=-1)
+    entropies: Tensor = -torch.special.xlogy(probabilities, probabilities).sum(dim=-1)
+    return entropies

@@ -4,7 +4,9 @@ Sources: categorical distributions, Bellemare et al. 2017, arXiv 1707.06887; due
 1511.06581; both, with noisy layers, Hessel et al. 2018, arXiv 1710.02298.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,8 @@ class Categorical(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Means of the distributions: [..., num_atoms] -> [...]."""
-        return (logits.softmax(dim=-1) * self.support).sum(dim=-1)
+        means: Tensor = (logits.softmax(dim=-1) * self.support).sum(dim=-1)
+        return means
 
 
 class CategoricalNetwork(nn.Module):
@@ -49,7 +52,7 @@ class CategoricalNetwork(nn.Module):
 
     def logits(self, observations: Tensor) -> Tensor:
         logits: Tensor = self.head(self.encoder(observations))
-        return logits.unflatten(1, (-1, len(self.atoms.support)))
+        return logits.view(len(logits), -1, len(self.atoms.support))
 
     def forward(self, observations: Tensor) -> Tensor:
         values: Tensor = self.atoms(self.logits(observations))
@@ -60,21 +63,22 @@ class Stream(nn.Module):
     """The encoder's last dense layer and an output layer, noisy or not: [B, in] -> [B, outputs] float32."""
 
     def __init__(
-        self, features: int, hidden: Dense | None, outputs: int, initialisers: tuple[InitialiserSetting, ...], noise: float
+        self,
+        features: int,
+        hidden: Dense | None,
+        outputs: int,
+        initialisers: tuple[InitialiserSetting, InitialiserSetting],
+        noise: float,
     ) -> None:
         super().__init__()
-        kind = NoisyHadamardLinear if noise else HadamardLinear
-        options = {"noise": noise} if noise else {}
-        layers = []
+        layer: Any = partial(NoisyHadamardLinear, noise=noise) if noise else HadamardLinear
+        self.hidden = nn.Sequential()
         if hidden is not None:
-            settings = asdict(hidden) | {"norm": hidden.norm}
-            width = settings.pop("features")
-            layers.append(kind(features, width, initialiser=initialisers[0], **settings, **options))
-            features = layers[0].out_features
-        self.hidden = nn.Sequential(*layers)
-        self.head = kind(
-            features, outputs, branches=1, activation="identity", initialiser=initialisers[1], **options
-        )
+            settings = {name: getattr(hidden, name) for name in ("activation", "branches", "combine", "norm", "bias")}
+            made = layer(features, hidden.features, initialiser=initialisers[0], **settings)
+            self.hidden.append(made)
+            features = made.out_features
+        self.head = layer(features, outputs, branches=1, activation="identity", initialiser=initialisers[1])
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.hidden(x)
@@ -89,8 +93,8 @@ class RainbowNetwork(nn.Module):
 
     The encoder without its last dense layer is the trunk. That layer, whatever its activation and branches, stands in
     each stream: one for the actions, and with `dueling` one for the state. `noise` (sigma_0, 0 for none) makes the
-    streams noisy. With one atom the outputs are the values themselves. Without dueling and noise it is the network of C51,
-    or of DQN.
+    streams noisy. With one atom the outputs are the values themselves. Without dueling and noise it is the network of
+    C51, or of DQN.
     """
 
     def __init__(
@@ -119,10 +123,12 @@ class RainbowNetwork(nn.Module):
     def logits(self, observations: Tensor) -> Tensor:
         """[B, num_actions, num_atoms]."""
         flat = self.trunk(observations)
-        logits: Tensor = self.advantage(flat).unflatten(1, (-1, self.num_atoms))
+        logits: Tensor = self.advantage(flat)
+        logits = logits.view(len(logits), -1, self.num_atoms)
         if self.value is None:
             return logits
-        return self.value(flat)[:, None, :] + logits - logits.mean(dim=1, keepdim=True)
+        value: Tensor = self.value(flat)
+        return value[:, None, :] + logits - logits.mean(dim=1, keepdim=True)
 
     def forward(self, observations: Tensor) -> Tensor:
         logits = self.logits(observations)

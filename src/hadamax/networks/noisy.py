@@ -22,6 +22,9 @@ class NoisyHadamardLinear(HadamardLinear):
     layer. In `eval` mode, and until the first `resample`, there is no noise.
     """
 
+    noise_in: Tensor
+    noise_out: Tensor
+
     def __init__(self, in_features: int, out_features: int, *, noise: float = 0.5, **settings: Any) -> None:
         super().__init__(in_features, out_features, **settings)
         start = above_zero("noise", noise) / math.sqrt(self.in_features)
