@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,9 @@ SIZE, SLACK = 90, 12
 
 
 @pytest.fixture(autouse=True)
-def _small_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "ROWS_OF_A_FILE", 25)
     monkeypatch.setattr(stream, "ROWS_AT_ONCE", 7)
-    yield
 
 
 class Disk:

@@ -66,25 +66,29 @@ class Frames:
         found = self._gather(self._stacks(slots), (len(slots), self.stack))
         return self._without(found, slots)
 
-    def pairs(self, slots: Array, later: Array, distance: int) -> tuple[Tensor, Tensor]:
-        """The observations of two slots of each game: [k, *observation_shape] twice.
+    def pairs(self, slots: Array, steps: Array, distance: int) -> tuple[Tensor, Tensor]:
+        """The observations of slots [k] and of those `steps` [k] later in the same game: [k, *observation_shape] twice.
 
-        `distance` rows on is the most that `later` is; where it is just that, the two share frames, which are fetched
-        once. A later slot that belongs to another game shows nothing that makes sense. Overwritten by the next call.
+        `distance` is the most of the steps; where it is just that, the two share frames, which are fetched once. Where
+        it is 0, the second is nothing that makes sense, but the same whatever stands in the ring later. Overwritten by
+        the next call.
         """
+        positions = slots % self.length
+        first = (slots - positions)[:, None]
         if self.stack == 1 or distance > self.stack:
+            later = first[:, 0] + (positions + steps) % self.length
             both = self.observations(np.concatenate([slots, later]))
             return both[: len(slots)], both[len(slots) :]
-        positions = slots % self.length
-        following = (positions[:, None] + np.arange(1, distance + 1)) % self.length + (slots - positions)[:, None]
+        ahead = np.minimum(np.arange(1, distance + 1), steps[:, None])
+        following = first + (positions[:, None] + ahead) % self.length
         planes = np.concatenate([self._stacks(slots), following], axis=1)
         found = self._gather(planes, planes.shape)
-        first, second = self._without(found[:, : self.stack], slots), found[:, distance:]
-        (cut,) = np.nonzero(later != planes[:, -1])
+        now, later_ones = self._without(found[:, : self.stack], slots), found[:, distance:]
+        (cut,) = np.nonzero((steps > 0) & (steps < distance))
         if cut.size:
-            second = second.clone()  # the frames that both share must stay
-            second[torch.from_numpy(cut).to(self.device)] = self.observations(later[cut])
-        return first, second
+            later_ones = later_ones.clone()  # the frames that both share must stay
+            later_ones[torch.from_numpy(cut).to(self.device)] = self.observations(following[cut, -1])
+        return now, later_ones
 
     def _stacks(self, slots: Array) -> Array:
         """The slots [k, stack] of the frames of observations, the oldest first."""

@@ -206,8 +206,7 @@ class Replay:
         flags = self.flags[run]
         ends = flags & TERMINATED > 0, flags & TRUNCATED > 0
         returns, discounts, steps = n_step_returns(self.rewards[run], *ends, gamma=self.gamma)
-        steps = np.where(discounts > 0, steps, self.n_step)  # where nothing follows, any observation will do
-        now, later = self.frames.pairs(slots, first + (positions + steps) % self.length, self.n_step)
+        now, later = self.frames.pairs(slots, np.where(discounts > 0, steps, 0), self.n_step)
         columns = self.actions[slots].astype(np.int64), returns, discounts, self._weights(slots, beta)
         actions, *floats = (torch.from_numpy(column).to(self.learner_device) for column in columns)
         now, later = now.to(self.learner_device), later.to(self.learner_device)
