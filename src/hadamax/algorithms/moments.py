@@ -26,5 +26,8 @@ def load_moments(optimizer: torch.optim.Optimizer, moments: dict[Any, Any]) -> N
         wrong = [n for n, t in tensors.items() if n != "step" and t.shape != parameter.shape]
         if wrong:
             raise RuntimeError(f"the optimizer's {wrong[0]} does not fit parameter {number}")
+        # In memory as its parameter lies (channels last): fused optimizers do not look.
+        moved = {n: torch.empty_like(parameter).copy_(t) for n, t in tensors.items() if n != "step"}
+        numbered[number] = {**tensors, **moved}
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": numbered, "param_groups": groups})
