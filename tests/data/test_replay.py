@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest
         Replay(10**6, 1, (4, 84, 84), np.dtype(np.uint8), stack=4)
     line = str(caught.value)
     assert line.startswith(
-        "replay_size: 1,000,000 transitions need 7.07 GB and there is 2 GB on cpu; valid: up to 282,"
+        "replay_size: 1,000,000 transitions need 7.07 GB and there is 2.00 GB on cpu; valid: up to 282,"
     )
     monkeypatch.undo()
     with pytest.raises(UserError, match="replay_size: 1,000,000,000,000 transitions need"):

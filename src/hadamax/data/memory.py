@@ -21,7 +21,9 @@ def free_bytes(device: torch.device) -> int | None:
 
 def gigabytes(size: float) -> str:
     """Bytes as a person reads them: 7.06 GB."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+    if size < 1e8:
+        return f"{size / 1e6:.3g} MB"
+    return f"{size / 1e9:.2f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
 
 
 def _machine() -> int | None:
