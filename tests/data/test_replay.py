@@ -11,7 +11,7 @@ from scipy import stats
 from tests.data.oracle import Oracle, go_on, play
 from tests.probes import Event, ScriptedEngine, random_events, script
 
-from hadamax.data import replay as replays
+from hadamax.data import memory
 from hadamax.data.memory import free_bytes
 from hadamax.data.replay import Replay
 from hadamax.environments import EnvironmentSettings, VectorEnvironment, make_environment
@@ -145,7 +145,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_a_million_atari_transitions_fit_in_seven_and_a_half_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked of the sizes alone: nothing is filled here."""
-    monkeypatch.setattr(replays, "free_bytes", lambda device: 10**13)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**13)
     options: dict[str, Any] = {"stack": 4, "n_step": 3, "slack": 512}
     for prioritised in (False, True):
         replay = Replay(10**6, 1, (4, 84, 84), np.dtype(np.uint8), prioritised=prioritised, **options)
@@ -155,7 +155,7 @@ def test_a_million_atari_transitions_fit_in_seven_and_a_half_gigabytes(monkeypat
 
 
 def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "free_bytes", lambda device: 2 * 10**9)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 10**9)
     with pytest.raises(UserError) as caught:
         Replay(10**6, 1, (4, 84, 84), np.dtype(np.uint8), stack=4)
     line = str(caught.value)

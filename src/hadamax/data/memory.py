@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from hadamax.errors import UserError
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -24,6 +26,20 @@ def gigabytes(size: float) -> str:
     if size < 1e8:
         return f"{size / 1e6:.3g} MB"
     return f"{size / 1e9:.2f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def require_room(needed: int, transitions: int, device: torch.device) -> None:
+    """Refuse a replay that is larger than the memory there is.
+
+    Raises:
+        UserError: naming what it needs, what there is, and how many transitions would fit.
+    """
+    free = free_bytes(device)
+    if free is not None and needed > free:
+        raise UserError(
+            f"replay_size: {transitions:,} transitions need {gigabytes(needed)} and there is {gigabytes(free)} on "
+            f"{device}; valid: up to {int(transitions * free / needed):,}"
+        )
 
 
 def _machine() -> int | None:

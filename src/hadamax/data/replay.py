@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hadamax.data.frames import Frames
-from hadamax.data.memory import free_bytes, gigabytes
+from hadamax.data.memory import require_room
 from hadamax.data.stream import RowStream
 from hadamax.data.sum_tree import SumTree
 from hadamax.errors import UserError
@@ -84,7 +84,7 @@ class Replay:
         rows = num_envs * self.length
         frame = Frames.bytes_of(observation_shape, observation_dtype, stack)
         self.nbytes = rows * (frame + BYTES_OF_A_ROW) + int(rows * BYTES_OF_A_PRIORITY * prioritised)
-        _require_room(self.nbytes, size, self.device)
+        require_room(self.nbytes, size, self.device)
         self.frames = Frames(
             num_envs,
             self.length,
@@ -288,12 +288,3 @@ class Replay:
         if self.tree is not None:
             self.tree.set_all(np.where(self.ready, arrays["priorities"], 0))
             self.max_priority = float(arrays["max_priority"])
-
-
-def _require_room(needed: int, size: int, device: torch.device) -> None:
-    free = free_bytes(device)
-    if free is not None and needed > free:
-        raise UserError(
-            f"replay_size: {size:,} transitions need {gigabytes(needed)} and there is {gigabytes(free)} on {device}; "
-            f"valid: up to {int(size * free / needed):,}"
-        )
