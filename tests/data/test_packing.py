@@ -10,11 +10,12 @@ import pytest
 from hadamax.data.packing import pack, parts, unpack
 
 
+@pytest.mark.parametrize("size", [1, 6, 12, 77, 80])
 @pytest.mark.parametrize("number", [1, 2, 33])
-def test_packed_frames_come_back(number: int) -> None:
-    frames = np.random.default_rng(number).integers(0, 256, (number, 77), dtype=np.uint8)
+def test_packed_frames_come_back(number: int, size: int) -> None:
+    frames = np.random.default_rng(number).integers(0, 256, (number, size), dtype=np.uint8)
     before = frames.copy()
-    assert np.array_equal(unpack(pack(frames), number, 77), frames)
+    assert np.array_equal(unpack(pack(frames), number, size), frames)
     assert np.array_equal(frames, before)
 
 
