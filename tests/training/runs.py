@@ -35,6 +35,29 @@ CARTPOLE = {
     "num_test_envs": 2,
     **COMMON,
 }
+# A ring that goes round some times in 400 steps of the agent, an iteration of 16.
+REPLAY = {
+    "algorithm": "rainbow",
+    "env": "Breakout",
+    "encoder": "nature",
+    "width": 0.125,
+    "screen_size": 44,
+    "max_episode_frames": 60,
+    "num_envs": 2,
+    "replay_size": 90,
+    "batch_size": 4,
+    "learning_starts": 40,
+    "target_every": 50,
+    "iteration_steps": 16,
+    "frames": 1600,
+    "checkpoint_every": 320,
+    "log_every": 200,
+    "keep_checkpoints": 2,
+    "keep_checkpoints_at": (320,),
+    "threads": 1,
+    "device": "cpu",
+    "precision": "float32",
+}
 
 
 class Result(NamedTuple):
@@ -68,9 +91,10 @@ def hadamax(*arguments: object) -> Result:
 
 
 def flags(out: Path | str, game: dict[str, Any], **settings: Any) -> list[str]:
-    """The arguments of `hadamax train`."""
-    arguments = ["train", "pqn", f"--out={out}"]
-    for name, value in {**game, **settings}.items():
+    """The arguments of `hadamax train`; the algorithm is pqn unless the game says another."""
+    settings = {"algorithm": "pqn", **game, **settings}
+    arguments = ["train", settings.pop("algorithm"), f"--out={out}"]
+    for name, value in settings.items():
         values = value if isinstance(value, tuple) else (value,)
         arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
     return arguments
@@ -84,7 +108,8 @@ def make(out: Path, game: dict[str, Any], say: Callable[[str], None] = print, **
     """A run that has not begun."""
     from hadamax.commands.arguments import parse
 
-    return start("pqn", parse(settings_type("pqn"), flags(out, game, **settings)[2:], "test"), say)
+    _, algorithm, *rest = flags(out, game, **settings)
+    return start(algorithm, parse(settings_type(algorithm), rest, "test"), say)
 
 
 @contextmanager

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from hadamax.algorithms import dqn, pqn
+from hadamax.algorithms.c51 import C51, C51Settings
 from hadamax.algorithms.contract import Activity, Algorithm, FinishedGame, Iteration
+from hadamax.algorithms.dqn import DQN, DQNSettings
 from hadamax.algorithms.ppo import PPO, PPOSettings
-from hadamax.algorithms.pqn import PQN, PRESETS, PQNSettings
+from hadamax.algorithms.pqn import PQN, PQNSettings
+from hadamax.algorithms.rainbow import Rainbow, RainbowSettings
 
 
 class Entry(NamedTuple):
@@ -20,8 +24,11 @@ class Entry(NamedTuple):
 
 
 ALGORITHMS: dict[str, Entry] = {
+    "pqn": Entry(PQNSettings, PQN, pqn.PRESETS),
+    "dqn": Entry(DQNSettings, DQN, dqn.PRESETS),
+    "c51": Entry(C51Settings, C51),
     "ppo": Entry(PPOSettings, PPO),
-    "pqn": Entry(PQNSettings, PQN, PRESETS),
+    "rainbow": Entry(RainbowSettings, Rainbow),
 }
 
 __all__ = ["ALGORITHMS", "Activity", "Algorithm", "Entry", "FinishedGame", "Iteration"]

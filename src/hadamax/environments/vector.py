@@ -100,6 +100,7 @@ class VectorEnvironment:
         self.life_loss_terminal = life_loss_terminal
         fires = fire_after_life_loss and "FIRE" in engine.action_names
         self._fire = engine.action_names.index("FIRE") if fires else None
+        self.stack, self.repeat_first_frame = engine.stack, repeat_first_frame
         self._stack = engine.stack if repeat_first_frame else 1
         n = self.num_envs
         self._seed_count = np.zeros(n, np.int64)

@@ -2,7 +2,7 @@
 
 `weights.safetensors` holds the network, `state.safetensors` every other tensor, `checkpoint.json` the rest with a
 hash of all three. They are written under another name, flushed and renamed, so a kill leaves either the old or the
-new. Neither format can carry code.
+new. Neither format can carry code. A replay's rows stand in files of their own, which checkpoints share.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hadamax.data.stream import File, Snapshot
+from hadamax.training import row_files
+
 FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "checkpoint.json"
 
@@ -39,7 +42,7 @@ class Checkpoint(NamedTuple):
 
     frame: int
     weights: dict[str, Tensor]
-    state: dict[str, Any]  # nested dictionaries of tensors, arrays and whole numbers
+    state: dict[str, Any]  # nested dictionaries of tensors, arrays, whole numbers and a replay's rows
     about: dict[str, Any]  # JSON: log positions, seconds trained, score
 
 
@@ -58,10 +61,14 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".writing-*"):  # of a run that was killed; the folder's lock is ours
         shutil.rmtree(left, ignore_errors=True)
+    snapshots = dict(_snapshots(checkpoint.state))
+    rows = {key: row_files.write(folder, snapshot, write_atomically) for key, snapshot in snapshots.items()}
     tensors, numbers = _flatten(checkpoint.state)
     files = {WEIGHTS: save(checkpoint.weights), STATE: save(tensors)}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = {"format": FORMAT, "frame": checkpoint.frame, "numbers": numbers, "about": checkpoint.about}
+    if rows:
+        manifest["rows"] = {key: row_files.to_json(named) for key, named in rows.items()}
     hashes[MANIFEST] = _digest(manifest, hashes)
     files[MANIFEST] = json.dumps({**manifest, "sha256": hashes}, indent=1).encode()
     target = folder / f"frame_{checkpoint.frame:012d}"
@@ -79,6 +86,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         raise
     flush_folder(folder)
     shutil.rmtree(folder / f".writing-old-{target.name}", ignore_errors=True)
+    for key, snapshot in snapshots.items():
+        snapshot.saved(rows[key])
     return target
 
 
@@ -109,7 +118,8 @@ def read(path: Path) -> Checkpoint:
         for name, tensor in tensors[WEIGHTS].items():
             if not torch.isfinite(tensor).all():
                 raise BadCheckpoint(f"{name} is not a finite number")
-        state = _nest(tensors[STATE], manifest["numbers"])
+        rows = {k: row_files.from_json(path.parent, named) for k, named in manifest.get("rows", {}).items()}
+        state = _nest({**tensors[STATE], **manifest["numbers"], **rows})
         return Checkpoint(int(manifest["frame"]), tensors[WEIGHTS], state, dict(manifest["about"]))
     except BadCheckpoint:
         raise
@@ -137,7 +147,8 @@ def best(paths: Iterable[Path]) -> Path | None:
 def tidy(folder: Path, frame: int, keep: int, keep_at: tuple[int, ...]) -> None:
     """Remove all but the last `keep`, the best, and the first at or after each frame of `keep_at`.
 
-    Only of those up to `frame`: what stands after it is damaged, and must not push a good one out.
+    Only of those up to `frame`: what stands after it is damaged, and must not push a good one out. A replay's rows are
+    kept for the last `keep` alone: the others are for evaluation, and a replay each would fill the disk.
     """
     paths = [path for path in newest_first(folder) if frame_of(path) <= frame]
     kept = {*paths[:keep], best(paths)}
@@ -149,6 +160,8 @@ def tidy(folder: Path, frame: int, keep: int, keep_at: tuple[int, ...]) -> None:
             gone = path.with_name(f".writing-{path.name}")
             path.rename(gone)
             shutil.rmtree(gone)
+    if (folder / row_files.FOLDER).exists():
+        row_files.clear(folder, [file for path in paths[:keep] for file in _row_files(path)])
 
 
 def write_flushed(path: Path, data: bytes) -> None:
@@ -199,6 +212,15 @@ def _score(path: Path) -> float | None:
     return score if math.isfinite(score) else None
 
 
+def _row_files(path: Path) -> list[File]:
+    """The replay's files that a checkpoint names; none if it is damaged, since it could not be resumed either."""
+    try:
+        rows = json.loads((path / MANIFEST).read_bytes()).get("rows", {})
+        return [file for named in rows.values() for file in row_files.from_json(path.parent, named).files]
+    except Exception:
+        return []
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
@@ -218,14 +240,22 @@ def _flatten(state: dict[Any, Any], prefix: str = "") -> tuple[dict[str, Tensor]
             numbers.update(inner[1])
         elif isinstance(value, int):
             numbers[key] = value
-        else:
+        elif not isinstance(value, Snapshot):
             tensors[key] = value if isinstance(value, Tensor) else torch.from_numpy(value)
     return tensors, numbers
 
 
-def _nest(tensors: dict[str, Tensor], numbers: dict[str, int]) -> dict[str, Any]:
+def _snapshots(state: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Snapshot]]:
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _snapshots(value, f"{prefix}{name}/")
+        elif isinstance(value, Snapshot):
+            yield f"{prefix}{name}", value
+
+
+def _nest(flat: dict[str, Any]) -> dict[str, Any]:
     state: dict[str, Any] = {}
-    for key, value in [*tensors.items(), *numbers.items()]:
+    for key, value in flat.items():
         *parents, name = key.split("/")
         place = state
         for parent in parents:

@@ -1,0 +1,177 @@
+"""Rainbow: six improvements of DQN at once, each a switch, so that any subset is an ablation.
+
+Paper: Hessel et al. 2018, arXiv 1710.02298, Table 1. Double (arXiv 1509.06461), prioritised (1511.05952), dueling
+(1511.06581), n-step, distributional (1707.06887), noisy (1706.10295).
+What differs: a game that a time limit cut bootstraps from its own last observation, and the step that presses FIRE
+after a lost life is not learned from. Without noisy layers it explores as C51 does.
+
+    hadamax train rainbow --env Pong --encoder nature
+    hadamax train rainbow --env Pong --encoder nature --no-noisy --n-step 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hadamax.algorithms import off_policy
+from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.data.replay import Batch, Replay
+from hadamax.functional import (
+    categorical_cross_entropy,
+    categorical_projection,
+    entropy_of,
+    greedy_values,
+    linear,
+)
+from hadamax.networks import Encoder
+from hadamax.networks.distributional import RainbowNetwork
+from hadamax.networks.noisy import resample_noise
+
+LEAST_PRIORITY = 1e-6  # added to an error before its exponent, so that no transition is lost
+
+
+@dataclass(frozen=True)
+class RainbowSettings:
+    """Rainbow, with the values of its Table 1."""
+
+    double: bool = True
+    """Choose the next action by the online network, value it by the target's."""
+    prioritised: bool = True
+    """Draw transitions in proportion to their loss."""
+    dueling: bool = True
+    """Value and advantage streams, each with the encoder's last dense layer."""
+    noisy: bool = True
+    """Explore by noise on the streams' weights; otherwise epsilon-greedily."""
+    distributional: bool = True
+    """Learn the distribution of returns over atoms; otherwise their mean, by squared errors."""
+    n_step: int = 3
+    """Steps of reward before the bootstrap; 1 switches multi-step returns off. Rainbow Table 1."""
+    num_atoms: int = 51
+    """Atoms of the distribution of returns. Rainbow Table 1."""
+    v_min: float = -10.0
+    """The lowest atom. Rainbow Table 1."""
+    v_max: float = 10.0
+    """The highest atom. Rainbow Table 1."""
+    noise: float = 0.5
+    """Sigma_0 of the noisy layers. Rainbow Table 1."""
+    priority_exponent: float = 0.5
+    """Omega: how strongly priorities count. Rainbow Table 1."""
+    beta_start: float = 0.4
+    """Importance-sampling exponent at the start; it rises to 1 over --decay-frames. Rainbow Table 1."""
+    num_envs: int = 1
+    """Environments; with more of them the ratio of updates to steps stays. Rainbow: 1."""
+    replay_size: int = 1_000_000
+    """Transitions kept. Rainbow: as DQN."""
+    replay_device: Literal["cpu", "learner"] = "cpu"
+    """Where the replay's frames are kept: cpu, or the learner's device (--device)."""
+    batch_size: int = 32
+    """Transitions of an update. Rainbow: as DQN."""
+    learning_starts: int = 20_000
+    """Agent steps before the first update. Rainbow Table 1: 80K frames."""
+    train_every: int = 4
+    """Agent steps between updates, over all environments. Rainbow: as DQN."""
+    target_every: int = 8_000
+    """Agent steps between copies of the network to the target network. Rainbow Table 1: 32K frames."""
+    learning_rate: float = 6.25e-5
+    """Step size of Adam. Rainbow Table 1."""
+    adam_eps: float = 1.5e-4
+    """Epsilon of Adam. Rainbow Table 1."""
+    gamma: float = 0.99
+    """Discount a step. Rainbow: as DQN."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start, without noisy layers."""
+    epsilon_end: float = 0.01
+    """Probability of a random action once decayed, without noisy layers. As C51's."""
+    epsilon_decay: float = 0.1
+    """Part of --decay-frames over which epsilon falls linearly, without noisy layers. As C51's."""
+    iteration_steps: int = 256
+    """Agent steps of an iteration: the least between two log rows or checkpoints. Ours."""
+
+    def __post_init__(self) -> None:
+        off_policy.check(self)
+
+
+class Rainbow(OffPolicyLearner):
+    """See `OffPolicyLearner` for what is not said here."""
+
+    settings: RainbowSettings
+    network: RainbowNetwork
+    target_network: RainbowNetwork
+
+    @staticmethod
+    def build_network(settings: RainbowSettings, encoder: Encoder, num_actions: int) -> nn.Module:
+        s = settings
+        return RainbowNetwork(
+            encoder,
+            num_actions,
+            dueling=s.dueling,
+            noise=s.noise if s.noisy else 0.0,
+            num_atoms=s.num_atoms if s.distributional else 1,
+            v_min=s.v_min,
+            v_max=s.v_max,
+        )
+
+    def build_replay(self, seed: int, **options: Any) -> Replay:
+        s = self.settings
+        return super().build_replay(seed, n_step=s.n_step, prioritised=s.prioritised)
+
+    def sample(self) -> Batch:
+        return self.replay.sample(self.settings.batch_size, beta=self.beta())
+
+    # -- act ----------------------------------------------------------------------------------------------------------
+
+    def act(self, observations: Tensor) -> Tensor:
+        if not self.settings.noisy:
+            return self.epsilon_greedy(observations, self.exploration())
+        resample_noise(self.network, self.generator)
+        return self.q_values(observations).argmax(dim=1)
+
+    def exploration(self) -> float:
+        s = self.settings
+        return 0.0 if s.noisy else self.epsilon(s.epsilon_start, s.epsilon_end)
+
+    def beta(self) -> float:
+        return linear(self.settings.beta_start, 1.0, self.steps / self.decay_steps)
+
+    # -- targets ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """Of the n-step return: its distribution on the support [B, atom], or without that its mean [B]."""
+        logits = self.forward(self.target_network.logits, batch.next_observations)  # [B, action, atom]
+        chooser = self.q_values(batch.next_observations) if self.settings.double else None
+        if self.network.atoms is None:
+            return batch.returns + batch.discounts * greedy_values(logits.squeeze(2), chooser)
+        best = (self.network.atoms(logits) if chooser is None else chooser).argmax(dim=1)
+        probabilities = logits[torch.arange(len(best)), best].softmax(dim=1)
+        return categorical_projection(probabilities, batch.returns, batch.discounts, self.network.atoms.support)
+
+    # -- update -------------------------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> Tensor:
+        resample_noise(self.network, self.generator)
+        resample_noise(self.target_network, self.generator)
+        targets = self.targets(batch)
+        logits = self.forward(self.network.logits, batch.observations)
+        logits = logits[torch.arange(len(targets)), batch.actions]  # [B, atom]
+        if self.network.atoms is None:
+            q = logits.squeeze(1)
+            losses = (q - targets).square()
+            errors = losses.detach().sqrt()
+        else:
+            q = self.network.atoms(logits.detach())
+            losses = categorical_cross_entropy(logits, targets)
+            errors = (losses.detach() - entropy_of(targets)).clamp(min=0)  # the Kullback-Leibler divergence
+        loss = (batch.weights * losses).mean()
+        self.step_optimizer(loss)
+        if self.settings.prioritised:
+            priorities = (errors + LEAST_PRIORITY) ** self.settings.priority_exponent
+            self.replay.prioritise(batch.slots, priorities.cpu().numpy())
+        return torch.stack([loss.detach(), q.detach().mean()])
+
+    def metrics(self) -> dict[str, float]:
+        return {"epsilon": self.exploration(), "beta": self.beta()}

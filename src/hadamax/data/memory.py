@@ -1,0 +1,65 @@
+"""Whether something large fits, asked before it is allocated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from hadamax.errors import UserError
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on a device; None where the system does not say."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    known = [size for size in (_machine(), _container()) if size is not None]
+    return min(known, default=None)
+
+
+def gigabytes(size: float) -> str:
+    """Bytes as a person reads them: 7.06 GB."""
+    if size < 1e8:
+        return f"{size / 1e6:.3g} MB"
+    return f"{size / 1e9:.2f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def require_room(needed: int, transitions: int, device: torch.device) -> None:
+    """Refuse a replay that is larger than the memory there is.
+
+    Raises:
+        UserError: naming what it needs, what there is, and how many transitions would fit.
+    """
+    free = free_bytes(device)
+    if free is not None and needed > free:
+        raise UserError(
+            f"replay_size: {transitions:,} transitions need {gigabytes(needed)} and there is {gigabytes(free)} on "
+            f"{device}; valid: up to {int(transitions * free / needed):,}"
+        )
+
+
+def _machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _container() -> int | None:
+    """What a control group leaves to this process; its file cache can be had back."""
+    try:
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        fields = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        return limit - used + int(fields.get("file", 0))
+    except (OSError, ValueError):  # "max" where there is no limit
+        return None
