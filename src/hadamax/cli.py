@@ -15,6 +15,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax train ALGORITHM --env Pong --encoder hadamax    train an agent        (hadamax train pqn --help: all settings)
   hadamax resume RUN                                      go on with a run that was interrupted
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
+  hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax --version
 """
 
@@ -22,6 +23,7 @@ VERBS: dict[str, str] = {
     "train": "hadamax.commands.train",
     "resume": "hadamax.commands.resume",
     "evaluate": "hadamax.commands.evaluate",
+    "bench": "hadamax.commands.bench",
 }
 
 

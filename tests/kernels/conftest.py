@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,10 @@ import torch
 from tests.kernels.blocks import HADAMAX, build_all
 
 from hadamax.kernels import implementation
+
+# Triton asks when it is first imported, which is in a test.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

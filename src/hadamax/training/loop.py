@@ -25,6 +25,7 @@ from hadamax.training.logs import Board, CsvLog, Position, read_csv
 from hadamax.training.machine import resident_mib
 from hadamax.training.progress import Progress
 from hadamax.training.settings import RunSettings
+from hadamax.training.shortage import advice, is_shortage
 
 # Games that a running score averages over. The few test environments finish fewer games: more of them would be old.
 WINDOWS = {"training": 100, "test": 20}
@@ -95,6 +96,10 @@ class Loop:
                 assert saved is not None
                 self._write(saved)
                 return False
+            except (MemoryError, RuntimeError) as error:
+                if not is_shortage(error):
+                    raise
+                raise UserError(f"{advice(self.algorithm, error)}; {self._last_good()}") from None
             took = time.perf_counter() - start
             self.seconds = time.perf_counter() - self._started
             self._require_finite(iteration.metrics)

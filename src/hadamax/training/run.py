@@ -20,6 +20,7 @@ from hadamax.training import machine
 from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.loop import Loop
 from hadamax.training.settings import NetworkSettings, TrainSettings
+from hadamax.training.shortage import is_shortage
 
 AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
 
@@ -106,7 +107,7 @@ def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
     try:
         built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if not is_shortage(error):
             raise
         sizes = "num_envs, num_steps, width, features, frame_stack, screen_size"
         raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
