@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hadamax.algorithms import PQNSettings
+from hadamax.algorithms.pqn import PQNSettings
 from hadamax.benchmark.machine import describe, serving
 from hadamax.benchmark.products import layers_of
 from hadamax.clock import Clock
@@ -97,7 +97,8 @@ def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
         torch.autograd.grad(features, list(network.parameters()), gradient.to(features.dtype))
 
     # A product each for the output, the weight's gradient and, but for the first layer, the input's.
-    operations = sum(2 * BATCH * (2 if l.first else 3) * l.multiply_accumulates for l in layers_of("hadamax"))
+    layers = layers_of("hadamax")
+    operations = sum(2 * BATCH * (2 if layer.first else 3) * layer.multiply_accumulates for layer in layers)
     size = torch.finfo(dtype).bits // 8
     maps = [BATCH * 2 * channels * side * side * size for channels, side, _ in BLOCKS]
     # A convolution writes its output and reads the gradient of it twice; the block reads one twice and writes one.

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,10 +7,6 @@ import torch
 from tests.kernels.blocks import HADAMAX, build_all
 
 from hadamax.kernels import implementation
-
-# Triton asks when it is first imported, which is in a test.
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy, of overflows that are meant
 ]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
+# The interpreter cuts off what a card rounds to bfloat16.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8 if DEVICE == "cuda" else 2**-7}
 
 
 def launched(case: Case) -> Answer:
@@ -49,12 +50,14 @@ def launched(case: Case) -> Answer:
 
 
 # Channels that fill a tile and that do not; several tiles; more programs than outputs.
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),
     dtype=st.sampled_from(DTYPES),
-    shape=st.tuples(st.integers(1, 2), st.integers(1, 9) | st.sampled_from([16, 33]), st.integers(4, 9), st.integers(4, 9)),
+    shape=st.tuples(
+        st.integers(1, 2), st.integers(1, 9) | st.sampled_from([16, 33]), st.integers(4, 9), st.integers(4, 9)
+    ),
     affine=st.booleans(),
     seed=st.integers(0, 1000),
 )
@@ -63,7 +66,7 @@ def test_equals_the_reference(
 ) -> None:
     assume(kind.norm is None or shape[1] > 1)  # of a single channel a norm leaves nothing
     case = random_case(kind.variant(pool, eps=1e-3), shape, dtype, affine=affine, seed=seed)
-    case = without_near_ties(case, TOLERANCE[dtype] / 4 if dtype == torch.bfloat16 else 1e-5)
+    case = without_near_ties(case, 1e-5 if dtype == torch.float32 else 1e-3)
     agree(launched(case), exact(case), TOLERANCE[dtype])
 
 

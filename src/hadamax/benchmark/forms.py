@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms import PQN, PQNSettings
+from hadamax.algorithms.pqn import PQN, PQNSettings
 from hadamax.benchmark.contender import Spec
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
@@ -36,7 +36,8 @@ def ours(spec: Spec) -> Form:
     """The library's encoder as training runs it."""
     torch.set_num_threads(spec.threads)
     keep_memory()
-    encoder = build_encoder(spec.encoder, OBSERVATION).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder: nn.Module = build_encoder(spec.encoder, OBSERVATION)
+    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _network_jobs(encoder, spec), {"blocks": serving(spec.encoder, PRECISIONS[spec.precision])}
 
 
@@ -51,7 +52,7 @@ def plain(spec: Spec) -> Form:
 
 def _plain_jobs(spec: Spec, layout: str) -> Jobs:
     form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    encoder = PLAIN[spec.encoder]().to(memory_format=form)
+    encoder = PLAIN[spec.encoder]().to(memory_format=form)  # type: ignore[call-overload]
     network = nn.Sequential(encoder, nn.Linear(512, ACTIONS))
     optimizer = torch.optim.RAdam(network.parameters(), lr=2.5e-4)
     observations = _observations(spec.batch).contiguous(memory_format=form)

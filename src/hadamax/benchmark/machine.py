@@ -35,7 +35,8 @@ def describe(threads: int) -> dict[str, Any]:
 def serving(encoder: str, dtype: torch.dtype, device: str = "cpu") -> list[str]:
     """For each convolution block of an encoder on 84 x 84, what computes it after the convolution, and why."""
     size, lines = (84, 84), []
-    for number, block in enumerate(build_encoder(encoder).blocks, start=1):
+    blocks: Any = build_encoder(encoder).blocks
+    for number, block in enumerate(blocks, start=1):
         if isinstance(block, ConvBlock):
             name, reason = block.served_by(*size, dtype, device)
             words = {"cpu": "fused, C++", "cuda": "fused, Triton"}.get(name, f"plain PyTorch: {reason}")

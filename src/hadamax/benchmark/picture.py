@@ -29,7 +29,9 @@ def draw(times: Times, title: str) -> bytes | None:
     panels = len(networks) + bool(learners)
     if not panels:
         return None
-    figure = Figure(figsize=(9, 0.9 + 1.9 * len(networks) + (1.0 + 0.75 * len(learners))), dpi=130, layout="constrained")
+    figure = Figure(
+        figsize=(9, 0.9 + 1.9 * len(networks) + (1.0 + 0.75 * len(learners))), dpi=130, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     heights = [1.9] * len(networks) + [1.0 + 0.75 * len(learners)] * bool(learners)
     axes = figure.subplots(panels, 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]

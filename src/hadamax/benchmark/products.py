@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ def layers_of(name: str) -> list[Layer]:
     Raises:
         ValueError: an encoder with other blocks than convolutions.
     """
-    encoder = build_encoder(name)
+    encoder: Any = build_encoder(name)
     layers: list[Layer] = []
     size = (84, 84)
     for block in encoder.blocks:
@@ -57,9 +57,7 @@ def layers_of(name: str) -> list[Layer]:
         layer = block.layer
         padded = tuple(s + sum(m) for s, m in zip(size, layer.window.margins(*size), strict=True))
         outputs, inputs = layer.weight.shape[:2]
-        layers.append(
-            Layer(inputs, outputs, layer.branches, layer.kernel_size, layer.stride, padded, first=not layers)
-        )
+        layers.append(Layer(inputs, outputs, layer.branches, layer.kernel_size, layer.stride, padded, first=not layers))
         size = block.output_size(*size)
     for dense in encoder.dense:
         outputs, inputs = dense.weight.shape
@@ -95,9 +93,7 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
     return best, forms[best]
 
 
-def job(
-    layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str, parts: int
-) -> Callable[[], object]:
+def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str, parts: int) -> Callable[[], object]:
     """Runs a layer in one of its forms, in as many parts."""
     shape = (layer.outputs // parts, layer.inputs, *layer.kernel)
     x = _tensor((rows, layer.inputs, *layer.size), dtype, layout).requires_grad_(backward and not layer.first)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hadamax.algorithms import PQNSettings
+from hadamax.algorithms.pqn import PQNSettings
 from hadamax.benchmark.contender import Contender, Spec, WorkerError
 from hadamax.benchmark.forms import GAME, STEPS
 from hadamax.benchmark.rounds import Ratio, Times, in_turns, ratio, total
@@ -140,10 +140,11 @@ def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: Plan, re
     pqn = PQNSettings(**{key: value for key, value in settings.items() if key != "norm"})
     rows = pqn.num_envs * pqn.num_steps // pqn.num_minibatches
     games = pqn.num_envs + pqn.num_test_envs
-    spec = {"encoder": encoder, "precision": plan.best, "threads": plan.threads, "batch": rows, "acting": games}
     with ExitStack() as stack:
         there = {
-            form: stack.enter_context(Contender(Spec(form, **spec, pqn=settings)))
+            form: stack.enter_context(
+                Contender(Spec(form, encoder, plan.best, plan.threads, rows, games, pqn=settings))
+            )
             for form in ("learner", "products", "environments")
         }
         times = in_turns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -60,10 +61,8 @@ def peak_mib(job: Callable[[], object]) -> float:
 
     Where the system can forget an earlier peak (Linux), it does; elsewhere a higher one would hide this one.
     """
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     before = _resident_mib("VmRSS")
     job()
     job()

@@ -89,7 +89,9 @@ def _sections(given: Arguments) -> list[str]:
     return [name for name in SECTIONS if name != "run" or not given.quick]
 
 
-def _write(given: Arguments, plan: Plan, numbers: dict[str, object], results: Results, machine: dict[str, object]) -> None:
+def _write(
+    given: Arguments, plan: Plan, numbers: dict[str, object], results: Results, machine: dict[str, object]
+) -> None:
     title = f"{machine['processor']}, {plan.threads} threads"
     picture = draw(results.times, title) if given.out else None
     try:

@@ -129,7 +129,7 @@ def windows_stand_alone(variant: Variant) -> bool:
 
 def kernel_constants(variant: Variant, channels: int, *, affine: bool) -> dict[str, Any]:
     """What the kernels are compiled with."""
-    from hadamax.kernels.triton_block import KINDS
+    from hadamax.kernels.triton_parts import KINDS
 
     window, stride, pad, _ = variant.pool or (1, 1, 0, 0)
     first, second, third = [*(KINDS[name] for name in variant.activations), 0, 0][:3]
