@@ -30,6 +30,12 @@ CLEANRL: dict[str, Any] = {
     "epsilon_end": 0.01,
     "norm": "map",
 }
+# Learners whose iteration is measured: name, encoder, settings that are not PQN's defaults.
+KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("hadamax-PQN", "hadamax", {}),
+    ("nature-norm-PQN", "nature-norm", {}),
+    ("nature with CleanRL's settings", "nature", CLEANRL),
+)
 
 
 @dataclass(frozen=True)
@@ -126,12 +132,7 @@ def _peak(spec: Spec) -> float:
 
 def iteration(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     """A PQN iteration beside its convolutions, matrix products and emulators, each alone."""
-    kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("hadamax-PQN", "hadamax", {}),
-        ("nature-norm-PQN", "nature-norm", {}),
-        ("nature with CleanRL's settings", "nature", CLEANRL),
-    )
-    for name, encoder, settings in kinds:
+    for name, encoder, settings in KINDS:
         say(f"{name}: an iteration, {plan.best}")
         _iteration(name, encoder, settings, plan, results)
 

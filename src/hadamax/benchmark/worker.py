@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def jobs_of(spec: Spec) -> tuple[Jobs, dict[str, Any]]:
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not look like a reply
+    warnings.simplefilter("ignore")
 
     def reply(content: dict[str, Any]) -> None:
         print(json.dumps(content), file=replies, flush=True)
