@@ -134,4 +134,4 @@ def _failure(device: str, dtype: torch.dtype, variant: Variant, channels: int) -
     """Why the kernel of a variant without an obstacle cannot be had here; None where it can. Compiles to find out."""
     if device == "cuda":
         return cuda.failure(dtype, variant, channels)
-    return None if cpu.library(dtype, variant, channels) is not None else cpu.failure()
+    return None if cpu.library(dtype, variant, channels) is not None else cpu.failure() or "there is no kernel"

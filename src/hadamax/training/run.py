@@ -123,8 +123,12 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     Raises:
         UserError: something in the settings cannot be; nothing is written then.
     """
+    asked = settings.run.precision
     settings = resolve(algorithm, settings)
     built = _build(algorithm, settings)
+    line = machine.slower_precision(asked, torch.device(settings.run.device))
+    if line:
+        say(line)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
     return _restored(folder, settings, built, say)
 
