@@ -18,7 +18,8 @@ import resource, sys
 from tests.training.runs import BREAKOUT, make
 from hadamax.errors import UserError
 
-loop = make(sys.argv[1], {**BREAKOUT, "width": 1.0, "num_envs": 8, "num_steps": 64, "num_minibatches": 4}, frames=10_000)
+sizes = {"width": 1.0, "num_envs": 8, "num_steps": 64, "num_minibatches": 4}
+loop = make(sys.argv[1], {**BREAKOUT, **sizes}, frames=10_000)
 loop.algorithm.q_values(loop.algorithm.rollout.observations[0][:1]).sum()
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[2]) * 2**20
