@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import os
 import threading
 
 import torch
@@ -65,12 +66,29 @@ def library(dtype: torch.dtype, variant: Variant, channels: int = 0) -> ctypes.C
 
     `channels` of one branch, where known: usual numbers get a library of their own.
     """
-    chosen = macros(dtype, variant, channels)
-    if chosen not in _libraries:
+    return load("block.cpp", macros(dtype, variant, channels))
+
+
+def load(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
+    """The library of a source file and its macros; None where it cannot be built, logged once."""
+    key = (source, *chosen)
+    if key not in _libraries:
         with _building:
-            if chosen not in _libraries:
-                _libraries[chosen] = _build(chosen)
-    return _libraries[chosen]
+            if key not in _libraries:
+                _libraries[key] = _build(source, chosen)
+    return _libraries[key]
+
+
+def wanted() -> bool:
+    """Whether fused forms may be used at all.
+
+    Raises:
+        ValueError: `HADAMAX_KERNELS` is set to something else than auto or reference.
+    """
+    forced = os.environ.get("HADAMAX_KERNELS", "auto")
+    if forced not in ("auto", "reference"):
+        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: auto, reference")
+    return forced == "auto"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -103,12 +121,12 @@ def forget() -> None:
         _failure = None
 
 
-def _build(chosen: tuple[str, ...]) -> ctypes.CDLL | None:
+def _build(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
     global _failure
     if _failure is not None:  # the next variant would fail alike, after as long
         return None
     try:
-        return build(chosen)
+        return build(chosen, source)
     except BuildError as error:
         _failure = str(error)
         log.warning("No fused Hadamax kernel: %s. Plain PyTorch does its work, slower.", error)

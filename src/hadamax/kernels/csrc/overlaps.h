@@ -141,7 +141,9 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                         for_channels(s.channels(), [&](int c, auto count) {
                             Floats result = load(&gradients[(size_t(i) * BRANCHES + b) * stride + c])
                                             * statistics.scales[b][first + i];
-                            if (NORMED) result += load(from + at + c, count) * slopes[i] + offsets[i];
+                            if (NORMED)
+                                result += owed(load(from + at + c, count), statistics.shifts[b][first + i], slopes[i],
+                                               offsets[i]);
                             store(to + at + c, result, count);
                         });
                     }
