@@ -50,7 +50,7 @@ def launched(case: Case) -> Answer:
 
 
 # Channels that fill a tile and that do not; several tiles; more programs than outputs.
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

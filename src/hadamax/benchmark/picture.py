@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hadamax.benchmark.rounds import Times
+from hadamax.benchmark.rounds import Times, ratio, total
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = {"products": "#555555", "ours": "#0072b2", "plain": "#d55e00", "jax": "#cc79a7"}
@@ -50,26 +50,31 @@ def _draw_network(axes: Axes, times: Times, name: str) -> None:
     for row, (job, words) in enumerate((("forward", "forward"), ("both", "forward + backward"))):
         forms = [form for form in COLOURS if f"{name}: {form} {job}" in times]
         for place, form in enumerate(forms):
-            values = [1e3 * seconds for seconds in times[f"{name}: {form} {job}"]]
+            seconds = times[f"{name}: {form} {job}"]
+            values = [1e3 * second for second in seconds]
             middle = statistics.median(values)
             y = -row - 0.8 * (place - (len(forms) - 1) / 2) / len(forms)
             spread = [[middle - min(values)], [max(values) - middle]]
             label = LABELS[form] if row == 0 else None
-            axes.barh(y, middle, 0.8 / len(forms), color=COLOURS[form], label=label, xerr=spread, ecolor="black")
-            axes.annotate(f" {middle:,.0f}", (max(values), y), va="center", fontsize=7)
+            axes.errorbar(middle, y, xerr=spread, fmt="o", color=COLOURS[form], label=label, capsize=3)
+            words_beside = f"{middle:,.1f}"
+            if form != "products":
+                words_beside += f" ({ratio(seconds, times[f'{name}: products {job}']).median:.2f})"
+            axes.annotate(words_beside, (max(values), y), (6, 0), textcoords="offset points", va="center", fontsize=7)
         ticks.append((-row, words))
     axes.set_yticks([place for place, _ in ticks], [words for _, words in ticks])
     axes.set_title(f"{name}: a batch of 128", fontsize=9, loc="left")
-    axes.set_xlabel("milliseconds: median, least and most", fontsize=8)
+    axes.set_xlabel("milliseconds: median, least and most (times the products alone)", fontsize=8)
     axes.set_xscale("log")
     axes.legend(fontsize=7, loc="upper right")
-    axes.margins(x=0.12)
+    axes.margins(x=0.15, y=0.1)
     _dress(axes)
 
 
 def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
     for row, name in enumerate(names):
         start = 0.0
+        alone = total(*((1, times[f"{name}: {part}"]) for part in PARTS))
         for part, colour in PARTS.items():
             seconds = statistics.median(times[f"{name}: {part}"])
             label = f"{part} alone" if row == 0 else None
@@ -80,7 +85,8 @@ def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
         spread = [[middle - min(whole)], [max(whole) - middle]]
         label = "the iteration" if row == 0 else None
         axes.barh(-row + 0.2, middle, 0.36, color="#e69f00", label=label, xerr=spread, ecolor="black")
-        axes.annotate(f" {middle / start:.2f} times its parts", (max(whole), -row + 0.2), va="center", fontsize=7)
+        beside = f" {ratio(whole, alone).median:.2f} times its parts"
+        axes.annotate(beside, (max(whole), -row + 0.2), va="center", fontsize=7)
     axes.set_yticks([-row for row in range(len(names))], names)
     axes.set_title("a PQN iteration beside its parts, each measured alone", fontsize=9, loc="left")
     axes.set_xlabel("seconds", fontsize=8)

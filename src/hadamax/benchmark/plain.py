@@ -29,11 +29,13 @@ class PlainBlock(nn.Module):
 
     def __init__(self, inputs: int, channels: int, kernel: int, window: int, stride: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(inputs, channels, kernel, padding="same") for _ in range(2))
+        self.convolutions = nn.ModuleList(nn.Conv2d(inputs, channels, kernel) for _ in range(2))
         self.norms = nn.ModuleList(ChannelNorm(channels, eps=1e-6) for _ in range(2))
+        self.margins = ((kernel - 1) // 2, kernel // 2) * 2
         self.window, self.stride = window, stride
 
     def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, self.margins)
         first, second = (
             F.gelu(norm(convolution(x)), approximate="tanh")
             for convolution, norm in zip(self.convolutions, self.norms, strict=True)
