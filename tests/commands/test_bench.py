@@ -52,3 +52,20 @@ def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.
 def test_a_worker_that_cannot_says_why() -> None:
     with pytest.raises(WorkerError, match="products, impala, float32: ValueError: impala: only encoders of plain"):
         Contender(Spec("products", encoder="impala"))
+
+
+@pytest.mark.slow
+def test_a_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("--num-envs", "2", "--num-test-envs", "0", "--num-steps", "16", "--num-minibatches", "2")
+    monkeypatch.setattr(sections, "RUN", ("--env", "CartPole-v1", "--encoder", "mlp", *small))
+    monkeypatch.setattr(sections, "FRAMES", 32)
+    done = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32")
+    assert done.code == 0, done.err
+    assert "full run: 64 of 64 frames in " in done.out
+
+
+@pytest.mark.slow
+def test_a_full_run_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "RUN", ("--env", "NoSuchGame"))
+    refusal = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32").refusal
+    assert refusal.startswith("bench: section run cannot be measured: hadamax train: hadamax: ")

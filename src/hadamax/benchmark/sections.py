@@ -36,6 +36,9 @@ KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("nature-norm-PQN", "nature-norm", {}),
     ("nature with CleanRL's settings", "nature", CLEANRL),
 )
+# What a full run is given beside its length, its threads and its precision.
+RUN = ("--env", GAME, "--encoder", "hadamax")
+FRAMES = 4 * 128 * 32  # of one of its iterations
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,12 @@ def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: Plan, re
 
 def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     """A short `hadamax train` from its start to its end."""
-    frames = plan.run_iterations * 4 * 128 * 32
+    frames = plan.run_iterations * FRAMES
     say(f"hadamax train pqn, {frames:,} frames")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [sys.executable, "-m", "hadamax.cli", "train", "pqn", "--env", GAME, "--encoder", "hadamax"]
-        command += ["--frames", str(frames), "--threads", str(plan.threads), "--device", "cpu", "--out", str(out)]
+        command = [sys.executable, "-m", "hadamax.cli", "train", "pqn", *RUN, "--frames", str(frames)]
+        command += ["--threads", str(plan.threads), "--device", "cpu", "--out", str(out)]
         start = time.perf_counter()
         done = subprocess.run([*command, "--precision", plan.best], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
