@@ -41,7 +41,15 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8 if DEVICE == "cuda" else
 
 
 def launched(case: Case) -> Answer:
-    """What the kernels make of a case."""
+    """What the kernels make of a case. Memory that they leave as they found it is NaN."""
+    torch.use_deterministic_algorithms(True)  # fills what is not initialised
+    try:
+        return _launched(case)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _launched(case: Case) -> Answer:
     x, weight, bias, gradient = (None if t is None else t.to(DEVICE) for t in case[1:])
     y, positions = cuda.forward(x, weight, bias, case.variant)
     to_x, to_weight, to_bias = cuda.backward(gradient, x, weight, bias, positions, case.variant)
@@ -144,6 +152,16 @@ def test_bit_for_bit_repeatable_and_more_tiles_than_programs(pool, monkeypatch: 
     first, second = launched(case), launched(case)
     assert all(map(torch.equal, first, second))
     agree(first, exact(case), 1e-5)
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+def test_pixels_outside_all_windows_have_no_gradient(size: int) -> None:
+    """Windows of 2 every 3 pixels: gaps between them, and (6, 7) or not (5) behind the last."""
+    case = random_case(HADAMAX.variant((2, 3, 0, 0)), (1, 4, size, size), torch.float32, affine=True, seed=7)
+    answer = launched(case)
+    assert not answer.to_x[:, :, 2].any()
+    assert not answer.to_x[:, :, :, 2].any()
+    agree(answer, exact(case), 1e-5)
 
 
 def test_no_images() -> None:

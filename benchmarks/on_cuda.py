@@ -1,10 +1,11 @@
 """On a CUDA card: the fused blocks, a training step and Hadamax-PQN beside what bytes and operations allow.
 
-    python benchmarks/cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
-    python benchmarks/cuda.py --full --json cuda.json   # and a whole run of 40M frames with its shares
+    python benchmarks/on_cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
+    python benchmarks/on_cuda.py --full --json cuda.json   # and a whole run of 40M frames with its shares
 
 The floor takes what the card itself reaches: bytes a second of a large copy, operations a second of a large matrix
-product. Write what comes out into NOTES.md, with what was expected.
+product. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script that would hide
+the package `cuda`, which PyTorch imports.)
 """
 
 from __future__ import annotations
