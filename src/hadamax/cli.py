@@ -16,6 +16,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax resume RUN                                      go on with a run that was interrupted
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
   hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
+  hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax --version
 """
 
@@ -24,6 +25,7 @@ VERBS: dict[str, str] = {
     "resume": "hadamax.commands.resume",
     "evaluate": "hadamax.commands.evaluate",
     "diagnose": "hadamax.commands.diagnose",
+    "bench": "hadamax.commands.bench",
 }
 
 

@@ -135,3 +135,12 @@ def without_near_ties(case: Case, margin: float) -> Case:
 def relative_error(found: Tensor, wanted: Tensor) -> float:
     """The largest difference, relative to the largest value wanted."""
     return float((found.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
+
+
+def agree(found: Answer, wanted: Answer, tolerance: float) -> None:
+    """Output and gradients are those wanted, relative to the largest of each."""
+    for name, ours, theirs in zip(Answer._fields, found, wanted, strict=True):
+        assert (ours is None) == (theirs is None), name
+        if ours is not None and theirs is not None:
+            assert ours.shape == theirs.shape, name
+            assert relative_error(ours, theirs) <= tolerance, name

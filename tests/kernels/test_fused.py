@@ -11,14 +11,13 @@ from tests.kernels.blocks import (
     HADAMAX,
     KINDS,
     POOLS,
-    Answer,
     Case,
     Kind,
+    agree,
     call,
     exact,
     fused,
     random_case,
-    relative_error,
     without_near_ties,
 )
 
@@ -32,14 +31,6 @@ bounded = settings(
 )
 channels = st.integers(1, 40) | st.sampled_from([64, 70])
 sizes = st.integers(4, 19)
-
-
-def agree(found: Answer, wanted: Answer, tolerance: float) -> None:
-    for name, ours, theirs in zip(Answer._fields, found, wanted, strict=True):
-        assert (ours is None) == (theirs is None), name
-        if ours is not None and theirs is not None:
-            assert ours.shape == theirs.shape, name
-            assert relative_error(ours, theirs) <= tolerance, name
 
 
 @bounded

@@ -215,6 +215,19 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert set(machine.PRECISIONS) == {"float32", "bfloat16"}
 
 
+def test_a_processor_without_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert [machine.slower_precision(asked, cpu) for asked in ("auto", "float32", "bfloat16")] == [None] * 3
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert machine.slower_precision("float32", cpu) is None
+    for asked, said in (
+        ("auto", "precision: float32, since bfloat16 is not native"),
+        ("bfloat16", "slower than float32"),
+    ):
+        assert said in (machine.slower_precision(asked, cpu) or "")
+
+
 def test_threads_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.choose_threads(3) == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4, 5}, raising=False)

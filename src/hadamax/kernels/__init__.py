@@ -2,8 +2,8 @@
 
     from hadamax.kernels import hadamax_block, implementation, keep_memory
 
-On the CPU a C++ kernel serves float32 and bfloat16, compiled on first use; whatever it does not serve goes
-through plain PyTorch, the definition. `HADAMAX_KERNELS=reference` in the environment forces the latter.
+On the CPU a C++ kernel serves float32 and bfloat16, compiled on first use, on CUDA one in Triton; whatever they do
+not serve goes through plain PyTorch, the definition. `HADAMAX_KERNELS=reference` in the environment forces the latter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hadamax.kernels import cpu
+from hadamax.kernels import cpu, cuda
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
@@ -35,7 +35,7 @@ KERNEL_ACTIVATIONS = frozenset(ACTIVATIONS)
 
 
 class Implementation(NamedTuple):
-    """What computes a block: `cpu` or `reference`, and for the latter why."""
+    """What computes a block: `cpu`, `cuda` or `reference`, and for the latter why."""
 
     name: str
     reason: str = ""
@@ -75,21 +75,30 @@ def hadamax_block(
     """
     variant = Variant(branches, tuple(activations), combine, norm, eps, pool)
     check(x, weight, bias, variant, KERNEL_ACTIVATIONS)
-    if _obstacle(x.device.type, x.dtype, variant) is not None:
+    channels = x.shape[1] // branches
+    if _obstacle(x.device.type, x.dtype, variant, channels) is not None:
         return reference_block(x, weight, bias, variant)
     if torch.compiler.is_compiling():
-        usable = _can_be_built(x.dtype, variant.activations, combine, norm)
+        usable = _can_be_built(x.device.type, x.dtype, channels, variant.activations, combine, norm, pool)
     else:
-        usable = cpu.library(x.dtype, variant, x.shape[1] // branches) is not None
+        usable = _failure(x.device.type, x.dtype, variant, channels) is None
     block = fused_block if usable else reference_block
     return block(x, weight, bias, variant)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _can_be_built(dtype: torch.dtype, activations: tuple[str, ...], combine: str, norm: str | None) -> bool:
+def _can_be_built(
+    device: str,
+    dtype: torch.dtype,
+    channels: int,
+    activations: tuple[str, ...],
+    combine: str,
+    norm: str | None,
+    pool: Pool | None,
+) -> bool:
     """Whether there is a kernel: what a compiled graph asks once, when it is traced."""
-    variant = Variant(len(activations), activations, combine, norm, 0.0, None)
-    return cpu.library(dtype, variant) is not None
+    variant = Variant(len(activations), activations, combine, norm, 0.0, pool)
+    return _failure(device, dtype, variant, channels) is None
 
 
 def implementation(
@@ -109,16 +118,22 @@ def implementation(
         channels: of one branch, where known, so that what is compiled is what will be used.
     """
     variant = Variant(branches, tuple(activations), combine, norm, 0.0, pool)
-    reason = _obstacle(torch.device(device).type, dtype, variant)
-    if reason is None and cpu.library(dtype, variant, channels) is None:
-        reason = cpu.failure()
-    return Implementation("cpu") if reason is None else Implementation("reference", reason)
+    kind = torch.device(device).type
+    reason = _obstacle(kind, dtype, variant, channels) or _failure(kind, dtype, variant, channels)
+    return Implementation(kind) if reason is None else Implementation("reference", reason)
 
 
-def _obstacle(device: str, dtype: torch.dtype, variant: Variant) -> str | None:
+def _obstacle(device: str, dtype: torch.dtype, variant: Variant, channels: int) -> str | None:
     """Why no fused form serves this, the compiler aside; None where one does."""
     if not cpu.wanted():
         return "HADAMAX_KERNELS=reference"
-    if device != "cpu":
-        return f"no fused form on {device}"
-    return cpu.obstacle(dtype, variant)
+    if device == "cuda":
+        return cuda.obstacle(dtype, variant, channels)
+    return cpu.obstacle(dtype, variant) if device == "cpu" else f"no fused form on {device}"
+
+
+def _failure(device: str, dtype: torch.dtype, variant: Variant, channels: int) -> str | None:
+    """Why the kernel of a variant without an obstacle cannot be had here; None where it can. Compiles to find out."""
+    if device == "cuda":
+        return cuda.failure(dtype, variant, channels)
+    return None if cpu.library(dtype, variant, channels) is not None else cpu.failure() or "there is no kernel"

@@ -144,5 +144,5 @@ def _run(command: list[str]) -> str:
         raise BuildError(f"{command[0]} does not run ({error})") from error
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
-        raise BuildError(f"{command[0]} fails ({said[:200]})")
+        raise BuildError(f"{command[0]} fails ({said[:200] or f'exit code {done.returncode}'})")
     return done.stdout

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hadamax.kernels import cpu
+from hadamax.kernels import cpu, cuda
 from hadamax.kernels.variant import Variant
 
 
 def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
-    """The block of a variant that `cpu.obstacle` has nothing against and `cpu.library` has a kernel for."""
+    """The block of a variant that has a kernel on x's device."""
     y: Tensor = _forward(x, weight, bias, *_encode(variant))[0]
     return y
 
@@ -56,6 +56,20 @@ def _forward(
     return cpu.forward(_library(x, variant), x, weight, bias, variant)
 
 
+@_forward.register_kernel("cuda")
+def _(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    activations: str,
+    combine: str,
+    norm: str,
+    eps: float,
+    pool: list[int],
+) -> tuple[Tensor, Tensor]:
+    return cuda.forward(x, weight, bias, _decode(activations, combine, norm, eps, pool))
+
+
 @_forward.register_fake
 def _(
     x: Tensor, weight: Any, bias: Any, activations: str, combine: str, norm: str, eps: float, pool: list[int]
@@ -78,6 +92,22 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     variant = _decode(activations, combine, norm, eps, pool)
     return cpu.backward(_library(x, variant), gradient, x, weight, bias, positions, variant)
+
+
+@_backward.register_kernel("cuda")
+def _(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    positions: Tensor,
+    activations: str,
+    combine: str,
+    norm: str,
+    eps: float,
+    pool: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    return cuda.backward(gradient, x, weight, bias, positions, _decode(activations, combine, norm, eps, pool))
 
 
 @_backward.register_fake

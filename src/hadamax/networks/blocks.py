@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.kernels import hadamax_block, implementation
+from hadamax.kernels import Implementation, hadamax_block, implementation
 from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
@@ -36,9 +36,8 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
     Element by element over the largest maps of the network, this costs more than the convolution when run in
     separate passes, so it goes through the fused kernel where that serves it.
     """
-    margins = None if pool is None else kernel_pool(pool, merged)
-    if layer.kernel_settings is not None and (pool is None) == (margins is None):
-        settings: dict[str, Any] = {**layer.kernel_settings, "pool": margins}
+    settings = kernel_settings(layer, pool, merged.shape[2], merged.shape[3])
+    if settings is not None:
         place: dict[str, Any] = {"dtype": merged.dtype, "device": merged.device.type}
         channels = merged.shape[1] // layer.branches
         # A compiled graph asks by itself; elsewhere plain layers in the tensor's own precision do better than
@@ -51,10 +50,18 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
     return combined if pool is None else pool.forward(combined)
 
 
-def kernel_pool(pool: Pooling, merged: Tensor) -> tuple[int, int, int, int] | None:
+def kernel_settings(layer: HadamardConv2d, pool: Pooling | None, height: int, width: int) -> dict[str, Any] | None:
+    """What the kernels are asked for after a convolution to [N, k * C, height, width]; None if they do not know it."""
+    margins = None if pool is None else kernel_pool(pool, height, width)
+    if layer.kernel_settings is None or (pool is None) != (margins is None):
+        return None
+    return {**layer.kernel_settings, "pool": margins}
+
+
+def kernel_pool(pool: Pooling, height: int, width: int) -> tuple[int, int, int, int] | None:
     """(window, stride, padding before, padding after) as the kernel takes them; None where it cannot."""
     window = pool.window
-    vertical, horizontal = window.margins(merged.shape[2], merged.shape[3])
+    vertical, horizontal = window.margins(height, width)
     square = window.kernel[0] == window.kernel[1] and window.stride[0] == window.stride[1]
     if pool.pool.kind != "max" or not square or vertical != horizontal:
         return None
@@ -85,6 +92,14 @@ class ConvBlock(EncoderBlock):
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         size = self.layer.window.output_size(height, width)
         return size if self.pool is None else self.pool.window.output_size(*size)
+
+    def served_by(self, height: int, width: int, dtype: torch.dtype, device: str = "cpu") -> Implementation:
+        """What computes the block after its convolution, for an input of that size; compiles to find out."""
+        settings = kernel_settings(self.layer, self.pool, *self.layer.window.output_size(height, width))
+        if settings is None:
+            return Implementation("reference", "an activation or a pool that no fused form has")
+        channels = self.layer.weight.shape[0] // self.layer.branches
+        return implementation(**settings, dtype=dtype, device=device, channels=channels)
 
     def margins(self, height: int, width: int) -> Margins:
         return self.layer.window.margins(height, width)

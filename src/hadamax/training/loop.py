@@ -24,6 +24,7 @@ from hadamax.training.logs import START, Position
 from hadamax.training.progress import Progress
 from hadamax.training.recorder import Recorder
 from hadamax.training.settings import RunSettings
+from hadamax.training.shortage import advice, is_shortage
 
 # Above this a copy of the state is taken before each iteration, so that an interruption need not wait for its end.
 LONG_ITERATION_SECONDS = 2.0
@@ -92,6 +93,10 @@ class Loop:
                 assert saved is not None
                 self._write(saved)
                 return False
+            except (MemoryError, RuntimeError) as error:
+                if not is_shortage(error):
+                    raise
+                raise UserError(f"{advice(self.algorithm, error)}; {self._last_good()}") from None
             took = time.perf_counter() - start
             self.recorder.tick()
             self._require_finite(iteration.metrics)

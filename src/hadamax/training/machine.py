@@ -32,11 +32,23 @@ def choose_precision(name: str, device: torch.device) -> str:
     """`float32` or `bfloat16`; `auto` is bfloat16 where it is computed natively: elsewhere it is slower."""
     if name != "auto":
         return name
+    return "bfloat16" if bfloat16_is_native(device) else "float32"
+
+
+def bfloat16_is_native(device: torch.device) -> bool:
+    """Whether the processor or card computes bfloat16 by itself."""
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if native else "float32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def slower_precision(asked: str, device: torch.device) -> str | None:
+    """What a run loses where bfloat16 is not native; None where nothing is lost."""
+    if asked == "float32" or bfloat16_is_native(device):
+        return None
+    if asked == "bfloat16":
+        return f"precision: bfloat16 is not native on this {device.type} device and slower than float32"
+    return f"precision: float32, since bfloat16 is not native on this {device.type} device; about half as fast"
 
 
 def choose_threads(threads: int) -> int:

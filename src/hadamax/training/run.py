@@ -22,6 +22,7 @@ from hadamax.training.diagnostics import Diagnostics, fixed_observations
 from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.loop import Loop
 from hadamax.training.settings import NetworkSettings, TrainSettings
+from hadamax.training.shortage import is_shortage
 
 AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
 
@@ -113,7 +114,7 @@ def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
     try:
         built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if not is_shortage(error):
             raise
         sizes = "num_envs, num_steps, width, features, frame_stack, screen_size"
         raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
@@ -129,8 +130,12 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     Raises:
         UserError: something in the settings cannot be; nothing is written then.
     """
+    asked = settings.run.precision
     settings = resolve(algorithm, settings)
     built = _build(algorithm, settings)
+    line = machine.slower_precision(asked, torch.device(settings.run.device))
+    if line:
+        say(line)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
     return _restored(folder, settings, built, say)
 

@@ -1,0 +1,171 @@
+"""On a CUDA card: the fused blocks, a training step and Hadamax-PQN beside what bytes and operations allow.
+
+    python benchmarks/on_cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
+    python benchmarks/on_cuda.py --full --json cuda.json   # and a whole run of 40M frames with its shares
+
+The floor takes what the card itself reaches: bytes a second of a large copy, operations a second of a large matrix
+product. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script that would hide
+the package `cuda`, which PyTorch imports.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hadamax.algorithms.pqn import PQNSettings
+from hadamax.benchmark.machine import describe, serving
+from hadamax.benchmark.products import layers_of
+from hadamax.clock import Clock
+from hadamax.environments import EnvironmentSettings
+from hadamax.kernels import hadamax_block
+from hadamax.kernels.reference import reference_block
+from hadamax.kernels.variant import Variant
+from hadamax.networks import build_encoder
+from hadamax.training.run import make_algorithm, resolve, training_environment
+from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+
+BATCH = 128
+FRAMES = 40_000_000
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Channels of a branch, map, pool: the three blocks of `hadamax` on 84 x 84.
+BLOCKS = ((32, 84, (4, 4, 0, 0)), (64, 21, (2, 2, 0, 1)), (64, 11, (3, 1, 1, 1)))
+
+
+def milliseconds(job: Callable[[], object], rounds: int = 30) -> float:
+    """Median time of a job on the card, after some that do not count."""
+    times = []
+    for number in range(rounds + 5):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        job()
+        end.record()
+        torch.cuda.synchronize()
+        if number >= 5:
+            times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def limits(dtype: torch.dtype) -> tuple[float, float]:
+    """Bytes and operations a millisecond that the card reaches."""
+    source = torch.empty(2**28, device="cuda")  # 1 GiB
+    target = torch.empty_like(source)
+    speed = 2 * source.nbytes / milliseconds(lambda: target.copy_(source))
+    a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
+    return speed, 2 * 8192**3 / milliseconds(lambda: a @ a)
+
+
+def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
+    """One block's elementwise part: milliseconds of the kernels, of plain PyTorch, and of the bytes alone."""
+    channels, size, pool = BLOCKS[index]
+    variant = Variant(2, ("gelu_tanh",) * 2, "product", "channels", 1e-6, pool)
+    x = torch.randn(BATCH, 2 * channels, size, size, device="cuda", dtype=dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.ones(2 * channels, device="cuda", requires_grad=True)
+    bias = torch.zeros(2 * channels, device="cuda", requires_grad=True)
+    forms: dict[str, Callable[[], Tensor]] = {
+        "fused": lambda: hadamax_block(x, weight, bias, **variant._asdict()),
+        "plain": lambda: reference_block(x, weight, bias, variant),
+    }
+    y = forms["fused"]()
+    gradient = torch.randn_like(y)
+    found = {
+        "forward floor": (x.nbytes + y.nbytes + y.numel()) / speed,
+        "both floor": (3 * x.nbytes + 2 * y.nbytes + 2 * y.numel()) / speed,
+    }
+    for name, form in forms.items():
+        found[f"{name} forward"] = milliseconds(torch.no_grad()(form))
+        found[f"{name} both"] = milliseconds(lambda form=form: torch.autograd.grad(form(), (x, weight, bias), gradient))
+    return found
+
+
+def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
+    """The encoder forward and backward at a batch of 128, and its floor: operations, and bytes of the fused blocks."""
+    network = build_encoder("hadamax").to("cuda", memory_format=torch.channels_last)
+    observations = torch.randint(256, (BATCH, 4, 84, 84), dtype=torch.uint8, device="cuda")
+    gradient = torch.randn(BATCH, 512, device="cuda")
+
+    def both() -> None:
+        with torch.autocast("cuda", dtype, enabled=dtype == torch.bfloat16):
+            features = network(observations)
+        torch.autograd.grad(features, list(network.parameters()), gradient.to(features.dtype))
+
+    # A product each for the output, the weight's gradient and, but for the first layer, the input's.
+    layers = layers_of("hadamax")
+    operations = sum(2 * BATCH * (2 if layer.first else 3) * layer.multiply_accumulates for layer in layers)
+    size = torch.finfo(dtype).bits // 8
+    maps = [BATCH * 2 * channels * side * side * size for channels, side, _ in BLOCKS]
+    # A convolution writes its output and reads the gradient of it twice; the block reads one twice and writes one.
+    return {"both": milliseconds(both), "floor": operations / rate + 6 * sum(maps) / speed}
+
+
+def algorithm(precision: str, threads: int) -> Any:
+    given: TrainSettings[PQNSettings] = TrainSettings(
+        run=RunSettings(device="cuda", precision=precision, threads=threads),  # type: ignore[arg-type]
+        environment=EnvironmentSettings(env="Breakout"),
+        network=NetworkSettings(encoder="hadamax"),
+        algorithm=PQNSettings(),
+    )
+    resolved = resolve("pqn", given)
+    built = make_algorithm("pqn", resolved, training_environment("pqn", resolved), Clock())
+    built.reset()
+    return built
+
+
+def run(precision: str, threads: int, iterations: int) -> dict[str, float]:
+    """Minutes that 40M frames take at the rate of some iterations, and the shares of what they are spent on."""
+    learner = algorithm(precision, threads)
+    learner.iteration()  # compiles and warms up
+    torch.cuda.synchronize()
+    learner.clock.seconds.clear()
+    for _ in range(iterations):
+        learner.iteration()
+    torch.cuda.synchronize()
+    seconds = dict(learner.clock.seconds)
+    frames = iterations * learner.frames_per_iteration
+    whole = sum(seconds.values())
+    shares = {name: part / whole for name, part in seconds.items()}
+    return {"frames": frames, "minutes for 40M frames": whole / frames * FRAMES / 60, **shares}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--full", action="store_true", help="also run all 40M frames")
+    parser.add_argument("--json", help="also write the numbers there")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device here: nothing to measure")
+    dtype = PRECISIONS[options.precision]
+    speed, rate = limits(dtype)
+    results: dict[str, Any] = {
+        "machine": describe(options.threads),
+        "settings": vars(options),
+        "blocks": serving("hadamax", dtype, "cuda"),
+        "GB/s": speed / 1e6,
+        "TFLOP/s": rate / 1e9,
+    }
+    for index in range(len(BLOCKS)):
+        results[f"block {index + 1}, ms"] = block(index, dtype, speed)
+    results["encoder, ms"] = encoder(dtype, speed, rate)
+    results["PQN"] = run(options.precision, options.threads, options.iterations)
+    if options.full:
+        results["PQN, 40M frames"] = run(options.precision, options.threads, FRAMES // (4 * 128 * 32))
+    text = json.dumps(results, indent=1)
+    print(text)
+    if options.json:
+        with open(options.json, "w") as file:
+            file.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

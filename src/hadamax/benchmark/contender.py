@@ -1,0 +1,92 @@
+"""A contender: what it computes, and the process that does and is told when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a worker is to be."""
+
+    form: str
+    """ours, plain (eager PyTorch), jax, products, learner or environments."""
+    encoder: str = "hadamax"
+    precision: str = "float32"
+    threads: int = 1
+    batch: int = 128
+    """Rows of an update."""
+    acting: int = 136
+    """Rows that are acted for at once: a game each."""
+    layout: str = ""
+    """Memory format of plain: channels_last or contiguous; empty for the faster one."""
+    pqn: dict[str, Any] = field(default_factory=dict)
+    """Settings of a learner that are not PQN's defaults."""
+
+
+class WorkerError(Exception):
+    """A worker cannot do what it was asked: why, in a line."""
+
+
+class Contender:
+    """A worker process, idle unless told to time something."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        threads = str(spec.threads)
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        command = [sys.executable, "-m", "hadamax.benchmark.worker"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.about: dict[str, Any] = self._ask(asdict(spec))["about"]
+
+    def seconds(self, job: str, repeats: int = 1) -> list[float]:
+        """How long the job took, each time."""
+        seconds: list[float] = self._ask({"job": job, "repeats": repeats})["seconds"]
+        return seconds
+
+    def peak_mib(self, job: str) -> float:
+        """How far the process grew while it did the job, at most, MiB."""
+        return float(self._ask({"peak": job})["mib"])
+
+    def close(self) -> None:
+        """End the process; its last line of input was its last."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Contender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        reply: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
+        if "error" in reply:
+            self.close()
+            raise WorkerError(f"{self.spec.form}, {self.spec.encoder}, {self.spec.precision}: {reply['error']}")
+        return reply

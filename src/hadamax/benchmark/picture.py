@@ -1,0 +1,102 @@
+"""The results as a picture: times of a batch beside the products alone, and where an iteration's time goes."""
+
+from __future__ import annotations
+
+import io
+import statistics
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hadamax.benchmark.rounds import Times, ratio, total
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+COLOURS = {"products": "#555555", "ours": "#0072b2", "plain": "#d55e00", "jax": "#cc79a7"}
+LABELS = {
+    "products": "convolutions and matrix products alone",
+    "ours": "ours",
+    "plain": "eager PyTorch",
+    "jax": "JAX, float32",
+}
+PARTS = {"acting products": "#56b4e9", "learning products": "#0072b2", "emulators": "#009e73"}
+
+
+def draw(times: Times, title: str) -> bytes | None:
+    """A PNG of the sections `network` and `iteration`, whichever were measured; None without either."""
+    networks = [name.removesuffix(": ours both") for name in times if name.endswith(": ours both")]
+    learners = [name.removesuffix(": iteration") for name in times if name.endswith(": iteration")]
+    panels = len(networks) + bool(learners)
+    if not panels:
+        return None
+    figure = Figure(
+        figsize=(9, 0.9 + 1.9 * len(networks) + (1.0 + 0.75 * len(learners))), dpi=130, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    heights = [1.9] * len(networks) + [1.0 + 0.75 * len(learners)] * bool(learners)
+    axes = figure.subplots(panels, 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for name, panel in zip(networks, axes, strict=False):
+        _draw_network(panel, times, name)
+    if learners:
+        _draw_iterations(axes[-1], times, learners)
+    figure.suptitle(title, fontsize=10)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _draw_network(axes: Axes, times: Times, name: str) -> None:
+    ticks: list[tuple[float, str]] = []
+    for row, (job, words) in enumerate((("forward", "forward"), ("both", "forward + backward"))):
+        forms = [form for form in COLOURS if f"{name}: {form} {job}" in times]
+        for place, form in enumerate(forms):
+            seconds = times[f"{name}: {form} {job}"]
+            values = [1e3 * second for second in seconds]
+            middle = statistics.median(values)
+            y = -row - 0.8 * (place - (len(forms) - 1) / 2) / len(forms)
+            spread = [[middle - min(values)], [max(values) - middle]]
+            label = LABELS[form] if row == 0 else None
+            axes.errorbar(middle, y, xerr=spread, fmt="o", color=COLOURS[form], label=label, capsize=3)
+            words_beside = f"{middle:,.1f}"
+            if form != "products":
+                words_beside += f" ({ratio(seconds, times[f'{name}: products {job}']).median:.2f})"
+            axes.annotate(words_beside, (max(values), y), (6, 0), textcoords="offset points", va="center", fontsize=7)
+        ticks.append((-row, words))
+    axes.set_yticks([place for place, _ in ticks], [words for _, words in ticks])
+    axes.set_title(f"{name}: a batch of 128", fontsize=9, loc="left")
+    axes.set_xlabel("milliseconds: median, least and most (times the products alone)", fontsize=8)
+    axes.set_xscale("log")
+    axes.legend(fontsize=7, loc="upper right")
+    axes.margins(x=0.15, y=0.1)
+    _dress(axes)
+
+
+def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
+    for row, name in enumerate(names):
+        start = 0.0
+        alone = total(*((1, times[f"{name}: {part}"]) for part in PARTS))
+        for part, colour in PARTS.items():
+            seconds = statistics.median(times[f"{name}: {part}"])
+            label = f"{part} alone" if row == 0 else None
+            axes.barh(-row - 0.2, seconds, 0.36, left=start, color=colour, label=label)
+            start += seconds
+        whole = times[f"{name}: iteration"]
+        middle = statistics.median(whole)
+        spread = [[middle - min(whole)], [max(whole) - middle]]
+        label = "the iteration" if row == 0 else None
+        axes.barh(-row + 0.2, middle, 0.36, color="#e69f00", label=label, xerr=spread, ecolor="black")
+        beside = f" {ratio(whole, alone).median:.2f} times its parts"
+        axes.annotate(beside, (max(whole), -row + 0.2), va="center", fontsize=7)
+    axes.set_yticks([-row for row in range(len(names))], names)
+    axes.set_title("a PQN iteration beside its parts, each measured alone", fontsize=9, loc="left")
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.legend(fontsize=7, loc="lower right")
+    axes.margins(x=0.2)
+    _dress(axes)
+
+
+def _dress(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)

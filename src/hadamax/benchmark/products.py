@@ -1,0 +1,135 @@
+"""An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
+
+Tried for every layer: both memory formats, branches merged into one convolution or apart. Inputs are padded
+already and of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no
+gradient for its input, since nothing needs one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hadamax.networks import build_encoder
+from hadamax.networks.blocks import ConvBlock
+
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+TRIES = 3
+
+
+class Layer(NamedTuple):
+    """A convolution over a padded map, or a matrix product where `size` is empty."""
+
+    inputs: int
+    outputs: int  # of all branches
+    branches: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    size: tuple[int, ...]  # of the padded input
+    first: bool
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Of one sample."""
+        each = self.inputs * self.outputs
+        for size, kernel, stride in zip(self.size, self.kernel, self.stride, strict=True):
+            each *= kernel * ((size - kernel) // stride + 1)
+        return each
+
+
+def layers_of(name: str) -> list[Layer]:
+    """The convolutions and matrix products of an encoder on 4 x 84 x 84.
+
+    Raises:
+        ValueError: an encoder with other blocks than convolutions.
+    """
+    encoder: Any = build_encoder(name)
+    layers: list[Layer] = []
+    size = (84, 84)
+    for block in encoder.blocks:
+        if not isinstance(block, ConvBlock):
+            raise ValueError(f"{name}: only encoders of plain convolution blocks can be measured")
+        layer = block.layer
+        padded = tuple(s + sum(m) for s, m in zip(size, layer.window.margins(*size), strict=True))
+        outputs, inputs = layer.weight.shape[:2]
+        layers.append(Layer(inputs, outputs, layer.branches, layer.kernel_size, layer.stride, padded, first=not layers))
+        size = block.output_size(*size)
+    for dense in encoder.dense:
+        outputs, inputs = dense.weight.shape
+        layers.append(Layer(inputs, outputs, dense.branches, (), (), (), first=False))
+    return layers
+
+
+class Products:
+    """Jobs `forward`, `both` (of the rows called batch) and `acting` (forward, of the rows called acting)."""
+
+    def __init__(self, name: str, dtype: torch.dtype, rows: dict[str, int]) -> None:
+        self.layers = layers_of(name)
+        self.chosen: dict[str, list[str]] = {}
+        self._jobs: dict[str, list[Callable[[], object]]] = {}
+        for job, backward in (("forward", False), ("both", True), ("acting", False)):
+            number = rows["acting" if job == "acting" else "batch"]
+            found = [fastest(layer, number, dtype, backward) for layer in self.layers]
+            self.chosen[job] = [form for form, _ in found]
+            self._jobs[job] = [run for _, run in found]
+
+    def jobs(self) -> dict[str, Callable[[], object]]:
+        return {name: lambda parts=parts: [part() for part in parts] for name, parts in self._jobs.items()}  # type: ignore[misc]
+
+
+def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tuple[str, Callable[[], object]]:
+    """The form of a layer that took least, by name, and what runs it."""
+    forms = {
+        f"{layout}, {'merged' if parts == 1 else 'apart'}": job(layer, rows, dtype, backward, layout, parts)
+        for layout in (FORMATS if layer.size else ["contiguous"])
+        for parts in {1, layer.branches}
+    }
+    best = min(forms, key=lambda name: _least(forms[name]))
+    return best, forms[best]
+
+
+def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str, parts: int) -> Callable[[], object]:
+    """Runs a layer in one of its forms, in as many parts."""
+    shape = (layer.outputs // parts, layer.inputs, *layer.kernel)
+    x = _tensor((rows, layer.inputs, *layer.size), dtype, layout).requires_grad_(backward and not layer.first)
+    weights = [_tensor(shape, dtype, layout).requires_grad_(backward) for _ in range(parts)]
+
+    def product(weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, None, layer.stride) if layer.size else F.linear(x, weight)
+
+    if not backward:
+
+        def forward() -> None:
+            with torch.no_grad():
+                for weight in weights:
+                    product(weight)
+
+        return forward
+    gradients = [torch.randn_like(product(weight)) for weight in weights]
+
+    def both() -> None:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            wanted = [weight] if layer.first else [x, weight]
+            torch.autograd.grad(product(weight), wanted, gradient)
+
+    return both
+
+
+def _tensor(shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:
+    tensor = torch.randn(shape).to(dtype)
+    return tensor.contiguous(memory_format=FORMATS[layout]) if len(shape) == 4 else tensor
+
+
+def _least(run: Callable[[], object]) -> float:
+    run()
+    seconds = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

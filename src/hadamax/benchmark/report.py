@@ -1,0 +1,61 @@
+"""The results in words, and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from hadamax.benchmark.sections import Results
+from hadamax.benchmark.targets import BY_RATIO
+
+
+def lines(machine: dict[str, Any], served: dict[str, list[str]], results: Results) -> Iterator[str]:
+    """What a person reads."""
+    features = ", ".join(machine["features"]) or "none of interest"
+    yield f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores; {features}"
+    bfloat16 = "computed natively" if machine["bfloat16"] else "not native: training takes float32"
+    yield f"bfloat16 {bfloat16}; AMX {'yes' if machine['amx'] else 'no'}; compiler: {machine['compiler']}"
+    for name, blocks in served.items():
+        yield f"{name}: {'; '.join(blocks)}"
+    yield ""
+    yield "milliseconds, median (least to most)"
+    for name, values in results.times.items():
+        middle, low, high = (f(values) * 1e3 for f in (statistics.median, min, max))
+        yield f"  {name:<60}{middle:>10,.1f} ({low:,.1f} to {high:,.1f})"
+    yield ""
+    yield "ratios within a round, median (least to most)"
+    for name, ratio in results.ratios.items():
+        yield f"  {name:<66}{ratio!s:<24}{_verdict(name, ratio)}".rstrip()
+    missing = [name for name in BY_RATIO if name not in results.ratios]
+    yield from (f"  {name:<66}{'not measured':<24}wanted {BY_RATIO[name]}" for name in missing)
+    yield ""
+    yield from results.notes
+
+
+def _verdict(name: str, ratio: Any) -> str:
+    target = BY_RATIO.get(name)
+    return "" if target is None else f"{'kept' if target.kept(ratio) else 'MISSED'}: wanted {target}"
+
+
+def content(
+    machine: dict[str, Any], settings: dict[str, Any], served: dict[str, list[str]], results: Results
+) -> dict[str, Any]:
+    """Everything that was measured, for machines."""
+    return {
+        "machine": machine,
+        "settings": settings,
+        "blocks": served,
+        "forms": results.forms,
+        "seconds": results.times,
+        "ratios": {name: ratio._asdict() for name, ratio in results.ratios.items()},
+        "targets": {
+            name: {
+                "bound": target.bound,
+                "at_least": target.at_least,
+                "kept": target.kept(results.ratios[name]) if name in results.ratios else None,
+            }
+            for name, target in BY_RATIO.items()
+        },
+        "notes": results.notes,
+    }

@@ -1,0 +1,200 @@
+"""What is measured, section by section: each fills in times, ratios and notes."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hadamax.algorithms.pqn import PQNSettings
+from hadamax.benchmark.contender import Contender, Spec, WorkerError
+from hadamax.benchmark.forms import GAME, STEPS
+from hadamax.benchmark.rounds import Ratio, Times, in_turns, ratio, total
+
+ENCODERS = ("hadamax", "nature-norm")
+# CleanRL's PQN script for Atari: its settings, on this library's learner.
+CLEANRL: dict[str, Any] = {
+    "num_envs": 8,
+    "num_steps": 128,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+    "num_test_envs": 0,
+    "epsilon_end": 0.01,
+    "norm": "map",
+}
+# Learners whose iteration is measured: name, encoder, settings that are not PQN's defaults.
+KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("hadamax-PQN", "hadamax", {}),
+    ("nature-norm-PQN", "nature-norm", {}),
+    ("nature with CleanRL's settings", "nature", CLEANRL),
+)
+# What a full run is given beside its length, its threads and its precision.
+RUN = ("--env", GAME, "--encoder", "hadamax")
+FRAMES = 4 * 128 * 32  # of one of its iterations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    threads: int
+    precisions: tuple[str, ...]
+    rounds: int
+    repeats: int
+    run_iterations: int
+
+    @property
+    def best(self) -> str:
+        """The precision that training takes by itself here."""
+        return self.precisions[-1]
+
+
+@dataclass
+class Results:
+    """Times in seconds by series, ratios by name, and what there is to say."""
+
+    times: Times = field(default_factory=dict)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    forms: dict[str, Any] = field(default_factory=dict)
+
+
+def network(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    """Forward, forward + backward and an update of a batch of 128, ours beside the rest."""
+    for encoder in ENCODERS:
+        for precision in plan.precisions:
+            say(f"{encoder}, {precision}: forward, forward + backward, update")
+            _network(encoder, precision, plan, results)
+
+
+def _network(encoder: str, precision: str, plan: Plan, results: Results) -> None:
+    label = f"{encoder}, {precision}"
+    specs = {form: Spec(form, encoder, precision, plan.threads) for form in ("ours", "products", "plain", "update")}
+    if find_spec("jax") and find_spec("flax"):
+        specs["jax"] = Spec("jax", encoder, "float32", plan.threads)
+    elif "jax" not in results.forms:
+        results.forms["jax"] = None
+        results.notes.append("JAX is not installed: pip install 'hadamax[jax]' to compare with it")
+    with ExitStack() as stack:
+        there = {form: stack.enter_context(Contender(spec)) for form, spec in specs.items()}
+        results.forms[label] = {form: contender.about for form, contender in there.items()}
+        jobs: dict[str, Callable[[], float]] = {}
+        for job in ("forward", "both"):
+            for form in ("ours", "products", "plain", "jax"):
+                if form in there:
+                    repeats = plan.repeats if form in ("ours", "products") else 1
+                    jobs[f"{form} {job}"] = _timer(there[form], job, repeats)
+        jobs["ours update"] = _timer(there["update"], "update", plan.repeats)
+        jobs["plain update"] = _timer(there["plain"], "update", 1)
+        times = in_turns(jobs, plan.rounds)
+    results.times.update({f"{label}: {name}": values for name, values in times.items()})
+    for job, words in (("forward", "forward"), ("both", "forward+backward")):
+        ours = times[f"ours {job}"]
+        results.ratios[f"{label}: {words} / products alone"] = ratio(ours, times[f"products {job}"])
+        results.ratios[f"{label}: eager PyTorch / ours, {words}"] = ratio(times[f"plain {job}"], ours)
+        if f"jax {job}" in times:
+            results.ratios[f"{label}: JAX float32 / ours, {words}"] = ratio(times[f"jax {job}"], ours)
+    updates = times["ours update"], times["plain update"]
+    results.ratios[f"{label}: update / forward+backward"] = ratio(updates[0], times["ours both"])
+    results.ratios[f"{label}: eager PyTorch / ours, update"] = ratio(updates[1], updates[0])
+
+
+def _timer(contender: Contender, job: str, repeats: int) -> Callable[[], float]:
+    return lambda: statistics.median(contender.seconds(job, repeats))
+
+
+def memory(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    """How far a process grows in an update of 128 rows, ours beside the plain form, each in processes of its own."""
+    for precision in plan.precisions:
+        say(f"hadamax, {precision}: memory of an update")
+        peaks = {
+            form: [_peak(Spec(form, "hadamax", precision, plan.threads, layout="channels_last")) for _ in range(2)]
+            for form in ("update", "plain")
+        }
+        for form, values in peaks.items():
+            name = {"update": "ours", "plain": "eager PyTorch"}[form]
+            results.notes.append(f"memory of an update, hadamax, {precision}, {name}: {max(values):,.0f} MiB")
+        results.ratios[f"hadamax, {precision}: memory of an update / eager PyTorch"] = ratio(
+            peaks["update"], peaks["plain"]
+        )
+
+
+def _peak(spec: Spec) -> float:
+    with Contender(spec) as contender:
+        contender.seconds("warm")
+        return contender.peak_mib("update")
+
+
+def iteration(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    """A PQN iteration beside its convolutions, matrix products and emulators, each alone."""
+    for name, encoder, settings in KINDS:
+        say(f"{name}: an iteration, {plan.best}")
+        _iteration(name, encoder, settings, plan, results)
+
+
+def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: Plan, results: Results) -> None:
+    pqn = PQNSettings(**{key: value for key, value in settings.items() if key != "norm"})
+    rows = pqn.num_envs * pqn.num_steps // pqn.num_minibatches
+    games = pqn.num_envs + pqn.num_test_envs
+    with ExitStack() as stack:
+        there = {
+            form: stack.enter_context(
+                Contender(Spec(form, encoder, plan.best, plan.threads, rows, games, pqn=settings))
+            )
+            for form in ("learner", "products", "environments")
+        }
+        times = in_turns(
+            {
+                "iteration": _timer(there["learner"], "iteration", 1),
+                "acting products": _timer(there["products"], "acting", plan.repeats),
+                "learning products": _timer(there["products"], "both", plan.repeats),
+                "emulators": _timer(there["environments"], "steps", 1),
+            },
+            plan.rounds,
+        )
+    acted, updates = pqn.num_steps + 1, pqn.num_epochs * pqn.num_minibatches
+    parts = {
+        "acting products": total((acted, times["acting products"])),
+        "learning products": total((updates, times["learning products"])),
+        "emulators": total((pqn.num_steps / STEPS, times["emulators"])),
+    }
+    everything = total(*((1, values) for values in parts.values()))
+    results.times.update({f"{name}: {part}": values for part, values in parts.items()})
+    results.times[f"{name}: iteration"] = times["iteration"]
+    results.ratios[f"{name} iteration / sum of its parts alone"] = ratio(times["iteration"], everything)
+    frames = 4 * pqn.num_envs * pqn.num_steps / statistics.median(times["iteration"])
+    results.notes.append(f"{name}: {frames:,.0f} training frames/s in an iteration")
+
+
+def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    """A short `hadamax train` from its start to its end."""
+    frames = plan.run_iterations * FRAMES
+    say(f"hadamax train pqn, {frames:,} frames")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [sys.executable, "-m", "hadamax.cli", "train", "pqn", *RUN, "--frames", str(frames)]
+        command += ["--threads", str(plan.threads), "--device", "cpu", "--out", str(out)]
+        start = time.perf_counter()
+        done = subprocess.run([*command, "--precision", plan.best], capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise WorkerError(f"hadamax train: {done.stderr.strip().splitlines()[-1]}")
+        (line,) = (line for line in done.stdout.splitlines() if " frames in " in line)
+    results.times["full run: whole command"] = [seconds]
+    results.notes.append(f"full run: {line}; {seconds:.1f} s with its start and its end")
+
+
+SECTIONS: dict[str, Callable[[Plan, Results, Callable[[str], None]], None]] = {
+    "network": network,
+    "memory": memory,
+    "iteration": iteration,
+    "run": run,
+}

@@ -1,0 +1,105 @@
+"""`hadamax bench`: what this machine makes of the encoder and of training, beside its limits and beside others."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hadamax.benchmark.contender import WorkerError
+from hadamax.benchmark.machine import describe, serving
+from hadamax.benchmark.picture import draw
+from hadamax.benchmark.report import content, lines
+from hadamax.benchmark.sections import ENCODERS, SECTIONS, Plan, Results
+from hadamax.commands.arguments import parse, say
+from hadamax.errors import UserError, unknown
+from hadamax.training.checkpoints import write_atomically
+from hadamax.training.machine import PRECISIONS, choose_precision, choose_threads
+from hadamax.training.settings import MOST_THREADS
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure on the processor, as ratios within one run. Sections: network, memory, iteration, run."""
+
+    quick: bool = False
+    """A look, in about two minutes: few rounds, one precision, no full run."""
+    only: tuple[str, ...] = ()
+    """Sections to measure. [default: all]"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """One precision; auto: float32, and bfloat16 where it is native."""
+    threads: int = 0
+    """Processor threads. [default 0: one a core]"""
+    rounds: int | None = None
+    """Rounds in which everything is timed once. [default 7, quick 2]"""
+    json: str | None = None
+    """Write every number there."""
+    out: str | None = None
+    """Draw a picture there, a PNG."""
+
+
+def run(arguments: list[str]) -> int:
+    given: Arguments = parse(Arguments, arguments, "hadamax bench")
+    plan = _plan(given)
+    for target in (given.json, given.out):
+        if target and not Path(target).parent.is_dir():
+            raise UserError(f"{'json' if target == given.json else 'out'}: {target!r} is in no folder that exists")
+    machine = describe(plan.threads)
+    served = {
+        f"{encoder}, {precision}": serving(encoder, PRECISIONS[precision])
+        for encoder in ENCODERS
+        for precision in plan.precisions
+    }
+    results = Results()
+    for name in given.only or _sections(given):
+        try:
+            SECTIONS[name](plan, results, say)
+        except WorkerError as error:
+            raise UserError(f"bench: section {name} cannot be measured: {error}") from None
+    for line in lines(machine, served, results):
+        print(line)
+    _write(given, plan, content(machine, asdict(plan), served, results), results, machine)
+    return 0
+
+
+def _plan(given: Arguments) -> Plan:
+    for name in given.only:
+        if name not in SECTIONS:
+            raise unknown("only", name, SECTIONS)
+    if not 0 <= given.threads <= MOST_THREADS:
+        raise UserError(f"threads: {given.threads} is out of range; valid: 0 to {MOST_THREADS}")
+    if given.rounds is not None and given.rounds < 1:
+        raise UserError(f"rounds: {given.rounds} is too small; valid: 1 or more")
+    native = choose_precision("auto", torch.device("cpu"))
+    precisions = ("float32", native) if native != "float32" else ("float32",)
+    if given.precision != "auto":
+        precisions = (given.precision,)
+    elif given.quick:
+        precisions = precisions[-1:]
+    rounds = given.rounds or (2 if given.quick else 7)
+    repeats = 2 if given.quick else 3
+    return Plan(choose_threads(given.threads), precisions, rounds, repeats, run_iterations=2)
+
+
+def _sections(given: Arguments) -> list[str]:
+    return [name for name in SECTIONS if name != "run" or not given.quick]
+
+
+def _write(
+    given: Arguments, plan: Plan, numbers: dict[str, object], results: Results, machine: dict[str, object]
+) -> None:
+    title = f"{machine['processor']}, {plan.threads} threads"
+    picture = draw(results.times, title) if given.out else None
+    try:
+        if given.json:
+            write_atomically(Path(given.json), (json.dumps(numbers, indent=1) + os.linesep).encode())
+            print(f"numbers: {given.json}")
+        if given.out and picture is not None:
+            write_atomically(Path(given.out), picture)
+            print(f"picture: {given.out}")
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,83 @@
+"""Too little memory for an update, on a card or on the host: what batch fits, in one line."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from hadamax.algorithms import Algorithm
+from hadamax.errors import UserError
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: PyTorch's own, or what its parts raise instead."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory object")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+class Batch(NamedTuple):
+    """A setting that decides how many rows an update has."""
+
+    name: str
+    value: int
+    rows: int
+
+
+def advice(algorithm: Algorithm, error: BaseException) -> UserError:
+    """The line for a run whose iteration met a shortage: smaller updates are tried, the largest that fits is named."""
+    traceback.clear_frames(error.__traceback__)  # they hold the tensors of the update that failed
+    parameter = next(algorithm.network.parameters())
+    where = _describe(parameter.device)
+    current, *smaller = _batches(getattr(algorithm, "settings", None))
+    begin = f"{current.name}: {current.value} makes updates of {current.rows} rows, too many for the memory of {where}"
+    shape = (1, *algorithm.environment.observation_shape)
+    row = torch.from_numpy(algorithm.environment.observations[:1]).reshape(shape).to(parameter.device)
+    precision = getattr(algorithm, "precision", torch.float32)
+    for batch in smaller:
+        if fits(algorithm.network, row, batch.rows, precision):
+            return UserError(f"{begin}; valid: {batch.value} ({batch.rows} rows fit)")
+    return UserError(f"{begin}, and so are fewer; valid: a smaller encoder (width, features) or fewer num_envs")
+
+
+def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtype) -> bool:
+    """Whether a forward and a backward pass over so many rows fit, beside an optimizer's two moments."""
+    device = row.device
+    try:
+        moments = [torch.ones_like(parameter) for parameter in network.parameters() for _ in range(2)]
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            loss = network(row.repeat(rows, *[1] * (row.dim() - 1))).float().sum()
+        gradients = torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad])
+        del moments, gradients, loss
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        return False
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True
+
+
+def _batches(settings: Any) -> list[Batch]:
+    """The batch that the settings ask for, then smaller ones."""
+    if hasattr(settings, "num_minibatches"):
+        rows = settings.num_envs * settings.num_steps
+        numbers = [n for n in _doublings(settings.num_minibatches, rows) if rows % n == 0]
+        return [Batch("num_minibatches", n, rows // n) for n in numbers]
+    size = getattr(settings, "batch_size", 1)
+    return [Batch("batch_size", n, n) for n in (size >> i for i in range(size.bit_length()))]
+
+
+def _doublings(first: int, last: int) -> list[int]:
+    return [first << i for i in range(64) if first << i <= last]
+
+
+def _describe(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "this machine"
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{device} ({torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free)"

@@ -1,0 +1,106 @@
+"""What ours is compared with computes the same: other forms of a network, given its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hadamax.benchmark.plain import PLAIN
+from hadamax.benchmark.products import fastest, job, layers_of
+from hadamax.networks import Encoder, build_encoder
+
+ENCODERS = sorted(PLAIN)
+
+
+def randomised(name: str) -> Encoder:
+    """An encoder whose norms are not the identity."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name)
+    for parameter in encoder.parameters():
+        if parameter.dim() < 3:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return encoder
+
+
+def layers(encoder: Encoder) -> list[Any]:
+    return [*(block.layer for block in encoder.blocks), *encoder.dense]
+
+
+def observations(rows: int = 2) -> Tensor:
+    return torch.randint(256, (rows, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_plain_form_is_the_same_network(name: str) -> None:
+    ours, plain = randomised(name), PLAIN[name]()
+    products = [m for m in plain.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    norms = [m for m in plain.modules() if isinstance(m, torch.nn.LayerNorm)]
+    weights = [w for layer in layers(ours) for w in zip(*_branches(layer), strict=True)]
+    assert len(products) == len(norms) == len(weights)
+    for product, norm, (weight, bias, scale, shift) in zip(products, norms, weights, strict=True):
+        product.weight.data, product.bias.data, norm.weight.data, norm.bias.data = weight, bias, scale, shift
+    with torch.no_grad():
+        torch.testing.assert_close(plain(observations()), ours(observations()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_flax_form_is_the_same_network(name: str) -> None:
+    pytest.importorskip("flax", reason="JAX and Flax are not installed: pip install 'hadamax[jax]'")
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hadamax.benchmark.flax_form import NETWORKS
+
+    ours = randomised(name)
+    parameters: dict[str, Any] = {}
+    convolutions = norms = 0
+    for layer in layers(ours):
+        for weight, bias, scale, shift in zip(*_branches(layer), strict=True):
+            if weight.dim() == 4:
+                kernel, key = weight.permute(2, 3, 1, 0), f"Conv_{convolutions}"
+                convolutions += 1
+            else:
+                kernel, key = weight.T, "Dense_0"
+            parameters[key] = {"kernel": np.asarray(kernel), "bias": np.asarray(bias)}
+            parameters[f"LayerNorm_{norms}"] = {"scale": np.asarray(scale), "bias": np.asarray(shift)}
+            norms += 1
+    pixels = jnp.asarray(observations().permute(0, 2, 3, 1).numpy()) / 255.0
+    features = NETWORKS[name](jnp.float32).apply({"params": parameters}, pixels)
+    with torch.no_grad():
+        wanted = ours(observations())
+    torch.testing.assert_close(torch.from_numpy(np.asarray(features).copy()), wanted, rtol=1e-4, atol=1e-4)
+
+
+def _branches(layer: Any) -> list[Any]:
+    """Weight, bias and norm of each branch."""
+    k = layer.branches
+    return [layer.weight.data.chunk(k), layer.bias.data.chunk(k), layer.norm.weight.data, layer.norm.bias.data]
+
+
+@pytest.mark.parametrize(("name", "millions"), [("hadamax", 157.0), ("nature-norm", 9.34)])
+def test_the_products_are_all_of_an_encoder(name: str, millions: float) -> None:
+    """Multiply-accumulates a sample, as known from the architecture: 84 x 84 x 64 x 4 x 64 + ..."""
+    found = sum(layer.multiply_accumulates for layer in layers_of(name)) / 1e6
+    assert found == pytest.approx(millions, rel=0.005)
+
+
+def test_an_encoder_of_other_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match="impala: only encoders of plain convolution blocks"):
+        layers_of("impala")
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_products_run_in_every_form(backward: bool) -> None:
+    layer = layers_of("hadamax")[2]
+    name, run = fastest(layer, 1, torch.float32, backward)
+    assert name.split(", ")[0] in ("channels_last", "contiguous")
+    run()
+    apart = job(layer, 1, torch.float32, backward, "channels_last", 2)
+    with torch.profiler.profile() as profile:
+        apart()
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["aten::conv2d"] == 2
+    assert calls.get("aten::convolution_backward", 0) == 2 * backward

@@ -1,0 +1,71 @@
+"""`hadamax bench` on sizes that take seconds: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.training.runs import hadamax
+
+from hadamax.benchmark import sections
+from hadamax.benchmark.contender import Contender, Spec, WorkerError
+from hadamax.benchmark.targets import TARGETS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--only netwrok", "only: 'netwrok' is not known; did you mean 'network'?"),
+        ("--threads 5000", "threads: 5000 is out of range; valid: 0 to 1024"),
+        ("--rounds 0", "rounds: 0 is too small; valid: 1 or more"),
+        ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
+        ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),
+    ],
+)
+def test_what_is_refused(arguments: str, said: str) -> None:
+    assert hadamax("bench", *arguments.split()).refusal.startswith(said)
+
+
+@pytest.mark.slow
+def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1, "num_test_envs": 1}
+    monkeypatch.setattr(sections, "KINDS", (("nature-norm-PQN", "nature-norm", small),))
+    numbers, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    flags = ["--only", "iteration", "--rounds", 2, "--threads", 1, "--precision", "float32"]
+    done = hadamax("bench", *flags, "--json", numbers, "--out", picture)
+    assert done.code == 0, done.err
+    assert "nature-norm, float32: block 1: " in done.out
+    found = json.loads(numbers.read_text())
+    name = "nature-norm-PQN iteration / sum of its parts alone"
+    assert found["ratios"][name]["low"] <= found["ratios"][name]["median"] <= found["ratios"][name]["high"]
+    assert found["targets"][name]["kept"] is (found["ratios"][name]["median"] <= 1.25)
+    assert set(found["targets"]) == {target.ratio for target in TARGETS}
+    parts = [
+        found["seconds"][f"nature-norm-PQN: {part}"] for part in ("acting products", "learning products", "emulators")
+    ]
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in parts)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_says_why() -> None:
+    with pytest.raises(WorkerError, match="products, impala, float32: ValueError: impala: only encoders of plain"):
+        Contender(Spec("products", encoder="impala"))
+
+
+@pytest.mark.slow
+def test_a_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("--num-envs", "2", "--num-test-envs", "0", "--num-steps", "16", "--num-minibatches", "2")
+    monkeypatch.setattr(sections, "RUN", ("--env", "CartPole-v1", "--encoder", "mlp", *small))
+    monkeypatch.setattr(sections, "FRAMES", 32)
+    done = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32")
+    assert done.code == 0, done.err
+    assert "full run: 64 of 64 frames in " in done.out
+
+
+@pytest.mark.slow
+def test_a_full_run_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "RUN", ("--env", "NoSuchGame"))
+    refusal = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32").refusal
+    assert refusal.startswith("bench: section run cannot be measured: hadamax train: hadamax: ")
