@@ -50,15 +50,26 @@ def assert_same(ours: Any, theirs: torch.Tensor) -> None:
     np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-5, atol=1e-5 * np.sqrt(np.mean(expected**2)))
 
 
-def compare(name: str, shape: tuple[int, ...], scale: float = 255.0, **settings: Any) -> None:
+def both(name: str, shape: tuple[int, ...], scale: float, dtype: Any, **settings: Any) -> tuple[Any, Any]:
+    """The same encoder and weights twice."""
     torch.manual_seed(0)
     encoder = hadamax.build_encoder(name, shape, scale, **settings)
     random_weights(encoder)
     flax_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
-    module = build_encoder(name, flax_shape, scale, **settings)
-    seen = observations(shape)
+    module = build_encoder(name, flax_shape, scale, dtype=dtype, **settings)
     params = flax_params(encoder.state_dict(), module)
-    assert_same(module.apply({"params": params}, to_nhwc(seen)), encoder(torch.from_numpy(seen)))
+    return encoder, jax.jit(lambda seen: module.apply({"params": params}, seen))
+
+
+def compare(name: str, shape: tuple[int, ...], **settings: Any) -> None:
+    """In float64, where nothing but a difference of meaning shows."""
+    with jax.enable_x64(True):
+        encoder, apply = both(name, shape, 200.0, jnp.float64, **settings)
+        seen = observations(shape)
+        expected = encoder.double()(torch.from_numpy(seen)).detach()
+        ours = apply(to_nhwc(seen))
+    assert ours.dtype == np.float64
+    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +77,15 @@ def compare(name: str, shape: tuple[int, ...], scale: float = 255.0, **settings:
     [("hadamax", {}), ("hadamax-c51", {}), ("nature", {}), ("nature", {**HR, "layers": "last"}), ("nature-norm", HR)],
 )
 def test_the_published_encoders_at_full_size(name: str, settings: dict[str, Any]) -> None:
-    compare(name, (4, 84, 84), **settings)
+    encoder, apply = both(name, (4, 84, 84), 255.0, None, **settings)
+    seen = observations((4, 84, 84))
+    assert_same(apply(to_nhwc(seen)), encoder(torch.from_numpy(seen)))
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("hadamax", "hadamax-c51", "nature", "nature-norm")])
 def test_every_other_encoder_at_a_small_uneven_size(name: str) -> None:
     shapes: dict[str, tuple[int, ...]] = {"mlp": (5,), "hadamax-deep": (4, 61, 64)}
-    compare(name, shapes.get(name, (3, 37, 42)), scale=200.0)
+    compare(name, shapes.get(name, (3, 37, 42)))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +194,7 @@ def test_wrong_settings_are_refused_before_anything_is_made() -> None:
 
 
 class Published(nn.Module):
-    """The network of the published PQN code, made here from its description: names are Flax's own."""
+    """The encoder of the published PQN code, made here from its description: names are Flax's own."""
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
