@@ -36,13 +36,14 @@ class Settings:
 def main(s: Settings) -> float:
     observations = np.random.default_rng(0).integers(0, 256, (s.batch, 84, 84, 4), dtype=np.uint8)  # channels last
     network = QNetwork(build_encoder(s.encoder), s.num_actions)
-    params = network.init(jax.random.key(0), observations)["params"]
+    apply = jax.jit(network.apply)
+    params = jax.jit(network.init)(jax.random.key(0), observations)["params"]
     if s.weights:
         params = flax_params(s.weights, network.encoder)
 
     @jax.jit
     def loss(params: dict) -> jax.Array:
-        return jnp.mean(jnp.square(network.apply({"params": params}, observations) - 1.0))
+        return jnp.mean(jnp.square(apply({"params": params}, observations) - 1.0))
 
     optimizer = optax.chain(optax.clip_by_global_norm(10.0), optax.radam(2.5e-4))
     before, gradients = jax.value_and_grad(loss)(params)
@@ -55,7 +56,7 @@ def main(s: Settings) -> float:
     there.load_state_dict(torch_state(s.out, there.encoder))
     with torch.no_grad():
         q = there(torch.from_numpy(observations).movedim(-1, 1)).numpy()  # channels first
-    difference = float(np.abs(q - network.apply({"params": params}, observations)).max() / np.abs(q).max())
+    difference = float(np.abs(q - apply({"params": params}, observations)).max() / np.abs(q).max())
     print(f"largest difference of a Q-value from PyTorch's, relative to the largest Q-value: {difference:.1e}")
     return difference
 

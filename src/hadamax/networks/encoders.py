@@ -17,7 +17,7 @@ from hadamax.kernels import scaled_observations
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.blocks import EncoderBlock, make_block
-from hadamax.networks.hadamard import HadamardLinear
+from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
 from hadamax.networks.initialisers import resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
@@ -130,12 +130,17 @@ class Encoder(nn.Module):
 
     def _dtype(self, device: str) -> torch.dtype:
         """What the first layer computes in: rounding to it at once saves a pass and changes nothing."""
-        dtype = next(self.parameters()).dtype
+        dtype = self._weight_dtype()
         autocast = dtype == torch.float32 and torch.is_autocast_enabled(device)
         return torch.get_autocast_dtype(device) if autocast else dtype
 
+    def _weight_dtype(self) -> torch.dtype:
+        # Not of `parameters()`: frameworks that swap the weights for plain tensors leave none.
+        first = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
+        return first.weight.dtype
+
     def _scale(self, observations: Tensor) -> Tensor:
-        x = observations.to(next(self.parameters()).dtype, memory_format=self._memory_format)
+        x = observations.to(self._weight_dtype(), memory_format=self._memory_format)
         return x / self.input_scale
 
     def _check(self, observations: Tensor) -> None:
