@@ -273,3 +273,17 @@ def test_refused_observations() -> None:
             encoder(torch.zeros(shape))
     with pytest.raises(TypeError, match="observations must be a tensor, not ndarray"):
         encoder(torch.zeros(1, 4, 84, 84).numpy())
+
+
+def test_weights_may_be_swapped_for_plain_tensors() -> None:
+    """As TorchRL does with a target network's: then the module has no parameters."""
+    encoder = build_encoder("minatar", (4, 10, 10))
+    observations = torch.randint(0, 256, (2, 4, 10, 10), dtype=torch.uint8)
+    expected = encoder(observations).detach()
+    for module in encoder.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            setattr(module, name, parameter.detach())
+    assert not list(encoder.parameters())
+    assert torch.equal(encoder(observations), expected)
+    assert torch.equal(encoder(observations.float()), expected)

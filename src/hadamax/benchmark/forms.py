@@ -110,11 +110,11 @@ def update(spec: Spec) -> Form:
     """One update of PQN by itself, of `batch` rows."""
     alone = {"num_envs": spec.batch, "num_steps": 1, "num_epochs": 1, "num_minibatches": 1, "num_test_envs": 0}
     algorithm = _pqn(spec, alone)
-    targets = torch.randn(1, spec.batch)
+    targets = torch.randn(1, spec.batch, 1)
     one = _observations(1)
     return {
         "update": lambda: algorithm.update(targets),
-        "warm": lambda: algorithm.forward(one).sum().backward(),  # type: ignore[no-untyped-call]
+        "warm": lambda: algorithm.outputs(one).sum().backward(),  # type: ignore[no-untyped-call]
     }, {}
 
 

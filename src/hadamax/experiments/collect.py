@@ -20,7 +20,7 @@ from hadamax.errors import UserError, unknown
 from hadamax.experiments.scores import Array, baseline_range
 from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.logs import read_csv
-from hadamax.training.loop import WINDOWS
+from hadamax.training.recorder import WINDOWS
 from hadamax.training.settings import TrainSettings
 
 Scale = Callable[[Array, str], Array]  # raw scores of a game on a common scale: `human_normalised`, for one

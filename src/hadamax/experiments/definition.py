@@ -72,9 +72,10 @@ def _definition(content: dict[str, Any], path: Path) -> Definition:
     for key, value in content.items():
         if key not in KEYS:
             raise unknown("key", key, KEYS)
-        kinds = KEYS[key] if isinstance(KEYS[key], tuple) else (KEYS[key],)
-        if not isinstance(value, kinds) or isinstance(value, bool):  # type: ignore[arg-type]
-            valid = " or ".join(KINDS[kind] for kind in kinds)  # type: ignore[union-attr]
+        allowed = KEYS[key]
+        kinds: tuple[type, ...] = allowed if isinstance(allowed, tuple) else (allowed,)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            valid = " or ".join(KINDS[kind] for kind in kinds)
             raise UserError(f"{key}: {value!r} is of the wrong type; valid: {valid}")
     name = _name("name", content.get("name", path.stem))
     games, seeds = _games(content), _seeds(content)

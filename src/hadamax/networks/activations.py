@@ -89,9 +89,20 @@ def resolve_activations(activation: ActivationSetting, branches: int) -> tuple[A
     Raises TypeError for anything but names, and ValueError for an unknown name, for more or fewer names than
     branches, and for branches of different widths (`crelu` beside another), which cannot be combined.
     """
+    names = activation_names(activation, branches)
+    resolved = tuple(lookup("activation", name, ACTIVATIONS) for name in names)
+    if len({entry.width for entry in resolved}) > 1:
+        raise ValueError(
+            f"activation {names} mixes crelu, twice as wide, with others; use crelu in every branch or in none"
+        )
+    return resolved
+
+
+def activation_names(activation: ActivationSetting, branches: int) -> tuple[str, ...]:
+    """A name per branch. Raises TypeError for anything but names, ValueError for more or fewer than branches."""
     branches = whole("branches", branches)
     if isinstance(activation, str):
-        return (lookup("activation", activation, ACTIVATIONS),) * branches
+        return (activation,) * branches
     if not isinstance(activation, tuple | list):
         raise TypeError(f"activation must be a name or a name per branch, not {activation!r}")
     if len(activation) != branches:
@@ -99,10 +110,4 @@ def resolve_activations(activation: ActivationSetting, branches: int) -> tuple[A
             f"activation {tuple(activation)} names {len(activation)} branches and the layer has {branches}; "
             "give one name for all or one for each"
         )
-    resolved = tuple(lookup("activation", name, ACTIVATIONS) for name in activation)
-    if len({entry.width for entry in resolved}) > 1:
-        raise ValueError(
-            f"activation {tuple(activation)} mixes crelu, twice as wide, with others; "
-            "use crelu in every branch or in none"
-        )
-    return resolved
+    return tuple(activation)

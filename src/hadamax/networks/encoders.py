@@ -136,12 +136,17 @@ class Encoder(nn.Module):
 
     def _dtype(self, device: str) -> torch.dtype:
         """What the first layer computes in: rounding to it at once saves a pass and changes nothing."""
-        dtype = next(self.parameters()).dtype
+        dtype = self._weight_dtype()
         autocast = dtype == torch.float32 and torch.is_autocast_enabled(device)
         return torch.get_autocast_dtype(device) if autocast else dtype
 
+    def _weight_dtype(self) -> torch.dtype:
+        # Not of `parameters()`: frameworks that swap the weights for plain tensors leave none.
+        first = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
+        return first.weight.dtype
+
     def _scale(self, observations: Tensor) -> Tensor:
-        x = observations.to(next(self.parameters()).dtype, memory_format=self._memory_format)
+        x = observations.to(self._weight_dtype(), memory_format=self._memory_format)
         return x / self.input_scale
 
     def _check(self, observations: Tensor) -> None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hadamax.kernels import KERNEL_ACTIVATIONS
-from hadamax.networks.activations import ActivationSetting, resolve_activations
+from hadamax.networks.activations import ActivationSetting, activation_names, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
 from hadamax.networks.norms import BranchNorm, NoNorm, NormSetting, make_norm
@@ -92,7 +92,7 @@ class _HadamardLayer(nn.Module):
 
     def _kernel_settings(self, activation: ActivationSetting) -> dict[str, Any] | None:
         """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width."""
-        names = (activation,) * self.branches if isinstance(activation, str) else tuple(activation)
+        names = activation_names(activation, self.branches)
         if not set(names) <= KERNEL_ACTIVATIONS:
             return None
         return {

@@ -117,8 +117,13 @@ def make_norm(norm: NormSetting, branches: int, channels: int, *, spatial: bool)
 
     Raises TypeError for anything but a name, a `Norm` or None, ValueError for an unknown name.
     """
-    if norm is None:
+    resolved = resolve_norm(norm)
+    if resolved is None:
         return NoNorm(branches)
-    resolved = norm if isinstance(norm, Norm) else lookup("norm", norm, NORMS)
     kind = NORM_AXES[resolved.over] if spatial else NormOverChannels
     return kind(resolved, branches, channels)
+
+
+def resolve_norm(norm: NormSetting) -> Norm | None:
+    """The `Norm` of that name, or the one given. Raises TypeError or ValueError for anything else but None."""
+    return norm if norm is None or isinstance(norm, Norm) else lookup("norm", norm, NORMS)

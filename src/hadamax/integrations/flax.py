@@ -1,0 +1,182 @@
+"""Layers and encoders as Flax modules (linen), images channels-last: [B, H, W, C]. Extra: `hadamax[flax]`.
+
+    from hadamax.integrations.flax import build_encoder
+    encoder = build_encoder("hadamax", observation_shape=(84, 84, 4), input_scale=255.0)
+    variables = encoder.init(jax.random.key(0), observations)  # uint8 or float [B, 84, 84, 4]
+    features = encoder.apply(variables, observations)  # [B, 512]
+
+They are built from the same data as the PyTorch encoders (`hadamax.networks.ENCODERS`) and compute the same numbers.
+Parameters have the names that Flax itself gives in the published PQN code (arXiv 2505.15345): Conv_0 and Conv_1 are
+the branches of the first block, then LayerNorm_0, ..., Dense_0. So its `NatureCNN_0` is the tree of
+`build_encoder("hadamax")`. `hadamax.integrations.flax_weights` converts to PyTorch and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# First, since it says which extra is missing.
+from hadamax.integrations.flax_layers import (
+    ACTIVATIONS,
+    Array,
+    HadamardConv,
+    HadamardDense,
+    conv,
+    dense,
+    initialisers,
+)
+from hadamax.integrations.flax_tree import residual_layers
+from hadamax.integrations.flax_weights import flax_params, save, template, torch_state
+from hadamax.networks import ENCODERS
+from hadamax.networks.activations import ActivationSetting
+from hadamax.networks.initialisers import InitialiserSetting
+from hadamax.networks.names import lookup
+from hadamax.networks.norms import NormSetting
+from hadamax.networks.specs import UNSET, Activate, Conv, EncoderSpec, Residual, Unset, override
+
+import flax.linen as nn  # isort: skip
+import jax.numpy as jnp  # isort: skip
+
+__all__ = [
+    "Encoder",
+    "HadamardConv",
+    "HadamardDense",
+    "QNetwork",
+    "build_encoder",
+    "flax_params",
+    "save",
+    "torch_state",
+]
+
+
+class ResidualBlock(nn.Module):
+    """x + linear convolution(hidden convolution(activation(x))), as `networks.blocks.ResidualBlock`."""
+
+    stage: Residual
+    initialiser: InitialiserSetting
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        _, hidden, linear = residual_layers(self.stage)
+        change = activate(x, Activate(self.stage.outer_activation), self.initialiser, self.dtype)
+        for layer in (hidden, linear):
+            change = conv(change, layer, self.initialiser, self.dtype)
+        return x + change
+
+
+class ConvSequence(nn.Module):
+    """An Impala stage; its name is that in the published tree."""
+
+    stage: Residual
+    initialiser: InitialiserSetting
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        entry, _, _ = residual_layers(self.stage)
+        x = conv(x, entry, self.initialiser, self.dtype)
+        for _ in range(self.stage.blocks):
+            x = ResidualBlock(self.stage, self.initialiser, self.dtype)(x)
+        return x
+
+
+def activate(x: Array, block: Activate, initialiser: InitialiserSetting, dtype: Any) -> Array:
+    """An activation by itself."""
+    return ACTIVATIONS[block.activation]()(x)
+
+
+BLOCKS: dict[type, Callable[..., Array]] = {
+    Conv: conv,
+    Residual: lambda x, stage, initialiser, dtype: ConvSequence(stage, initialiser, dtype)(x),
+    Activate: activate,
+}
+FLATTENS: dict[str, Callable[[Array], Array]] = {
+    "hwc": lambda x: x.reshape(len(x), -1),
+    "chw": lambda x: jnp.moveaxis(x, -1, 1).reshape(len(x), -1),
+}
+
+
+class Encoder(nn.Module):
+    """uint8 or float [B, *observation_shape], channels last, divided by `input_scale` -> float [B, features].
+
+    `dtype` is what it computes in (None: float32); parameters are float32. Raises TypeError for observations of
+    other dtypes and ValueError for other shapes. `build_encoder` checks the settings.
+    """
+
+    spec: EncoderSpec
+    observation_shape: tuple[int, ...] = (84, 84, 4)
+    input_scale: float = 255.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, observations: Array) -> Array:
+        x = self._scaled(jnp.asarray(observations))
+        for block in self.spec.blocks:
+            x = BLOCKS[type(block)](x, block, self.spec.conv_initialiser, self.dtype)
+        x = FLATTENS[self.spec.flatten](x) if self.spec.blocks else x
+        for layer in self.spec.dense:
+            x = dense(x, layer, self.spec.dense_initialiser, self.dtype)
+        return x
+
+    def _scaled(self, observations: Array) -> Array:
+        if observations.dtype != jnp.uint8 and not jnp.issubdtype(observations.dtype, jnp.floating):
+            raise TypeError(f"observations must be uint8 or floating point, not {observations.dtype}")
+        if observations.ndim == 0 or observations.shape[1:] != tuple(self.observation_shape):
+            wanted = ", ".join(map(str, self.observation_shape))
+            order = ", channels last" if len(self.observation_shape) == 3 else ""
+            raise ValueError(f"observations must be [B, {wanted}]{order}, not {list(observations.shape)}")
+        return observations.astype(self.dtype or jnp.float32) / self.input_scale
+
+
+class QNetwork(nn.Module):
+    """An encoder and one dense layer: [B, *observation_shape] -> action values, float32 [B, num_actions].
+
+    As `hadamax.networks.QNetwork`; parameters are those of `encoder` and `head`.
+    """
+
+    encoder: Encoder
+    num_actions: int
+
+    @nn.compact
+    def __call__(self, observations: Array) -> Array:
+        features = self.encoder(observations).astype(jnp.float32)
+        kernel, bias = initialisers(self.encoder.spec.head_initialiser, features.shape[-1])
+        return nn.Dense(self.num_actions, kernel_init=kernel, bias_init=bias, name="head")(features)
+
+
+def build_encoder(
+    encoder: str | EncoderSpec,
+    observation_shape: tuple[int, ...] = (84, 84, 4),
+    input_scale: float = 255.0,
+    *,
+    activation: ActivationSetting | None = None,
+    branches: int | None = None,
+    combine: str | None = None,
+    norm: NormSetting | Unset = UNSET,
+    layers: str = "all",
+    width: float = 1.0,
+    features: int | None = None,
+    dtype: Any = None,
+) -> Encoder:
+    """The Flax `Encoder` that `hadamax.build_encoder` is in PyTorch, with its settings and errors.
+
+    `observation_shape` is (height, width, channels), or (features,) for vectors; `input_scale` is told, never guessed.
+    """
+    spec = encoder if isinstance(encoder, EncoderSpec) else lookup("encoder", encoder, ENCODERS)
+    spec = override(
+        spec,
+        activation=activation,
+        branches=branches,
+        combine=combine,
+        norm=norm,
+        layers=layers,
+        width=width,
+        features=features,
+    )
+    module = Encoder(spec, tuple(observation_shape), input_scale, dtype)
+    template(module)
+    for setting in (spec.conv_initialiser, spec.dense_initialiser, spec.head_initialiser):
+        initialisers(setting, fan_in=1)
+    return module

@@ -1,0 +1,120 @@
+"""Every example runs, small, against the real libraries."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TWO_SCREENS = 130
+NEEDS = {
+    "sb3_dqn": ("stable_baselines3", "sb3"),
+    "flax_encoder": ("flax", "flax"),
+    "torchrl_dqn_loss": ("torchrl", "torchrl"),
+}
+
+
+def example(name: str) -> ModuleType:
+    package, extra = NEEDS.get(name, ("hadamax", ""))
+    pytest.importorskip(package, reason=f"needs the extra: pip install 'hadamax[{extra}]'")
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for themselves
+    spec.loader.exec_module(module)
+    return module
+
+
+def differs(network: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(network.parameters(), other.parameters(), strict=True)
+    return all(not torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_it_fits_on_two_screens(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= TWO_SCREENS
+
+
+def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
+    pqn = example("pqn_single_file")
+    small = {"encoder": "nature-norm", "num_envs": 2, "num_steps": 8, "num_minibatches": 2}
+    twice = [pqn.main(pqn.Settings(frames=frames, **small)) for frames in (64, 64, 128)]
+    assert not differs(twice[0], twice[1]), "the same seed gives the same run"
+    assert differs(twice[0], twice[2]), "an iteration more changes every weight"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["frames 64", "frames 64", "frames 64", "frames 128"]
+
+
+def test_ppo(capsys: pytest.CaptureFixture[str]) -> None:
+    ppo = example("ppo_single_file")
+    small: dict[str, Any] = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "num_epochs": 2}
+    runs = [ppo.main(ppo.Settings(frames=frames, **small)) for frames in (64, 128)]
+    assert differs(*runs)
+    assert all(torch.isfinite(p).all() for p in runs[1].parameters())
+    assert "frames 128" in capsys.readouterr().out
+
+
+def test_advantages_of_the_ppo_example_are_gae() -> None:
+    """Lambda-return less value, against the sum of discounted errors written out (arXiv 1506.02438, equation 16)."""
+    from hadamax.functional import lambda_returns
+
+    rng = np.random.default_rng(0)
+    steps, gamma, lambda_ = 6, 0.9, 0.8
+    rewards, values, final = rng.normal(size=steps), rng.normal(size=steps + 1), rng.normal()
+    terminated, truncated = np.zeros(steps, bool), np.zeros(steps, bool)
+    terminated[1], truncated[3] = True, True
+    following = values[1:].copy()
+    following[3] = final
+    errors = rewards + gamma * np.where(terminated, 0, following) - values[:-1]
+    expected = np.zeros(steps)
+    for t in range(steps):
+        for k in range(t, steps):
+            expected[t] += (gamma * lambda_) ** (k - t) * errors[k]
+            if terminated[k] or truncated[k]:
+                break
+    rows = (torch.from_numpy(x)[:, None] for x in (rewards, following, terminated, truncated))
+    ours = lambda_returns(*rows, gamma=gamma, lambda_=lambda_)[:, 0].numpy() - values[:-1]
+    np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+def test_sb3_dqn(tmp_path: Path) -> None:
+    sb3 = example("sb3_dqn")
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_checker import check_env
+    from stable_baselines3.common.env_util import make_atari_env
+
+    out = str(tmp_path / "model.zip")
+    small = sb3.Settings(encoder="hadamax-fast", total_timesteps=24, buffer_size=100, learning_starts=16, out=out)
+    model = sb3.main(small)
+    assert model._n_updates > 0
+    again = DQN.load(out, device="cpu")
+    seen = model.get_env().reset()
+    assert seen.shape == (1, 4, 84, 84)
+    assert np.array_equal(model.predict(seen, deterministic=True)[0], again.predict(seen, deterministic=True)[0])
+    check_env(make_atari_env(small.env, env_kwargs={"frameskip": 1}).envs[0])
+
+
+def test_flax_encoder(tmp_path: Path) -> None:
+    flax = example("flax_encoder")
+    from hadamax import build_encoder
+    from hadamax.integrations.flax_weights import save
+    from hadamax.networks import QNetwork
+
+    start, out = str(tmp_path / "start.safetensors"), str(tmp_path / "out.safetensors")
+    save(start, QNetwork(build_encoder("nature-norm"), 6).state_dict())
+    assert flax.main(flax.Settings(encoder="nature-norm", weights=start, out=out)) < 1e-5
+    assert Path(out).stat().st_size > 6_000_000
+
+
+def test_torchrl() -> None:
+    torchrl = example("torchrl_dqn_loss")
+    losses = torchrl.main(torchrl.Settings(encoder="nature", batch=2, updates=8))
+    assert losses[-1] < losses[0], "a batch repeated is learned"
