@@ -34,6 +34,9 @@ other = { encoder = "hadamax-fast" }
 """
 
 
+RESULTS = Path(__file__).parents[2] / "results"
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -183,6 +186,14 @@ def test_sources_are_not_pooled_and_no_run_counts_twice(root: Path) -> None:
         score_table([], "trainign")
     with pytest.raises(UserError, match="game: 'Chess' has no published"):
         pool([table[0]._replace(game="Chess")], human_normalised)
+
+
+def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
+    assert read_run(folder(root, "other")).variant == "other"
+    folder(root, "other").rename(root / "other" / "Pong" / "seed-7")
+    assert read_run(root / "other" / "Pong" / "seed-7").variant == "hadamax-fast-pqn"
+    (results,) = (run for run in collect([RESULTS])[0] if run.path == RESULTS / "demo" / "seed-1")
+    assert (results.variant, results.finished) == ("hadamax-fast-pqn", True)
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

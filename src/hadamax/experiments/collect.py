@@ -13,6 +13,7 @@ import numpy as np
 
 from hadamax.errors import UserError
 from hadamax.experiments.scores import Array
+from hadamax.experiments.suites import folder_name
 from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.logs import read_csv
 from hadamax.training.loop import WINDOWS
@@ -51,25 +52,22 @@ def collect(roots: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """
     runs, problems = [], []
     places = [Path(root) for root in roots]
-    folders = {config.parent: place for place in places for config in sorted(place.rglob(CONFIG))}
-    for folder, place in folders.items():
-        try:
-            runs.append(read_run(folder, _variant(folder, place)))
-        except UserError as error:
-            problems.append(str(error))
+    folders = {config.parent: None for place in places for config in sorted(place.rglob(CONFIG))}
     if not folders:
         raise UserError(f"runs: there is none in {', '.join(map(str, places)) or 'nothing'}")
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except UserError as error:
+            problems.append(str(error))
     return runs, problems
 
 
-def _variant(folder: Path, root: Path) -> str | None:
-    """A study's runs lie in VARIANT/GAME/seed-N."""
-    parts = folder.resolve().parts
-    return parts[-3] if folder != root and len(parts) > 3 and parts[-1].startswith("seed-") else None
+def read_run(path: Path) -> Run:
+    """A run as it stands, finished or not.
 
-
-def read_run(path: Path, variant: str | None = None) -> Run:
-    """A run as it stands, finished or not; without a variant's name, its encoder and algorithm name it.
+    Its variant is that of a study where it lies as a study's runs do, in VARIANT/GAME/seed-N; elsewhere its encoder
+    and algorithm name it.
 
     Raises:
         UserError: not a run, or damaged.
@@ -88,9 +86,11 @@ def read_run(path: Path, variant: str | None = None) -> Run:
         raise UserError(f"run: {path} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from None
     last = frames[-1] if frames else 0
     interval = last - frames[-2] if len(frames) > 1 else last  # at least one iteration, and the last row is the end's
-    name = variant or f"{settings.network.encoder}-{algorithm}"
+    names = path.resolve().parts[-3:]
+    in_study = names[1:] == (folder_name(settings.environment.game), f"seed-{settings.run.seed}")
+    variant = names[0] if in_study else f"{settings.network.encoder}-{algorithm}"
     finished = bool(frames) and settings.run.frames - last < interval
-    return Run(path, name, algorithm, settings, fingerprint, last, finished, curves, returns, evaluation)
+    return Run(path, variant, algorithm, settings, fingerprint, last, finished, curves, returns, evaluation)
 
 
 def _curve(rows: list[dict[str, str]], column: str) -> tuple[Array, Array]:

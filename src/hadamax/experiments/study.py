@@ -17,6 +17,7 @@ from typing import Any
 
 from hadamax.errors import UserError, unknown
 from hadamax.experiments.definition import Definition, Point, read_definition
+from hadamax.experiments.suites import folder_name
 from hadamax.networks import ENCODERS, Encoder, EncoderSpec
 from hadamax.training.folder import Spaces
 from hadamax.training.run import AUTO_ENCODERS, make_encoder
@@ -40,7 +41,7 @@ class StudyRun:
 
     @property
     def id(self) -> str:
-        return f"{self.variant}/{self.game.replace('/', '-')}/seed-{self.seed}"
+        return f"{self.variant}/{folder_name(self.game)}/seed-{self.seed}"
 
     def folder(self, root: Path | str) -> Path:
         """The run's folder below the one for all studies: ROOT/STUDY/VARIANT/GAME/seed-N."""
