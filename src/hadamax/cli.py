@@ -17,6 +17,8 @@ USAGE = """usage: hadamax VERB ...
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
   hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
+  hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
+  hadamax status DIR                                      how far its runs are
   hadamax --version
 """
 
@@ -24,6 +26,8 @@ VERBS: dict[str, str] = {
     "train": "hadamax.commands.train",
     "resume": "hadamax.commands.resume",
     "evaluate": "hadamax.commands.evaluate",
+    "sweep": "hadamax.commands.sweep",
+    "status": "hadamax.commands.status",
     "diagnose": "hadamax.commands.diagnose",
     "bench": "hadamax.commands.bench",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-MOST_NAMES = 80  # a line has to end
+MOST_NAMES = 30  # a line has to end
 
 
 class UserError(Exception):

@@ -14,6 +14,7 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.commands.arguments import parse
 from hadamax.commands.train import _with_config
 from hadamax.environments import EnvironmentSettings
+from hadamax.networks import ACTIVATIONS, ENCODERS
 from hadamax.training.settings import NetworkSettings, RunSettings, settings_type
 
 GROUPS = (RunSettings, EnvironmentSettings, NetworkSettings, ALGORITHMS["pqn"].settings)
@@ -144,6 +145,8 @@ def test_the_help_lists_every_setting_with_its_default() -> None:
                 about = text.split(f" {flag} ", 1)[1][:700]
                 assert "default" in about, flag
                 assert str(field.default) in about, flag
+    for name in (*ENCODERS, *ACTIVATIONS):
+        assert f" {name}," in text or f" {name}." in text, name
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("train", "--help"), ("resume", "-h"), ("evaluate", "-h")])

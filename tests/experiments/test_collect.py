@@ -15,10 +15,11 @@ from tests.training.runs import CARTPOLE, hadamax, train
 
 from hadamax.environments import EnvironmentSettings
 from hadamax.errors import UserError
-from hadamax.experiments.collect import baseline_ranges, collect, curves, pool, read_run, score_table
+from hadamax.experiments.collect import collect, read_run
 from hadamax.experiments.scores import baseline_normalised, human_normalised
 from hadamax.experiments.statistics import aggregate, common_frames, sample_efficiency
 from hadamax.experiments.study import read_study
+from hadamax.experiments.tables import baseline_ranges, curves, pool, score_table
 from hadamax.training.settings import to_toml
 
 STUDY = """
@@ -31,6 +32,9 @@ frames = 400
 base = { encoder = "nature-norm" }
 other = { encoder = "hadamax-fast" }
 """
+
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -184,6 +188,14 @@ def test_sources_are_not_pooled_and_no_run_counts_twice(root: Path) -> None:
         pool([table[0]._replace(game="Chess")], human_normalised)
 
 
+def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
+    assert read_run(folder(root, "other")).variant == "other"
+    folder(root, "other").rename(root / "other" / "Pong" / "seed-7")
+    assert read_run(root / "other" / "Pong" / "seed-7").variant == "hadamax-fast-pqn"
+    (results,) = (run for run in collect([RESULTS])[0] if run.path == RESULTS / "demo" / "seed-1")
+    assert (results.variant, results.finished) == ("hadamax-fast-pqn", True)
+
+
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="runs: there is none in"):
         collect([tmp_path])
@@ -206,5 +218,9 @@ def test_a_real_run(tmp_path: Path) -> None:
     (row,), _ = score_table([run], "evaluation")
     assert (row.score, row.games, row.frame) == (pytest.approx(report["agent"]["mean"]), 3, 2048)
     assert row.protocol == f"{report['fingerprint']}, epsilon 0"
+    (path / "evaluation.json").write_text(json.dumps({**report, "frame": 1024}))
+    (run,), _ = collect([path])
+    assert score_table([run], "evaluation") == ([], [f"{path}: evaluated at frame 1,024, trained to 2,048"])
+    assert score_table([run], "evaluation", unfinished=True)[0][0].frame == 1024
     (path / "evaluation.json").write_text('{"agent": {"returns": []}}')
     assert "is damaged" in collect([path])[1][0]

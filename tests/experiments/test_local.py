@@ -21,10 +21,10 @@ from hadamax.training.logs import read_csv
 pytestmark = pytest.mark.slow
 
 
-def a_run(name: str, **settings: object) -> Run:
+def a_run(study: Path, name: str, **settings: object) -> Run:
     """A run of a few hundred frames."""
-    arguments = flags("", CARTPOLE, **{"frames": 512, "checkpoint_every": 64, **settings})
-    return Run(name, ("pqn", *map(str, arguments[3:])), ("--episodes", "2"))
+    arguments = flags(study / name, CARTPOLE, **{"frames": 512, "checkpoint_every": 64, **settings})
+    return Run(name, tuple(map(str, arguments[1:])), ("--episodes", "2"))
 
 
 def events(study: Path) -> list[tuple[str, str]]:
@@ -32,8 +32,8 @@ def events(study: Path) -> list[tuple[str, str]]:
 
 
 def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
-    good = [a_run("game/a/seed-1", seed=1), a_run("game/a/seed-2", seed=2)]
-    refused = a_run("game/b/seed-1", gamma=2)
+    good = [a_run(tmp_path, "game/a/seed-1", seed=1), a_run(tmp_path, "game/a/seed-2", seed=2)]
+    refused = a_run(tmp_path, "game/b/seed-1", gamma=2)
     study = Local(tmp_path, [*good, refused], workers=2)
     assert not study.work()
     for run in good:
@@ -46,13 +46,13 @@ def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
     before = events(tmp_path)
     assert not Local(tmp_path, [*good, refused], workers=2).work()
     assert events(tmp_path) == before  # nothing is run twice
-    more = a_run("game/a/seed-3", seed=3)
+    more = a_run(tmp_path, "game/a/seed-3", seed=3)
     assert Local(tmp_path, [*good, more], workers=2).work()
     assert {run for run, _ in events(tmp_path)[len(before) :]} == {more.name}
 
 
 def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
-    run = a_run("run", frames=20_000)
+    run = a_run(tmp_path, "run", frames=20_000)
     killed: list[int] = []
 
     def kill(jobs: list[Job]) -> None:
@@ -71,7 +71,7 @@ def test_runs_stop_when_their_study_is_killed(tmp_path: Path) -> None:
     study = (
         "from pathlib import Path; from hadamax.experiments.local import Local;"
         "from hadamax.experiments.runs import Run;"
-        f"Local(Path({str(tmp_path)!r}), [Run(*{tuple(a_run('run', frames=10**9))!r})], workers=1).work()"
+        f"Local(Path({str(tmp_path)!r}), [Run(*{tuple(a_run(tmp_path, 'run', frames=10**9))!r})], workers=1).work()"
     )
     process = subprocess.Popen([sys.executable, "-c", study])
     deadline = time.monotonic() + 120
@@ -89,7 +89,7 @@ def test_runs_stop_when_their_study_is_killed(tmp_path: Path) -> None:
 
 
 def test_what_comes_next(tmp_path: Path) -> None:
-    run = a_run("run")
+    run = a_run(tmp_path, "run")
     folder = tmp_path / "run"
     assert state_of(folder) is State.WAITING
     assert command(run, folder, State.WAITING)[:2] == ["train", "pqn"]

@@ -225,6 +225,10 @@ HEAD = 'algorithm = "pqn"\ngames = ["Pong"]\n'
         (HEAD + 'name = "../x"', ["name", "'../x'", "not a name for a folder"]),
         (HEAD + "[variants.a]\n[variants.b]", ["b/Pong/seed-1 is the same run as a/Pong/seed-1"]),
         (HEAD + "[variants.a]\n[variants.b]\nwidth = 1", ["b/Pong/seed-1 is the same run as a/Pong/seed-1"]),
+        (
+            HEAD + '[variants.a]\nencoder = "hadamax-no-product"\n[variants.b]\nencoder = "hadamax"\nbranches = 1',
+            ["b/Pong/seed-1 is the same run as a/Pong/seed-1"],
+        ),
         (HEAD + "[grid]\ngamma = []", ["grid", "gamma", "[]"]),
         (HEAD + "[grid]\ngamma = 0.9", ["grid", "gamma", "0.9 is not a list"]),
         (HEAD + "[grid]\ngamma = [0.9, 0.9]", ["grid", "gamma", "0.9 is there twice"]),

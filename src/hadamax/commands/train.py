@@ -55,7 +55,7 @@ def train(loop: Loop) -> int:
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
     print(f"{frames} in {duration(loop.recorder.seconds)} at {loop.recorder.throughput()}")
-    print(f"score: {loop.recorder.latest_score()} (means of the last games: 100 of training, 20 of test)")
+    print(f"score: {loop.recorder.latest_score()}")
     print(f"learning curve: {loop.folder.curve}")
     if loop.diagnostics.measurements:
         share = loop.diagnostics.seconds / loop.recorder.seconds_here

@@ -16,18 +16,18 @@ from hadamax.errors import UserError, unknown
 from hadamax.experiments.suites import known_game, suite_games
 from hadamax.training.settings import read_toml, setting_types
 
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "about": str,
-    "algorithm": str,
+KEYS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "about": (str,),
+    "algorithm": (str,),
     "suite": (str, list),
-    "games": list,
+    "games": (list,),
     "seeds": (int, list),
-    "max_runs": int,
-    "settings": dict,
-    "grid": dict,
-    "list": dict,
-    "variants": dict,
+    "max_runs": (int,),
+    "settings": (dict,),
+    "grid": (dict,),
+    "list": (dict,),
+    "variants": (dict,),
 }
 KINDS = {str: "text", list: "a list", int: "a whole number", dict: "a table"}
 MAX_RUNS = 2_000  # more than that has to be meant
@@ -72,11 +72,8 @@ def _definition(content: dict[str, Any], path: Path) -> Definition:
     for key, value in content.items():
         if key not in KEYS:
             raise unknown("key", key, KEYS)
-        allowed = KEYS[key]
-        kinds: tuple[type, ...] = allowed if isinstance(allowed, tuple) else (allowed,)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            valid = " or ".join(KINDS[kind] for kind in kinds)
-            raise UserError(f"{key}: {value!r} is of the wrong type; valid: {valid}")
+        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
+            raise UserError(f"{key}: {value!r} is of the wrong type; valid: {' or '.join(KINDS[k] for k in KEYS[key])}")
     name = _name("name", content.get("name", path.stem))
     games, seeds = _games(content), _seeds(content)
     grid, steps = _columns("grid", content.get("grid", {})), _columns("list", content.get("list", {}))

@@ -18,7 +18,7 @@ class Run(NamedTuple):
     """A run as it is to be: the same name is the same run."""
 
     name: str  # its folder below the study's
-    train: tuple[str, ...]  # arguments of `hadamax train`, without --out
+    train: tuple[str, ...]  # arguments of `hadamax train`, --out among them
     evaluate: tuple[str, ...] = ("--episodes", "30")  # arguments of `hadamax evaluate`
 
 
@@ -46,7 +46,7 @@ def state_of(folder: Path) -> State:
 def command(run: Run, folder: Path, state: State) -> list[str]:
     """What comes next for a run that is waiting, stopped or trained: arguments of `hadamax`."""
     if state is State.WAITING:
-        return ["train", *run.train, "--out", str(folder)]
+        return ["train", *run.train]
     if state is State.STOPPED:
         return ["resume", str(folder)]
     return ["evaluate", str(folder), *run.evaluate]

@@ -10,16 +10,18 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hadamax.errors import UserError, unknown
 from hadamax.experiments.definition import Definition, Point, read_definition
-from hadamax.networks import ENCODERS
+from hadamax.experiments.suites import folder_name
+from hadamax.networks import ENCODERS, Encoder, EncoderSpec
 from hadamax.training.folder import Spaces
 from hadamax.training.run import AUTO_ENCODERS, make_encoder
-from hadamax.training.settings import FORMAT, TrainSettings, from_toml, setting_types, toml_arguments
+from hadamax.training.settings import FORMAT, NetworkSettings, TrainSettings, from_toml, setting_types, toml_arguments
 
 # What an encoder can be built for without making the game; the number of MinAtar's planes varies from game to game.
 SHAPES = {"atari": (4, 84, 84), "minatar": (4, 10, 10)}
@@ -39,7 +41,7 @@ class StudyRun:
 
     @property
     def id(self) -> str:
-        return f"{self.variant}/{self.game.replace('/', '-')}/seed-{self.seed}"
+        return f"{self.variant}/{folder_name(self.game)}/seed-{self.seed}"
 
     def folder(self, root: Path | str) -> Path:
         """The run's folder below the one for all studies: ROOT/STUDY/VARIANT/GAME/seed-N."""
@@ -105,18 +107,14 @@ def read_study(source: str | Path) -> Study:
 
 
 def _runs(definition: Definition) -> Iterator[StudyRun]:
-    built: set[Any] = set()
     for point in definition.points:
-        place = f"{definition.path}: variant {point.name}"
         for game in definition.games:
             try:
                 settings = _settings(point, game, definition.path)
-                encoder = settings.network, settings.environment.family
-                if encoder not in built:
-                    _check_encoder(settings)
-                built.add(encoder)
+                _architecture(settings.network, settings.environment.family)
             except UserError as error:
-                raise UserError(f"{place}: {str(error).removeprefix(f'{definition.path}: ')}") from None
+                reason = str(error).removeprefix(f"{definition.path}: ")
+                raise UserError(f"{definition.path}: variant {point.name}: {reason}") from None
             for seed in definition.seeds:
                 seeded = replace(settings, run=replace(settings.run, seed=seed))
                 yield StudyRun(definition.name, point.name, game, seed, point.algorithm, point.settings, seeded)
@@ -140,19 +138,28 @@ def _settings(point: Point, game: str, path: Path) -> TrainSettings[Any]:
     return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
 
 
-def _check_encoder(settings: TrainSettings[Any]) -> None:
-    """Build the encoder once, so that a study does not stop at its fortieth run."""
-    network, family = settings.network, settings.environment.family
+@cache
+def _architecture(network: NetworkSettings, family: str) -> EncoderSpec | NetworkSettings:
+    """The encoder as data, so that two ways to write one are seen as one; built once, to fail now rather than later.
+
+    Raises:
+        UserError: it cannot be built.
+    """
     if network.encoder not in ENCODERS:
         raise unknown("encoder", network.encoder, ENCODERS)
-    if family in SHAPES:
-        make_encoder(network, Spaces(SHAPES[family], 1.0, ()))
+    if family not in SHAPES:
+        return network
+    encoder = make_encoder(network, Spaces(SHAPES[family], 1.0, ()))
+    assert isinstance(encoder, Encoder)
+    return replace(encoder.spec, description="", source="")
 
 
 def _refuse_twins(runs: tuple[StudyRun, ...], path: Path) -> None:
-    """Two runs of one id cannot be: variants, games and seeds are distinct. Two of the same settings are one run."""
+    """Ids are distinct, since variants, games and seeds are; two runs of the same settings are one run all the same."""
     seen: dict[Any, StudyRun] = {}
     for run in runs:
-        twin = seen.setdefault((run.algorithm, run.settings), run)
+        s = run.settings
+        what = _architecture(s.network, s.environment.family)
+        twin = seen.setdefault((run.algorithm, s.run, s.environment, s.algorithm, what), run)
         if twin is not run:
             raise UserError(f"{path}: {run.id} is the same run as {twin.id}; leave one of them out")

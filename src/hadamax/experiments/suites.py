@@ -64,3 +64,8 @@ def known_game(game: str) -> str:
     if atari is None and game not in minatar and game not in gymnasium.registry:
         raise unknown("game", game, [*atari_games(), *minatar])
     return atari or game
+
+
+def folder_name(game: str) -> str:
+    """The game as one folder's name: `MinAtar-Breakout-v1`."""
+    return game.replace("/", "-")

@@ -24,10 +24,12 @@ from hadamax.training.settings import TrainSettings
 class Agent:
     """A network with its precision. `frame` is how far it was trained; 0 means not at all."""
 
-    def __init__(self, network: nn.Module, *, device: torch.device, precision: torch.dtype, frame: int) -> None:
+    def __init__(
+        self, network: nn.Module, *, device: torch.device, precision: torch.dtype, frame: int, takes_bytes: bool = False
+    ) -> None:
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device, self.precision, self.frame = device, precision, frame
+        self.device, self.precision, self.frame, self.takes_bytes = device, precision, frame, takes_bytes
         self.score_name = str(getattr(network, "score_name", "Q-value"))
 
     @torch.no_grad()
@@ -41,7 +43,13 @@ class Agent:
             ValueError, TypeError: observations of another shape or type.
         """
         if not isinstance(observations, Tensor):  # of an array that torch cannot share, a copy
-            observations = torch.from_numpy(np.require(observations, requirements=("C", "W")))
+            try:
+                observations = torch.from_numpy(np.require(observations, requirements=("C", "W")))
+            except (TypeError, ValueError):
+                kind = type(observations).__name__
+                raise TypeError(f"observations must be an array or a tensor of numbers, not {kind}") from None
+        if self.takes_bytes and observations.dtype != torch.uint8:  # scaled ones would be scaled again
+            raise TypeError(f"observations must be uint8, 0 to 255, as the game gives them, not {observations.dtype}")
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             q: Tensor = self.network(observations.to(self.device))
         return q.float().cpu()
@@ -113,7 +121,13 @@ def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *
         build = ALGORITHMS[algorithm].build.build_network
         network = build(settings.algorithm, encoder, len(spaces.action_names))
     precision = machine.PRECISIONS[settings.run.precision]
-    return Agent(network, device=machine.choose_device(device), precision=precision, frame=0)
+    return Agent(
+        network,
+        device=machine.choose_device(device),
+        precision=precision,
+        frame=0,
+        takes_bytes=spaces.input_scale == 255.0,  # so scaled are images of bytes only
+    )
 
 
 def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Checkpoint:

@@ -94,9 +94,11 @@ class Recorder:
     # -- for people ---------------------------------------------------------------------------------------------------
 
     def latest_score(self) -> str:
-        """The running scores with their source."""
+        """The running scores with their source and the number of games."""
         labels = {"training": "training games", "test": "greedy test games"}
-        parts = [f"{labels[k]} {sum(v) / len(v):,.1f}" for k, v in self._scores.items() if v]
+        parts = [
+            f"{labels[k]} {sum(v) / len(v):,.1f} (mean of the last {len(v)})" for k, v in self._scores.items() if v
+        ]
         return ", ".join(parts) or "no game finished yet"
 
     def throughput(self) -> str:

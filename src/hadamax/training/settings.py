@@ -25,21 +25,21 @@ class RunSettings:
     """Length, seed, machine and what is kept."""
 
     frames: int = 40_000_000
-    """Emulator frames to train for, frame skip included. HR section 5."""
+    """Emulator frames to train for, frame skip included; as many whole iterations as fit. HR section 5."""
     decay_frames: int | None = None
-    """Frames over which learning rate and exploration decay. [default: --frames]"""
+    """Frames over which learning rate and exploration decay; left out: --frames."""
     seed: int = 1
     """Seed of the weights, the games and the exploration."""
     out: str = ""
-    """Folder of the run. [default: runs/ENV-ENCODER-ALGORITHM-SEED]"""
+    """Folder of the run; left out: runs/ENV-ENCODER-ALGORITHM-SEED."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: a GPU where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto is bfloat16 where the processor or card computes it natively."""
     threads: int = 0
-    """Processor threads for arithmetic and for the emulators. [default 0: one a core]"""
+    """Processor threads for arithmetic and for the emulators; 0: one a core."""
     max_minutes: float | None = None
-    """Stop after this many minutes of training, whatever the frames. [default: no limit]"""
+    """Stop after this many minutes of training, whatever the frames; left out: no limit."""
     log_every: int = 10_000
     """Frames between rows of metrics.csv, at least one iteration."""
     checkpoint_every: int = 500_000
@@ -80,9 +80,12 @@ class NetworkSettings:
     """The encoder, and what of it to vary. A setting left out keeps the encoder's own."""
 
     encoder: str = "auto"
-    """Encoder by name; auto: hadamax on Atari, minatar on MinAtar, mlp on vectors."""
+    """auto (hadamax on Atari, minatar on MinAtar, mlp on vectors), or one of nature, nature-norm, hadamax, hadamax-c51,
+    hadamax-fast, hadamax-deep, impala, minatar, hadamax-minatar, hadamax-no-gelu, hadamax-no-product, hadamax-no-pool,
+    hadamax-average-pool, hadamax-5, hadamax-7, mlp."""
     activation: tuple[str, ...] = ()
-    """Activation of the hidden layers; several names are one for each branch. HR section 4."""
+    """Activation of the hidden layers; several names are one for each branch: tanh, sigmoid, relu, gelu, gelu_tanh,
+    silu, selu, crelu, rational, identity. HR section 4."""
     branches: int | None = None
     """Parallel branches that are combined: 1 is the ordinary layer, 2 is HR, 3 is 2HR. HR section 4."""
     combine: Literal["product", "sum"] | None = None

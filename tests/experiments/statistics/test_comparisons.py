@@ -96,6 +96,18 @@ def test_wilcoxon_against_every_sign() -> None:
     assert "p cannot fall below 0.0625" in found.note
 
 
+def test_wilcoxon_with_ties_against_every_sign() -> None:
+    differences = [1.0, 1.0, 2.0, -1.0, 3.0, 3.0, -2.0]
+    ranks = stats.rankdata(np.abs(differences))
+    every = [sum(r for r, up in zip(ranks, signs, strict=True) if up) for signs in itertools.product((0, 1), repeat=7)]
+    seen = sum(r for r, d in zip(ranks, differences, strict=True) if d > 0)
+    middle = sum(ranks) / 2
+    expected = np.mean([abs(total - middle) >= abs(seen - middle) - 1e-9 for total in every])
+    base = {f"g{i}": [0.0] for i in range(7)} | {"equal": [4.0]}
+    other = {f"g{i}": [d] for i, d in enumerate(differences)} | {"equal": [4.0]}
+    assert compare_over_games({"base": base, "other": other}, "base")["other"].p_value == pytest.approx(expected)
+
+
 def test_games_are_paired_by_name() -> None:
     tables = variants()
     tables["better"] = dict(reversed(tables["better"].items()))
@@ -124,6 +136,7 @@ def test_over_games_without_an_answer(scores: dict[str, list[float]], test: str,
 def test_game_by_game_against_scipy(correction: str) -> None:
     ours, theirs = variants()["better"], variants()["base"]
     ours["no spread"] = theirs["no spread"] = [1.0, 1.0]
+    ours["rounding"], theirs["rounding"] = [0.1 + 0.2, 0.3], [0.3, 0.3]
     ours["one run"], theirs["one run"] = [1.0], [1.0, 2.0]
     found = compare_games(ours, theirs, correction=correction)  # type: ignore[arg-type]
     told = [game for game in ours if game.startswith("g")]
@@ -133,6 +146,7 @@ def test_game_by_game_against_scipy(correction: str) -> None:
     assert [found[game].adjusted for game in told] == pytest.approx(list(both))
     assert found["no spread"].p_value is None
     assert "no spread" in found["no spread"].note
+    assert "no spread" in found["rounding"].note
     assert found["one run"].p_value is None
     assert "one run" in found["one run"].note
 
@@ -140,6 +154,8 @@ def test_game_by_game_against_scipy(correction: str) -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"only one of the two has b, c;"):
         compare_games({"a": [1.0], "b": [1.0]}, {"a": [1.0], "c": [1.0]})
+    with pytest.raises(ValueError, match="a: nan is not a finite number"):
+        compare_games({"a": [1.0, np.nan]}, {"a": [1.0, 2.0]})
     with pytest.raises(ValueError, match="only one of the two has b"):
         probability_of_improvement({"a": [1.0], "b": [1.0]}, {"a": [1.0]})
     with pytest.raises(ValueError, match="baseline: 'x' is not known; valid: a"):

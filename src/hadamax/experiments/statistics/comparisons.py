@@ -104,7 +104,7 @@ def _paired(differences: Array, test: str) -> Comparison:
     if number == 1:
         return Comparison(mean, number, None, None, "one game: a difference over games cannot be told")
     if test == "t":
-        if np.ptp(differences) == 0:
+        if _alike(differences):
             return Comparison(mean, number, None, None, "every game differs by as much: a t-test does not apply")
         return Comparison(mean, number, float(stats.ttest_1samp(differences, 0.0).pvalue), None)
     unequal = int(np.count_nonzero(differences))
@@ -119,9 +119,10 @@ def compare_games(scores: Scores, baseline: Scores, *, correction: Correction = 
     """Game by game: Welch's t-test over runs, corrected for the number of games.
 
     Raises:
-        ValueError: the games differ.
+        ValueError: the games differ, or a score is not a finite number.
     """
     _same_games(scores, baseline)
+    Runs.of(scores), Runs.of(baseline)  # for what they refuse
     found = {}
     for game in scores:
         ours, theirs = np.asarray(scores[game], np.float64), np.asarray(baseline[game], np.float64)
@@ -129,12 +130,17 @@ def compare_games(scores: Scores, baseline: Scores, *, correction: Correction = 
         note, p_value = "", None
         if min(ours.size, theirs.size) < 2:
             note = "one run: a difference over seeds cannot be told"
-        elif np.ptp(ours) == 0 and np.ptp(theirs) == 0:
+        elif _alike(ours) and _alike(theirs):
             note = "no spread over seeds: a t-test does not apply"
         else:
             p_value = float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
         found[game] = Comparison(difference, number, p_value, None, note)
     return _adjusted(found, correction)
+
+
+def _alike(values: Array) -> bool:
+    """Whether values are equal but for rounding, which a t-test would take for their spread."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 def holm(p_values: ArrayLike) -> Array:
