@@ -11,7 +11,7 @@ import numpy as np
 from hadamax.errors import UserError, unknown
 from hadamax.experiments.collect import Run
 from hadamax.experiments.scores import Array, baseline_range
-from hadamax.training.loop import WINDOWS
+from hadamax.training.recorder import WINDOWS
 
 Scale = Callable[[Array, str], Array]  # raw scores of a game on a common scale: `human_normalised`, for one
 SOURCES = {
