@@ -67,5 +67,8 @@ def test_a_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_full_run_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "RUN", ("--env", "NoSuchGame"))
-    refusal = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32").refusal
-    assert refusal.startswith("bench: section run cannot be measured: hadamax train: hadamax: ")
+    done = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32")
+    assert done.code == 2
+    progress, refusal = done.err.splitlines()
+    assert progress == "hadamax train pqn, 32,768 frames"
+    assert refusal.startswith("hadamax: bench: section run cannot be measured: hadamax train: hadamax: ")

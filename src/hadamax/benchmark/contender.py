@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -45,7 +46,11 @@ class Contender:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.about: dict[str, Any] = self._ask(asdict(spec))["about"]
+        try:
+            self.about: dict[str, Any] = self._ask(asdict(spec))["about"]
+        except BaseException:  # an interruption too: nobody else could close it
+            self.close()
+            raise
 
     def seconds(self, job: str, repeats: int = 1) -> list[float]:
         """How long the job took, each time."""
@@ -59,7 +64,8 @@ class Contender:
     def close(self) -> None:
         """End the process; its last line of input was its last."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it may have ended before it read all
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
