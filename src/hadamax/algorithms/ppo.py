@@ -122,9 +122,7 @@ class PPO:
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network: PolicyValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=s.learning_rate, eps=s.adam_epsilon, foreach=True
-        )
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, eps=s.adam_epsilon, fused=True)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device)
