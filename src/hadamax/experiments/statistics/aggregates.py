@@ -33,8 +33,8 @@ def iqm(runs: Runs) -> Array:
         cut = int(CUT * number)
         return np.asarray(np.sort(values, -1)[..., cut : number - cut].mean(-1))
     weights = 1 / (runs.counts[..., None] * runs.values.shape[-2])
-    weights = np.where(np.isnan(runs.values), 0.0, weights).reshape(values.shape)
-    order = np.argsort(values, -1)  # padding last, and without weight
+    weights = np.broadcast_to(weights, runs.values.shape).reshape(values.shape)
+    order = np.argsort(values, -1)  # padding last, where all the weight of 1 is used up
     until = np.take_along_axis(weights, order, -1).cumsum(-1)
     kept = np.diff(until.clip(CUT, 1 - CUT), axis=-1, prepend=CUT)
     return np.asarray(np.nansum(np.take_along_axis(values, order, -1) * kept, -1) / (1 - 2 * CUT))
