@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.networks import ENCODERS, HadamardLinear, PolicyValueNetwork, build_encoder
 from hadamax.redo import dormant, redo, saturated
-from hadamax.redo.density import kde_peak_density
 from hadamax.redo.layers import trace
 
 
@@ -52,15 +50,6 @@ def test_dormant_by_hand() -> None:
     assert dormant(samples, 0.025).tolist() == [False, False, True, False]
     assert dormant(samples, 0.04).tolist() == [False, True, True, False]
     assert dormant(torch.zeros(3, 2), 0.025).tolist() == [True, True]  # a layer that is all dead
-
-
-def test_the_peak_density_is_scipys() -> None:
-    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.1, 0.01])
-    found = kde_peak_density(x, noise_variance=0.0)
-    for unit in range(3):
-        column = x[:, unit].double().numpy()
-        kernel = stats.gaussian_kde(column, bw_method=200 ** (-1 / 5))
-        assert found[unit].item() == pytest.approx(kernel(column).max(), rel=1e-4)
 
 
 def test_saturated_units_are_those_that_hardly_vary() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hadamax.redo.density import kde_peak_density
+from hadamax.diagnostics import kde_peak_density
 from hadamax.redo.layers import trace
 from hadamax.redo.reset import reset_units
 
