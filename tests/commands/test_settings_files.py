@@ -95,6 +95,8 @@ def test_an_empty_file_changes_nothing() -> None:
         ("gamma = 2", ["gamma", "2.0", "0 to 1"]),
         ('out = "zero\\u0000byte"', ["out", "zero\\x00byte"]),
         ("[seed]\nx = 1", ["'x'"]),
+        ("algorithm = 'rainbow'", ["file.toml", "algorithm", "'rainbow'", "'pqn'"]),
+        ("format = 99", ["file.toml", "format", "99"]),
         ("seed = 1\nseed = 2", ["file.toml", "is not a TOML file"]),
         ("x = " + "[" * 10_000, ["file.toml", "is not a TOML file"]),
     ],

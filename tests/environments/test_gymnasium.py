@@ -129,6 +129,13 @@ def test_images_become_channels_first() -> None:
     assert np.array_equal(shown, np.moveaxis(engine._environments[0].shown, 2, 0))
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 9), (1, 84, 84), (4, 10, 10)])
+def test_images_that_are_channels_first_stay_so(shape: tuple[int, ...]) -> None:
+    engine = engine_of(spaces.Box(0, 255, shape, np.uint8))
+    assert engine.observation_shape == shape
+    assert np.array_equal(engine.reset(np.ones(1, bool), np.array([4]))[0][0], engine._environments[0].shown)
+
+
 def test_actions_that_do_not_start_at_zero() -> None:
     engine = engine_of(spaces.Box(0, 1, (2,)), spaces.Discrete(3, start=-1))
     environment = VectorEnvironment(engine, seed=0)

@@ -114,3 +114,13 @@ def test_errors_say_what_came() -> None:
             lambda_returns(good, good, good, good, **numbers)
     with pytest.raises(ValueError, match="got"):
         lambda_returns(*[torch.zeros(0, 2)] * 4, gamma=0.9, lambda_=0.9)
+
+
+def test_what_is_not_a_number_stays_in_its_own_game() -> None:
+    rewards, values = torch.ones(4, 1), torch.ones(4, 1)
+    over = torch.tensor([[False], [True], [False], [False]])
+    rewards[2:] = float("nan")
+    values[2:] = float("inf")
+    returns = lambda_returns(rewards, values, over, torch.zeros_like(over), gamma=0.5, lambda_=0.5)
+    assert returns[:2, 0].tolist() == [1 + 0.5 * (0.5 * 1 + 0.5 * 1), 1.0]
+    assert not returns[2:].isfinite().any()

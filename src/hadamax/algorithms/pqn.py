@@ -21,6 +21,7 @@ from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import epsilon_greedy, lambda_returns, linear
+from hadamax.kernels import RAdam
 from hadamax.networks import Encoder, QNetwork
 
 
@@ -94,7 +95,7 @@ class PQN:
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=s.learning_rate, foreach=True)
+        self.optimizer = RAdam(self.network.parameters(), lr=s.learning_rate)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device)
@@ -192,15 +193,14 @@ class PQN:
             for i, batch in enumerate(rollout.minibatches(s.num_minibatches, self.generator)):
                 done = self.iterations + (epoch * s.num_minibatches + i) / updates
                 learning_rate = self.learning_rate(done)
-                q = self.forward(observations[batch]).gather(1, actions[batch, None]).squeeze(1)
+                q = self.forward(observations.index_select(0, batch)).gather(1, actions[batch, None]).squeeze(1)
                 weight = weights[batch]
                 error = (q - targets[batch]).square()
                 loss = 0.5 * (weight * error).sum() / weight.sum().clamp(min=1)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
                 self.optimizer.param_groups[0]["lr"] = learning_rate
-                self.optimizer.step()
+                norm = self.optimizer.clip_and_step(s.max_grad_norm)
                 sums += torch.stack([loss.detach(), q.detach().mean(), norm])
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}

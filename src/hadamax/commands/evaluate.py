@@ -57,7 +57,7 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto."""
     threads: int = 0
-    """Processor threads. [default 0: one a core]"""
+    """Processor threads. [default 0: as many as the run's]"""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -80,6 +80,10 @@ def run(arguments: list[str]) -> int:
     path = Path(given.run)
     folder, algorithm, settings = RunFolder.open(path)
     environment = capped(settings.environment, given.max_episode_frames).resolved()
+    if given.video:
+        from hadamax.training.video import check_filming
+
+        check_filming(environment, Path(given.video))
     spaces = folder.spaces()
     agent = load(path, given.checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)

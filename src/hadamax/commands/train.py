@@ -9,6 +9,7 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.training.curve import draw_curve
+from hadamax.training.finished import mark
 from hadamax.training.loop import Loop
 from hadamax.training.progress import duration
 from hadamax.training.run import start
@@ -42,12 +43,15 @@ def train(loop: Loop) -> int:
     path = loop.folder.path
     with closing(loop):
         done = loop.train()
+        if done:
+            mark(path, loop.latest_score())
     try:
         draw_curve(path, loop.folder.curve)
     except OSError as error:
         raise UserError(f"out: {loop.folder.curve} cannot be written: {error.strerror}; the run is whole") from None
     frames = f"{loop.algorithm.frames:,} of {loop.settings.frames:,} frames"
     if not done:
+        say(f"{loop.throughput()} until here")
         say(f"interrupted at {frames}, checkpoint written; go on with: hadamax resume {path}")
         return 130
     print(f"{frames} in {duration(loop.seconds)} at {loop.throughput()}")

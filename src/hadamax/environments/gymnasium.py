@@ -1,6 +1,7 @@
 """Any Gymnasium environment with discrete actions, and MinAtar (an extra), stepped one by one.
 
-Vectors stay vectors, images become channels first, and any other space is flattened to a vector.
+Vectors stay vectors, images become channels first (where they are not already: fewer channels than rows and columns),
+and any other space is flattened to a vector.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ class GymnasiumEngine:
             raise UserError(f"env: {first.spec and first.spec.id} has actions {first.action_space}, not discrete ones")
         space = first.observation_space
         self.num_envs = num_envs
-        self._image = len(space.shape) == 3
         shape = tuple(space.shape)
-        self.observation_shape = (shape[2], *shape[:2]) if self._image else shape
+        image = len(shape) == 3
+        self._channels_last = image and shape[0] >= min(shape[1:])
+        self.observation_shape = (shape[2], *shape[:2]) if self._channels_last else shape
         bytes_ = space.dtype == np.uint8 or space.dtype == np.bool_
         self.observation_dtype = np.dtype(np.uint8 if bytes_ else np.float32)
-        self.input_scale = 255.0 if space.dtype == np.uint8 and self._image else 1.0
+        self.input_scale = 255.0 if space.dtype == np.uint8 and image else 1.0
         self._over = np.zeros(num_envs, bool)
         self._first_action = int(first.action_space.start)
         self.action_names = action_names or tuple(str(a) for a in range(int(first.action_space.n)))
@@ -69,7 +71,7 @@ class GymnasiumEngine:
 
     def _observe(self, observation: Any) -> Array:
         array = np.asarray(observation)
-        return array.transpose(2, 0, 1) if self._image else array
+        return array.transpose(2, 0, 1) if self._channels_last else array
 
 
 def make_gymnasium(

@@ -173,7 +173,7 @@ class VectorEnvironment:
         if self._stack > 1:
             if result.final_observations is not None:
                 self._fill(result.final_observations, self._steps + 1, over)
-            self._fill(observations, np.where(over, 0, self._steps + 1), ~over)
+            self._fill(observations, self._steps + 1, ~over)
             self._start_stacks(observations, over)
         self.observations = observations
         self._lives = result.lives.astype(np.int64)

@@ -43,10 +43,11 @@ def lambda_returns(
         raise ValueError(f"gamma and lambda_ lie between 0 and 1, got {gamma} and {lambda_}")
     terminated, truncated, next_values = terminated.bool(), truncated.bool(), next_values.to(rewards.dtype)
     one_step = rewards + gamma * torch.where(terminated, torch.zeros_like(next_values), next_values)
-    # What a step adds to its one-step return: gamma lambda (R_{t+1} - V_{t+1}), nothing where the episode ended.
-    carried = gamma * lambda_ * (~(terminated | truncated)).to(rewards.dtype)
+    goes_on = ~(terminated | truncated)
     returns = torch.empty_like(one_step)
     returns[-1] = one_step[-1]
     for t in range(len(rewards) - 2, -1, -1):
-        returns[t] = one_step[t] + carried[t] * (returns[t + 1] - next_values[t])
+        # What a step adds to its one-step return; nothing where the episode ended, not even a NaN.
+        carried = gamma * lambda_ * (returns[t + 1] - next_values[t])
+        returns[t] = torch.where(goes_on[t], one_step[t] + carried, one_step[t])
     return returns

@@ -8,7 +8,6 @@ through plain PyTorch, the definition. `HADAMAX_KERNELS=reference` in the enviro
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import torch
@@ -16,11 +15,21 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.memory import keep_memory
+from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
+from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
 from hadamax.kernels.variant import Pool, Variant, check
 
-__all__ = ["KERNEL_ACTIVATIONS", "Implementation", "hadamax_block", "implementation", "keep_memory"]
+__all__ = [
+    "KERNEL_ACTIVATIONS",
+    "Implementation",
+    "RAdam",
+    "hadamax_block",
+    "implementation",
+    "keep_memory",
+    "scaled_observations",
+]
 
 KERNEL_ACTIVATIONS = frozenset(ACTIVATIONS)
 
@@ -107,15 +116,8 @@ def implementation(
 
 
 def _obstacle(device: str, dtype: torch.dtype, variant: Variant) -> str | None:
-    """Why no fused form serves this, the compiler aside; None where one does.
-
-    Raises:
-        ValueError: `HADAMAX_KERNELS` is set to something else than auto or reference.
-    """
-    forced = os.environ.get("HADAMAX_KERNELS", "auto")
-    if forced not in ("auto", "reference"):
-        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: auto, reference")
-    if forced == "reference":
+    """Why no fused form serves this, the compiler aside; None where one does."""
+    if not cpu.wanted():
         return "HADAMAX_KERNELS=reference"
     if device != "cpu":
         return f"no fused form on {device}"

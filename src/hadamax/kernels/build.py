@@ -36,15 +36,15 @@ class BuildError(Exception):
     """There is no library to be had: why, in a few words."""
 
 
-def build(macros: tuple[str, ...]) -> ctypes.CDLL:
-    """The library compiled with these `NAME=VALUE` macros, from the cache or anew.
+def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
+    """The library of a source compiled with these `NAME=VALUE` macros, from the cache or anew.
 
     Raises:
         BuildError: no compiler, a compiler that fails, or a cache that cannot be written.
     """
     compiler, version = _compiler()
-    index = cache_folder() / hashlib.sha256(_recipe(macros, version)).hexdigest()
-    return _load(index) or _compile(index, compiler, macros)
+    index = cache_folder() / hashlib.sha256(_recipe(macros, source, version)).hexdigest()
+    return _load(index) or _compile(index, compiler, macros, source)
 
 
 def compiler_name() -> str:
@@ -61,8 +61,8 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "hadamax" / "kernels"
 
 
-def _recipe(macros: tuple[str, ...], compiler_version: str) -> bytes:
-    parts = [compiler_version, _processor(), repr((FLAGS, MACHINE_FLAGS)), *macros]
+def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> bytes:
+    parts = [compiler_version, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in {".h", ".cpp"}]
     return b"\0".join([part.encode() for part in parts] + sources)
 
@@ -104,13 +104,13 @@ def _load(index: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _compile(index: Path, compiler: str, macros: tuple[str, ...]) -> ctypes.CDLL:
+def _compile(index: Path, compiler: str, macros: tuple[str, ...], source: str) -> ctypes.CDLL:
     folder = index.parent
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             built = Path(name) / "library"
-            _try_compiling(compiler, macros, built)
+            _try_compiling(compiler, macros, source, built)
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             os.replace(built, folder / f"{digest}.so")
             note = Path(name) / "index"
@@ -124,9 +124,9 @@ def _compile(index: Path, compiler: str, macros: tuple[str, ...]) -> ctypes.CDLL
     return library
 
 
-def _try_compiling(compiler: str, macros: tuple[str, ...], output: Path) -> None:
+def _try_compiling(compiler: str, macros: tuple[str, ...], source: str, output: Path) -> None:
     defines = [f"-D{macro}" for macro in macros]
-    command = [compiler, *FLAGS, *defines, str(SOURCES / "block.cpp"), "-o", str(output)]
+    command = [compiler, *FLAGS, *defines, str(SOURCES / source), "-o", str(output)]
     reason = ""
     for flags in MACHINE_FLAGS:
         try:

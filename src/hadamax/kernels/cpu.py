@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import math
+import os
 import threading
 
 import torch
@@ -65,12 +67,29 @@ def library(dtype: torch.dtype, variant: Variant, channels: int = 0) -> ctypes.C
 
     `channels` of one branch, where known: usual numbers get a library of their own.
     """
-    chosen = macros(dtype, variant, channels)
-    if chosen not in _libraries:
+    return load("block.cpp", macros(dtype, variant, channels))
+
+
+def load(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
+    """The library of a source file and its macros; None where it cannot be built, logged once."""
+    key = (source, *chosen)
+    if key not in _libraries:
         with _building:
-            if chosen not in _libraries:
-                _libraries[chosen] = _build(chosen)
-    return _libraries[chosen]
+            if key not in _libraries:
+                _libraries[key] = _build(source, chosen)
+    return _libraries[key]
+
+
+def wanted() -> bool:
+    """Whether fused forms may be used at all.
+
+    Raises:
+        ValueError: `HADAMAX_KERNELS` is set to something else than auto or reference.
+    """
+    forced = os.environ.get("HADAMAX_KERNELS", "auto")
+    if forced not in ("auto", "reference"):
+        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: auto, reference")
+    return forced == "auto"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -103,12 +122,12 @@ def forget() -> None:
         _failure = None
 
 
-def _build(chosen: tuple[str, ...]) -> ctypes.CDLL | None:
+def _build(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
     global _failure
     if _failure is not None:  # the next variant would fail alike, after as long
         return None
     try:
-        return build(chosen)
+        return build(chosen, source)
     except BuildError as error:
         _failure = str(error)
         log.warning("No fused Hadamax kernel: %s. Plain PyTorch does its work, slower.", error)
@@ -165,8 +184,10 @@ def empty_outputs(x: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
 def _sizes(x: Tensor, y: Tensor, variant: Variant) -> _Sizes:
     window, stride, pad, _ = variant.pool or (1, 1, 0, 0)
     images, channels, *pooled = y.shape
-    threads = torch.get_num_threads()
-    return _Sizes(images, *x.shape[2:], channels, *pooled, window, stride, pad, threads, variant.eps)
+    size = list(x.shape[2:])
+    if window == stride == 1:  # pixel by pixel: one long row, for whole vectors of pixels
+        size = pooled = [1, math.prod(size)]
+    return _Sizes(images, *size, channels, *pooled, window, stride, pad, torch.get_num_threads(), variant.eps)
 
 
 def _float32(affine: Tensor | None) -> Tensor | None:

@@ -13,6 +13,7 @@ from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import whole
 from hadamax.networks.pooling import Pooling
 from hadamax.networks.specs import Activate, Block, Conv, Residual
+from hadamax.networks.windows import Margins
 
 
 class EncoderBlock(nn.Module):
@@ -23,6 +24,10 @@ class EncoderBlock(nn.Module):
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(H', W'); 0 where the map is too small for the block."""
         return height, width
+
+    def margins(self, height: int, width: int) -> Margins:
+        """What its first convolution adds to a map: a block whose margins are uneven takes `padded` maps too."""
+        return (0, 0), (0, 0)
 
 
 def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) -> Tensor:
@@ -81,8 +86,11 @@ class ConvBlock(EncoderBlock):
         size = self.layer.window.output_size(height, width)
         return size if self.pool is None else self.pool.window.output_size(*size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return finish_block(self.layer.convolve(x), self.layer, self.pool)
+    def margins(self, height: int, width: int) -> Margins:
+        return self.layer.window.margins(height, width)
+
+    def forward(self, x: Tensor, *, padded: bool = False) -> Tensor:
+        return finish_block(self.layer.convolve(x, padded=padded), self.layer, self.pool)
 
 
 class ActivationBlock(EncoderBlock):

@@ -8,13 +8,15 @@ build_encoder("minatar", observation_shape=(4, 10, 10), input_scale=1.0)
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from hadamax.kernels import scaled_observations
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
-from hadamax.networks.blocks import make_block
+from hadamax.networks.blocks import EncoderBlock, make_block
 from hadamax.networks.hadamard import HadamardLinear
 from hadamax.networks.initialisers import resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
@@ -105,15 +107,36 @@ class Encoder(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         self._check(observations)
-        maps = self.blocks(self._scale(observations))
+        bytes_of_maps = observations.dtype == torch.uint8 and observations.ndim == 4
+        maps = self._from_bytes(observations) if bytes_of_maps else self.blocks(self._scale(observations))
         features: Tensor = self.dense(self._flatten(maps))
         return features
 
-    def _scale(self, observations: Tensor) -> Tensor:
+    def _from_bytes(self, observations: Tensor) -> Tensor:
+        """The blocks on uint8 maps: scaled, and padded where the first convolution pads unevenly, in one pass."""
+        first, *others = cast(list[EncoderBlock], list(self.blocks))
+        (top, bottom), (left, right) = margins = first.margins(*observations.shape[2:])
+        uneven = (top, left) != (bottom, right)
+        scaled = scaled_observations(
+            observations,
+            self.input_scale,
+            self._dtype(observations.device.type),
+            margins if uneven else ((0, 0), (0, 0)),
+        )
+        x: Tensor = first(scaled, padded=True) if uneven else first(scaled)
+        for block in others:
+            x = block(x)
+        return x
+
+    def _dtype(self, device: str) -> torch.dtype:
+        """What the first layer computes in: rounding to it at once saves a pass and changes nothing."""
         dtype = next(self.parameters()).dtype
-        x = observations.to(dtype=dtype, memory_format=self._memory_format)
-        # Bytes were just copied into floats: those may be divided in place. A caller's floats may not.
-        return x.div_(self.input_scale) if observations.dtype == torch.uint8 else x / self.input_scale
+        autocast = dtype == torch.float32 and torch.is_autocast_enabled(device)
+        return torch.get_autocast_dtype(device) if autocast else dtype
+
+    def _scale(self, observations: Tensor) -> Tensor:
+        x = observations.to(next(self.parameters()).dtype, memory_format=self._memory_format)
+        return x / self.input_scale
 
     def _check(self, observations: Tensor) -> None:
         if not isinstance(observations, Tensor):

@@ -167,10 +167,12 @@ class HadamardConv2d(_HadamardLayer):
             padding,
         )
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """The convolution of all branches: [N, in, H, W] -> [N, branches * out, H', W']."""
+    def convolve(self, x: Tensor, *, padded: bool = False) -> Tensor:
+        """The convolution of all branches: [N, in, H, W] -> [N, branches * out, H', W']; x may be padded already."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
+        if padded:
+            return F.conv2d(x, self.weight, self.bias, self.stride)
         (top, bottom), (left, right) = self.window.margins(x.shape[2], x.shape[3])
         if (top, left) != (bottom, right):
             x = F.pad(x, (left, right, top, bottom))

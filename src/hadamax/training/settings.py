@@ -152,6 +152,10 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
     for name, value in content.items():
         if isinstance(value, dict):
             flat.update(value if name not in ABOUT else {})
+        elif name == "algorithm" and value != algorithm:
+            raise UserError(f"{path}: algorithm: {value!r} is not the {algorithm!r} that was asked for")
+        elif name == "format" and value != FORMAT:
+            raise UserError(f"{path}: format: {value!r} is not one this hadamax reads; valid: {FORMAT}")
         elif name not in ("format", "algorithm"):
             flat[name] = value
     known = {name: kind for group in setting_types(algorithm).values() for name, kind in group.items()}

@@ -134,7 +134,7 @@ def record_game(
         ValueError: `agent_q` gives another shape, or numbers that are not finite.
         RuntimeError: the filmed game left the agent's.
     """
-    _check(settings, path, epsilon, max_seconds)
+    check_filming(settings, path, epsilon, max_seconds)
     settings = settings.resolved()
     environment = make_environment(settings, 1, seed=seed, threads=1)
     atari = settings.family == "atari"
@@ -167,7 +167,14 @@ def record_game(
     return Recording(score, steps, frames / camera.rate, finished)
 
 
-def _check(settings: EnvironmentSettings, path: Path, epsilon: float, max_seconds: float | None) -> None:
+def check_filming(
+    settings: EnvironmentSettings, path: Path, epsilon: float = 0.0, max_seconds: float | None = None
+) -> None:
+    """Refuse what `record_game` could not film, before games are played for nothing.
+
+    Raises:
+        UserError: neither Atari nor MinAtar, no .mp4, or a number out of range.
+    """
     if settings.family == "gymnasium":
         raise UserError(f"video: {settings.env} cannot be filmed; valid: Atari and MinAtar games")
     if path.suffix != ".mp4":

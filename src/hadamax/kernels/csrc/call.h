@@ -71,8 +71,13 @@ struct Affine {
     Floats bias(int branch, int c) const { return load(&biases[branch * stride + c]); }
 };
 
-// normalised = x * scale + shift for each pixel and branch: scale = 1 / sqrt(variance + epsilon), and shift =
-// -mean * scale.
+// (x - mean) * scale. For bfloat16 the shift is -mean * scale, which saves an operation; where a pixel's channels are
+// almost alike that would lose digits that a float has, so there it is -mean.
+INLINE Floats normalise(Floats x, Floats scale, Floats shift) {
+    return PRECISE ? (x + shift) * scale : x * scale + shift;
+}
+
+// Scale = 1 / sqrt(variance + epsilon) and shift of each pixel and branch.
 struct Statistics {
     std::vector<float> scales[BRANCHES], shifts[BRANCHES];
 
@@ -114,13 +119,13 @@ struct Statistics {
                     variance = variance_from_differences(start + b * s.channels(), pixels - first, mean, s);
                 Floats scale = inverse_root(variance + s.epsilon);
                 store(&scales[b][first], scale);
-                store(&shifts[b][first], -mean * scale);
+                store(&shifts[b][first], PRECISE ? -mean : -mean * scale);
             }
         }
     }
 
     Floats normalised(int branch, int pixel, Floats x) const {
-        return NORMED ? x * scales[branch][pixel] + shifts[branch][pixel] : x;
+        return NORMED ? normalise(x, splat(scales[branch][pixel]), splat(shifts[branch][pixel])) : x;
     }
 
   private:
@@ -173,11 +178,14 @@ struct AffineGradient {
     }
 };
 
-// The norm's backward, for LANES pixels of a branch: x * slope + offset spreads over all channels of a pixel
-// what their shared mean and variance owe, from the sums of the gradient and of gradient * normalised.
+// The norm's backward, for LANES pixels of a branch: `owed` spreads over all channels of a pixel what their shared
+// mean and variance owe, with a slope and an offset from the sums of the gradient and of gradient * normalised.
 INLINE void spread(Floats scale, Floats shift, Floats gradient_sum, Floats product_sum, float per_channel,
                    float* slope, float* offset) {
     Floats mean = gradient_sum * per_channel, along = product_sum * per_channel;
     store(slope, -scale * scale * along);
-    store(offset, -scale * (mean + shift * along));
+    store(offset, PRECISE ? -scale * mean : -scale * (mean + shift * along));
+}
+INLINE Floats owed(Floats x, float shift, float slope, float offset) {
+    return PRECISE ? (x + shift) * slope + offset : x * slope + offset;
 }

@@ -117,8 +117,10 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                             input[b] = normalised[b] * scale[b] + bias[b];
                         }
                         Floats gradient =
-                            pooled_gradient(s, row_outputs[row], column_outputs[column], dy + image * outputs,
-                                            positions + image * outputs, c, count);
+                            s.window() == 1 && s.stride() == 1
+                                ? load(dy + image * outputs + size_t(pixel) * s.channels() + c, count)
+                                : pooled_gradient(s, row_outputs[row], column_outputs[column],
+                                                  dy + image * outputs, positions + image * outputs, c, count);
                         if (++column == s.columns) column = 0, row++;
                         Combination::gradient(input, gradient, to_branch);
                         for (int b = 0; b < BRANCHES; b++) {
@@ -141,7 +143,9 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                         for_channels(s.channels(), [&](int c, auto count) {
                             Floats result = load(&gradients[(size_t(i) * BRANCHES + b) * stride + c])
                                             * statistics.scales[b][first + i];
-                            if (NORMED) result += load(from + at + c, count) * slopes[i] + offsets[i];
+                            if (NORMED)
+                                result += owed(load(from + at + c, count), statistics.shifts[b][first + i], slopes[i],
+                                               offsets[i]);
                             store(to + at + c, result, count);
                         });
                     }

@@ -114,8 +114,10 @@ struct WindowGradient {
                 }
             Floats normalised[BRANCHES], input[BRANCHES], to_branch[BRANCHES];
             for (int b = 0; b < BRANCHES; b++) {
-                normalised[b] = widen(raw[b]) * lookup(&scales[b * stride], winner, cells)
-                                + lookup(&shifts[b * stride], winner, cells);
+                Floats x = widen(raw[b]);
+                normalised[b] = NORMED ? normalise(x, lookup(&scales[b * stride], winner, cells),
+                                                   lookup(&shifts[b * stride], winner, cells))
+                                       : x;
                 input[b] = normalised[b] * affine.scale(b, c) + affine.bias(b, c);
             }
             Combination::gradient(input, load(dy + c, count), to_branch);
@@ -169,7 +171,7 @@ struct WindowGradient {
                     for_channels(s.channels(), [&](int c, auto count) {
                         Ints here = (Ints)load((float*)&winners[c]) == cell;
                         Floats result = here ? load(gradient + c) * scales[at] : Floats{};
-                        if (NORMED) result += load(from + c, count) * slopes[at] + offsets[at];
+                        if (NORMED) result += owed(load(from + c, count), shifts[at], slopes[at], offsets[at]);
                         if (streams)
                             stream(to + c, result);
                         else

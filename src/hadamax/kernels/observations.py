@@ -1,0 +1,66 @@
+"""Bytes of an observation into scaled numbers for a convolution, in one pass on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hadamax.kernels import cpu
+
+Margins = tuple[tuple[int, int], tuple[int, int]]
+
+
+def scaled_observations(
+    observations: Tensor, scale: float, dtype: torch.dtype, margins: Margins = ((0, 0), (0, 0))
+) -> Tensor:
+    """uint8 [N, C, H, W] / scale, as `dtype`, channels-last, within zeros: [N, C, top + H + bottom, left + W + right].
+
+    Args:
+        margins: ((top, bottom), (left, right)).
+    """
+    (top, bottom), (left, right) = margins
+    usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS and observations.is_contiguous()
+    if usable and cpu.wanted() and _can_be_built(dtype):
+        scaled: Tensor = _scaled(observations, scale, dtype, [top, bottom, left, right])
+        return scaled
+    if any((top, bottom, left, right)):
+        observations = F.pad(observations, (left, right, top, bottom))
+    return observations.to(dtype=dtype, memory_format=torch.channels_last).div_(scale)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _can_be_built(dtype: torch.dtype) -> bool:
+    return _library(dtype) is not None
+
+
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    return cpu.load("observations.cpp", (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
+
+
+@torch.library.custom_op("hadamax::scaled_observations", mutates_args=(), device_types="cpu")
+def _scaled(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
+    kernel = _library(dtype)
+    if kernel is None:
+        raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure()}")
+    out: Tensor = _room(observations, scale, dtype, margins)
+    shape = (ctypes.c_int32 * 9)(*observations.shape, *margins, torch.get_num_threads())
+    table = _table(scale, dtype)
+    kernel.hadamax_observations(shape, *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out)))
+    return out
+
+
+@_scaled.register_fake
+def _room(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
+    images, channels, rows, columns = observations.shape
+    shape = (images, channels, rows + sum(margins[:2]), columns + sum(margins[2:]))
+    return torch.empty(shape, dtype=dtype, device=observations.device, memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=16)
+def _table(scale: float, dtype: torch.dtype) -> Tensor:
+    """What each byte becomes, rounded as PyTorch rounds it."""
+    return torch.arange(256).to(dtype).div_(scale)

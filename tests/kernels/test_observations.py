@@ -1,0 +1,55 @@
+"""Bytes to scaled numbers in one pass, against doing it step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hadamax.kernels import scaled_observations
+from hadamax.networks import build_encoder
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 4, 12, 9), (1, 1, 5, 5), (2, 3, 7, 8), (2, 10, 10, 10)])
+def test_equals_pad_divide_and_round(
+    shape: tuple[int, ...], dtype: torch.dtype, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HADAMAX_KERNELS", kernels)
+    observations = torch.randint(256, shape, dtype=torch.uint8)
+    for margins in (((0, 0), (0, 0)), ((3, 4), (3, 4)), ((1, 0), (2, 5))):
+        for scale in (255.0, 1.0, 7.3):
+            (top, bottom), (left, right) = margins
+            found = scaled_observations(observations, scale, dtype, margins)
+            wanted = F.pad(observations.to(dtype) / scale, (left, right, top, bottom))
+            assert torch.equal(found, wanted)
+            assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> None:
+    torch.set_num_threads(threads)
+    observations = torch.randint(256, (3, 4, 84, 84), dtype=torch.uint8)
+    strided = observations.transpose(2, 3).contiguous().transpose(2, 3)
+    for name in ("hadamax-fast", "hadamax-c51", "nature"):
+        encoder = build_encoder(name, width=0.25).to(memory_format=torch.channels_last)
+        twin = build_encoder(name, width=0.25, input_scale=1.0).to(memory_format=torch.channels_last)
+        twin.load_state_dict(encoder.state_dict())
+        expected = twin(observations / 255.0)
+        torch.testing.assert_close(encoder(observations), expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(encoder(strided), encoder(observations))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(encoder(observations), twin(observations / 255.0))
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself
+def test_it_can_be_compiled(kernel: None) -> None:
+    torch.compiler.reset()
+    observations = torch.randint(256, (2, 4, 10, 10), dtype=torch.uint8)
+
+    def prepare(x: torch.Tensor) -> torch.Tensor:
+        return scaled_observations(x, 255.0, torch.float32, ((1, 2), (1, 2))) + 1
+
+    graph = torch.compile(prepare, fullgraph=True, backend="aot_eager")
+    assert torch.equal(graph(observations), F.pad(observations / 255.0, (1, 2, 1, 2)) + 1)

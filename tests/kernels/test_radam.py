@@ -1,0 +1,115 @@
+"""RAdam in one pass against PyTorch's in float64."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hadamax.kernels import RAdam
+
+
+def parameters(dtype: torch.dtype) -> list[nn.Parameter]:
+    """Of every layout: more than one block of elements, incomplete vectors, channels-last, a single number."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((300, 131), (7,), (5, 3, 4, 4), (1,))
+    values = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+    values[2] = values[2].contiguous(memory_format=torch.channels_last)
+    return [nn.Parameter(value) for value in values]
+
+
+def gradients(step: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    size = 0.0 if step == 3 else 10.0 ** (step % 5 - 3)
+    return [size * torch.randn(p.shape, generator=generator) for p in parameters(torch.float32)]
+
+
+def give(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    for p, value in zip(parameters, values, strict=True):
+        p.grad = torch.empty_like(p).copy_(value)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_equals_pytorch(kernel: None, threads: int) -> None:
+    torch.set_num_threads(threads)
+    ours, theirs = parameters(torch.float32), parameters(torch.float64)
+    fast, plain = RAdam(ours, lr=1e-3), torch.optim.RAdam(theirs, lr=1e-3)
+    clipped = set()
+    for step in range(30):  # the first five are not rectified
+        give(ours, gradients(step))
+        give(theirs, gradients(step))
+        norm = fast.clip_and_step(1.0)
+        wanted = nn.utils.clip_grad_norm_(theirs, 1.0)
+        plain.step()
+        clipped.add(bool(wanted > 1))
+        torch.testing.assert_close(norm.double(), wanted, rtol=1e-6, atol=0)
+    assert clipped == {True, False}
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p.double(), q, rtol=1e-6, atol=1e-6)
+        for name in ("exp_avg", "exp_avg_sq"):
+            scale = plain.state[q][name].abs().max().item()
+            torch.testing.assert_close(fast.state[p][name].double(), plain.state[q][name], rtol=1e-5, atol=1e-6 * scale)
+
+
+def test_the_sum_does_not_depend_on_the_threads(kernel: None) -> None:
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        ours = parameters(torch.float32)
+        optimizer = RAdam(ours, lr=1e-3)
+        for step in range(7):
+            give(ours, gradients(step))
+            optimizer.clip_and_step(0.5)
+        results.append(ours)
+    for p, q in zip(*results, strict=True):
+        assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_its_state_is_pytorchs(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADAMAX_KERNELS", kernels)
+    ours = parameters(torch.float32)
+    optimizer = RAdam(ours, lr=1e-3)
+    give(ours, gradients(0))
+    optimizer.clip_and_step(1.0)
+    twins = copy.deepcopy(ours)
+    twin = torch.optim.RAdam(twins, lr=1e-3)
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for step in range(1, 9):
+        for mine in (ours, twins):
+            give(mine, gradients(step))
+        optimizer.clip_and_step(1.0)
+        nn.utils.clip_grad_norm_(twins, 1.0)
+        twin.step()
+    for p, q in zip(ours, twins, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_reaches_the_weights(kernel: None, bad: float) -> None:
+    ours = parameters(torch.float32)
+    optimizer = RAdam(ours, lr=1e-3)
+    for step in range(8):
+        give(ours, gradients(step))
+        assert optimizer.clip_and_step(1.0).isfinite()
+    give(ours, gradients(9))
+    ours[1].grad[3] = bad
+    assert not optimizer.clip_and_step(1.0).isfinite()
+    assert ours[1].isnan().any()
+
+
+def test_a_gradient_that_lies_otherwise_is_taken_too(kernel: None) -> None:
+    ours, theirs = parameters(torch.float32), parameters(torch.float32)
+    fast, plain = RAdam(ours, lr=1e-3), torch.optim.RAdam(theirs, lr=1e-3)
+    for step in range(8):
+        for mine in (ours, theirs):
+            give(mine, gradients(step))
+            mine[0].grad = mine[0].grad.T.contiguous().T
+        fast.clip_and_step(1.0)
+        nn.utils.clip_grad_norm_(theirs, 1.0)
+        plain.step()
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
