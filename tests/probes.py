@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from hadamax.algorithms.pqn import PQN, PQNSettings
+from hadamax.algorithms import ALGORITHMS
 from hadamax.clock import Clock
 from hadamax.environments import EngineStep, VectorEnvironment
 from hadamax.environments.gymnasium import GymnasiumEngine
@@ -220,19 +220,21 @@ def probe_environment(probe: Callable[[], gymnasium.Env], num_envs: int, seed: i
 def make_learner(
     environment: VectorEnvironment,
     *,
+    algorithm: str = "pqn",
     encoder: str = "mlp",
     decay_iterations: int = 100,
     reward_clipping: bool = False,
     precision: torch.dtype = torch.float32,
     seed: int = 0,
     **settings: Any,
-) -> PQN:
-    """A PQN learner on the CPU, its games started. Environments past `num_test_envs` are the learner's."""
+) -> Any:
+    """A learner on the CPU, its games started. Environments past `num_test_envs` are the learner's."""
     tests = settings.setdefault("num_test_envs", 0)
-    chosen = PQNSettings(num_envs=environment.num_envs - tests, **settings)
+    entry = ALGORITHMS[algorithm]
+    chosen = entry.settings(num_envs=environment.num_envs - tests, **settings)
     torch.manual_seed(seed)
     shape, scale = environment.observation_shape, environment.input_scale
-    learner = PQN(
+    learner = entry.build(
         chosen,
         environment,
         build_encoder(encoder, observation_shape=shape, input_scale=scale),

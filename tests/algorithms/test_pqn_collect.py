@@ -59,7 +59,7 @@ def test_next_values_are_those_of_the_state_that_followed() -> None:
                 assert best(learner, final[None]) != expected[env]
                 expected[env] = best(learner, final[None])
                 cut += 1
-        torch.testing.assert_close(learner.rollout.next_values[t], expected)
+        torch.testing.assert_close(learner.rollout.next_values[t, :, 0], expected)
     assert cut == 5
 
 
@@ -122,7 +122,7 @@ def test_a_test_environments_time_limit_does_not_touch_the_learners() -> None:
     learner.collect()
     assert not learner.rollout.truncated.any()
     for t, (_, step) in enumerate(noted):
-        torch.testing.assert_close(learner.rollout.next_values[t], best(learner, step.observations[:2]))
+        torch.testing.assert_close(learner.rollout.next_values[t, :, 0], best(learner, step.observations[:2]))
 
 
 def test_frames_are_emulator_frames_of_the_learners_environments() -> None:

@@ -65,7 +65,7 @@ def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
     rollout, targets = learner.rollout, learner.targets()
     with torch.no_grad():
         q = learner.network(rollout.observations.flatten(0, 1)).view(8, 8, -1)
-    error = q.gather(2, rollout.actions[..., None]).squeeze(2) - targets
+    error = q.gather(2, rollout.actions[..., None]) - targets
     expected = 0.5 * error[rollout.chosen].square().mean()
     assert learner.update(targets)["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
@@ -73,15 +73,16 @@ def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
 def test_targets_are_lambda_returns_of_what_was_stored() -> None:
     learner = with_forced_rows(gamma=0.9, q_lambda=0.3)
     r = learner.rollout
-    expected = lambda_returns(r.rewards, r.next_values, r.terminated, r.truncated, gamma=0.9, lambda_=0.3)
-    assert torch.equal(learner.targets(), expected)
+    next_values = r.next_values.squeeze(2)
+    expected = lambda_returns(r.rewards, next_values, r.terminated, r.truncated, gamma=0.9, lambda_=0.3)
+    assert torch.equal(learner.targets().squeeze(2), expected)
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.01, 1e6])
 def test_one_update_is_one_step_of_radam_on_the_clipped_gradient(max_grad_norm: float) -> None:
     learner = with_forced_rows(num_epochs=1, num_minibatches=1, max_grad_norm=max_grad_norm, lr_decay=False)
     other, rollout, targets = copy.deepcopy(learner.network), learner.rollout, learner.targets()
-    q = other(rollout.observations.flatten(0, 1)).gather(1, rollout.actions.view(-1, 1)).view(8, 8)
+    q = other(rollout.observations.flatten(0, 1)).gather(1, rollout.actions.view(-1, 1)).view(8, 8, 1)
     (0.5 * (q - targets)[rollout.chosen].square().mean()).backward()
     norm = torch.stack([p.grad.norm() for p in other.parameters()]).norm()
     for p in other.parameters():
@@ -98,7 +99,7 @@ def test_every_row_is_learned_from_once_an_epoch() -> None:
     learner.collect()
     learner.rollout.observations.copy_(torch.rand(4, 4, 5))  # rows that can be told apart
     seen: list[Tensor] = []
-    learner.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    learner.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     learner.update(learner.targets())
     rows = learner.rollout.observations.flatten(0, 1).sum(dim=1).sort().values
     assert [len(batch) for batch in seen] == [4] * 12
@@ -112,13 +113,13 @@ def test_every_row_is_learned_from_once_an_epoch() -> None:
 
 
 def learning_rates(learner: PQN, iterations: int) -> list[float]:
-    rates, step = [], learner.optimizer.step
+    rates, step = [], learner.optimizer.clip_and_step
 
-    def stepping() -> None:
+    def stepping(max_norm: float) -> Tensor:
         rates.append(learner.optimizer.param_groups[0]["lr"])
-        step()
+        return step(max_norm)
 
-    learner.optimizer.step = stepping
+    learner.optimizer.clip_and_step = stepping
     for _ in range(iterations):
         learner.iteration()
     return rates
@@ -171,6 +172,17 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "epsilon_end": 0.001,
         "epsilon_decay": 0.1,
         "num_test_envs": 8,
+        # What the plain algorithm has not: off, with the published values for when it is on.
+        "dueling": False,
+        "hl_gauss": False,
+        "bins": 51,
+        "v_min": -10.0,
+        "v_max": 10.0,
+        "bin_sigma": 0.75,
+        "ensemble": 1,
+        "mask_probability": 1.0,
+        "redo_every": 0,
+        "redo_tau": 0.025,
     }
 
 

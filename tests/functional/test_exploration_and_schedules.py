@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from hadamax.functional import epsilon_greedy, linear
+from hadamax.functional import epsilon_greedy, linear, vote
 
 
 def choices(epsilon: float, rows: int = 20_000, seed: int = 3) -> torch.Tensor:
@@ -64,3 +64,25 @@ def test_linear(progress: float, expected: float) -> None:
 def test_linear_ends_exactly_and_may_rise() -> None:
     assert linear(2.5e-4, 0.0, 1.0) == 0.0
     assert linear(0.4, 1.0, 0.5) == pytest.approx(0.7)
+
+
+def test_a_vote_by_hand() -> None:
+    """Three members: two for action 0, one for action 1, whose mean is by far the highest."""
+    q = torch.tensor([[[1.0, 0, 0], [1, 0, 0], [0, 100, 0]]])
+    scores = vote(q)
+    assert scores.floor().tolist() == [[2.0, 1.0, 0.0]]
+    assert scores.argmax(1).tolist() == [0]
+
+
+def test_a_tied_vote_goes_to_the_higher_mean() -> None:
+    q = torch.tensor([[[1.0, 0.5, 0], [0, 2, 0]], [[3, 0.5, 0], [0, 2, 0]]])
+    assert vote(q).argmax(1).tolist() == [1, 0]
+    even = torch.tensor([[[1000.0, 0.0], [1000, 0], [0, 1], [0, 1]]])  # a sure tie adds less than a vote
+    assert vote(even).floor().tolist() == [[2.0, 2.0]]
+    assert vote(even).argmax(1).tolist() == [0]
+
+
+def test_a_vote_of_none_and_of_the_wrong_shape() -> None:
+    assert vote(torch.zeros(0, 3, 2)).shape == (0, 2)
+    with pytest.raises(ValueError, match=r"q_values \[B, member, A\] expected, got \[3, 2\]"):
+        vote(torch.zeros(3, 2))

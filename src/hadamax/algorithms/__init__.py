@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hadamax.algorithms import dqn
+from hadamax.algorithms import dqn, pqn
 from hadamax.algorithms.c51 import C51, C51Settings
 from hadamax.algorithms.contract import Activity, Algorithm, FinishedGame, Iteration
 from hadamax.algorithms.dqn import DQN, DQNSettings
+from hadamax.algorithms.ppo import PPO, PPOSettings
 from hadamax.algorithms.pqn import PQN, PQNSettings
 from hadamax.algorithms.rainbow import Rainbow, RainbowSettings
 
@@ -23,9 +24,10 @@ class Entry(NamedTuple):
 
 
 ALGORITHMS: dict[str, Entry] = {
-    "c51": Entry(C51Settings, C51),
+    "pqn": Entry(PQNSettings, PQN, pqn.PRESETS),
     "dqn": Entry(DQNSettings, DQN, dqn.PRESETS),
-    "pqn": Entry(PQNSettings, PQN),
+    "c51": Entry(C51Settings, C51),
+    "ppo": Entry(PPOSettings, PPO),
     "rainbow": Entry(RainbowSettings, Rainbow),
 }
 

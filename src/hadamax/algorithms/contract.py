@@ -60,7 +60,10 @@ class Algorithm(Protocol):
     def iteration(self) -> Iteration: ...
 
     def q_values(self, observations: Tensor) -> Tensor:
-        """[B, action] scores, the best action the highest."""
+        """[B, action] scores, the best action the highest: Q-values, votes of an ensemble, or log-probabilities.
+
+        The network's own output is the same. Its `score_name` says which it is, where it is not a Q-value.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 Paper: Gallici et al. 2024, arXiv 2407.04811; settings of HR Table 6 (arXiv 2406.09079).
 What differs: returns are cut at truncation and bootstrap from the game's own last observation (the published code
 takes a time limit for an end), and the step that presses FIRE after a lost life is not learned from.
+The plain algorithm has one head and a squared error; dueling, HL-Gauss and an ensemble are switches, and what they
+change stands in `value_network.py` and `ensemble.py`.
 
     hadamax train pqn --env Pong --encoder hadamax --frames 40_000_000
+    hadamax train pqn --env Pong --preset strongest
 """
 
 from __future__ import annotations
@@ -13,16 +16,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
+from hadamax.algorithms.ensemble import Ensemble
+from hadamax.algorithms.moments import load_moments, save_moments
+from hadamax.algorithms.resets import reset_if_due
+from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
 from hadamax.errors import UserError
-from hadamax.functional import epsilon_greedy, lambda_returns, linear
+from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
-from hadamax.networks import Encoder, QNetwork
+from hadamax.networks import Encoder
+
+# --preset NAME: settings that yield to those given beside it.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The highest published PQN figure known: arXiv 2608.07335.
+    "strongest": {"encoder": "hadamax-deep", "dueling": True, "hl_gauss": True, "ensemble": 10},
+}
 
 
 @dataclass(frozen=True)
@@ -55,22 +68,49 @@ class PQNSettings:
     """Part of --decay-frames over which epsilon falls linearly. HR Table 6."""
     num_test_envs: int = 8
     """Greedy environments stepped beside the others: scored, never learned from, not in the frame count. HR Table 6."""
+    dueling: bool = False
+    """A value and advantages in place of Q-values. arXiv 2608.07335; Wang et al. 2016."""
+    hl_gauss: bool = False
+    """Learn values as histograms, by cross-entropy. arXiv 2608.07335; Farebrother et al. 2024."""
+    bins: int = 51
+    """Bins of the histogram. arXiv 2608.07335."""
+    v_min: float = -10.0
+    """Centre of the lowest bin. arXiv 2608.07335."""
+    v_max: float = 10.0
+    """Centre of the highest bin. arXiv 2608.07335."""
+    bin_sigma: float = 0.75
+    """Standard deviation of a target's histogram, in bin widths. arXiv 2608.07335."""
+    ensemble: int = 1
+    """Heads on the encoder, each with its own targets; a game is acted by one of them. arXiv 2608.07335: 10."""
+    mask_probability: float = 1.0
+    """Probability that a head learns from a row; 1 is no masks. Osband et al. 2016."""
+    redo_every: int = 0
+    """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023: 1,000 updates of DQN."""
+    redo_tau: float = 0.025
+    """A unit is dormant up to this share of its layer's mean activation. HR Fig. 9."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "ensemble"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
-        if self.num_test_envs < 0:
-            raise UserError(f"num_test_envs: {self.num_test_envs} is too small; valid: 0 or more")
+        for name in ("num_test_envs", "redo_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
         if self.num_envs * self.num_steps % self.num_minibatches:
             rows = self.num_envs * self.num_steps
             raise UserError(f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}")
         for name in ("gamma", "q_lambda", "epsilon_start", "epsilon_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")
-        for name in ("learning_rate", "max_grad_norm", "epsilon_decay"):
+        for name in ("learning_rate", "max_grad_norm", "epsilon_decay", "bin_sigma", "redo_tau", "mask_probability"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number above 0")
+        if self.mask_probability > 1:
+            raise UserError(f"mask_probability: {self.mask_probability} is out of range; valid: above 0, up to 1")
+        if self.bins < 2:
+            raise UserError(f"bins: {self.bins} is too small; valid: 2 or more")
+        if not -float("inf") < self.v_min < self.v_max < float("inf"):
+            raise UserError(f"v_min: {self.v_min} is not below v_max {self.v_max}; valid: two finite numbers in order")
 
 
 class PQN:
@@ -94,11 +134,12 @@ class PQN:
         self.device, self.precision, self.clock = device, precision, clock
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: ValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = RAdam(self.network.parameters(), lr=s.learning_rate)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
-        self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device)
+        self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device, value_shape=(s.ensemble,))
+        self.ensemble = Ensemble(s.ensemble, s.num_envs, self.generator)
         self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
@@ -110,9 +151,13 @@ class PQN:
         return settings.num_envs + settings.num_test_envs
 
     @staticmethod
-    def build_network(settings: PQNSettings, encoder: Encoder, num_actions: int) -> nn.Module:
-        """Observations [B, *shape] -> Q-values [B, num_actions]."""
-        return QNetwork(encoder, num_actions)
+    def build_network(settings: PQNSettings, encoder: Encoder, num_actions: int) -> ValueNetwork:
+        """Observations [B, *shape] -> Q-values [B, num_actions], or the votes of an ensemble."""
+        s = settings
+        centres = bin_centres(s.v_min, s.v_max, s.bins) if s.hl_gauss else None
+        return ValueNetwork(
+            encoder, num_actions, members=s.ensemble, dueling=s.dueling, centres=centres, sigma=s.bin_sigma
+        )
 
     @property
     def frames(self) -> int:
@@ -120,6 +165,7 @@ class PQN:
 
     def reset(self) -> None:
         self.environment.reset()
+        self.ensemble.begin_games(torch.arange(self.settings.num_envs))
 
     def iteration(self) -> Iteration:
         self.games = []
@@ -127,6 +173,9 @@ class PQN:
         with self.clock(Activity.LEARNING):
             metrics = self.update(self.targets())
         self.iterations += 1
+        if self.settings.redo_every:
+            with self.clock(Activity.LEARNING):
+                metrics["redo_units"] = self.reset_dormant()
         return Iteration({"epsilon": self.epsilon(self.iterations - 1), **metrics}, self.games)
 
     # -- collect ----------------------------------------------------------------------------------------------------
@@ -137,11 +186,11 @@ class PQN:
         epsilon[: s.num_envs] = self.epsilon(self.iterations)
         with self.clock(Activity.INFERENCE):
             observations = self.to_device(self.environment.observations)
-            q = self.q_values(observations)  # [env, action]
+            values = self.values(observations)  # [env, member, action]; plain PQN has one member
         for t in range(s.num_steps):
             with self.clock(Activity.INFERENCE):
                 rollout.observations[t] = observations[: s.num_envs]
-                actions = epsilon_greedy(q, epsilon, self.generator)
+                actions = epsilon_greedy(self.ensemble.act(values), epsilon, self.generator)
                 rollout.actions[t] = actions[: s.num_envs]
                 to_play = actions.cpu().numpy()
             with self.clock(Activity.ENVIRONMENT):
@@ -149,8 +198,8 @@ class PQN:
             self.store(t, step)
             with self.clock(Activity.INFERENCE):
                 observations = self.to_device(step.observations)
-                q = self.q_values(observations)
-                self.bootstrap(t, q, step)
+                values = self.values(observations)
+                self.bootstrap(t, values, step)
 
     def store(self, t: int, step: Step) -> None:
         n, rollout = self.settings.num_envs, self.rollout
@@ -162,41 +211,45 @@ class PQN:
         frame = self.frames + (t + 1) * n * self.environment.frames_per_step
         for game in step.games:
             self.games.append(FinishedGame.of(game, frame, self.environment, test=game.env >= n))
+        self.ensemble.begin_games(torch.from_numpy(step.ended[step.ended < n]))
 
-    def bootstrap(self, t: int, next_q: Tensor, step: Step) -> None:
+    def bootstrap(self, t: int, next_values: Tensor, step: Step) -> None:
         """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
         n = self.settings.num_envs
-        values = next_q.amax(dim=1)[:n]
+        best = next_values.amax(dim=-1)[:n]  # [env, member]
         cut = step.truncated[step.ended] & (step.ended < n)
         if cut.any():
-            final_q = self.q_values(self.to_device(step.final_observations[cut]))
-            values[torch.from_numpy(step.ended[cut]).to(self.device)] = final_q.amax(dim=1)
-        self.rollout.next_values[t] = values
+            final_values = self.values(self.to_device(step.final_observations[cut]))
+            best[torch.from_numpy(step.ended[cut]).to(self.device)] = final_values.amax(dim=-1)
+        self.rollout.next_values[t] = best
 
     # -- targets ----------------------------------------------------------------------------------------------------
 
     def targets(self) -> Tensor:
-        """Lambda-returns [T, E] from the Q-values computed while acting."""
+        """Lambda-returns [T, E, member] from the Q-values computed while acting, each member's from its own."""
         r, s = self.rollout, self.settings
-        return lambda_returns(r.rewards, r.next_values, r.terminated, r.truncated, gamma=s.gamma, lambda_=s.q_lambda)
+        shared = (x[..., None].expand_as(r.next_values) for x in (r.rewards, r.terminated, r.truncated))
+        rewards, terminated, truncated = shared
+        return lambda_returns(rewards, r.next_values, terminated, truncated, gamma=s.gamma, lambda_=s.q_lambda)
 
     # -- update -----------------------------------------------------------------------------------------------------
 
     def update(self, targets: Tensor) -> dict[str, float]:
         s, rollout = self.settings, self.rollout
         observations = rollout.observations.flatten(0, 1)
-        actions, targets = rollout.actions.flatten(), targets.flatten()
-        weights = rollout.chosen.flatten().float()
+        actions, targets = rollout.actions.flatten(), targets.flatten(0, 1)
+        masks = self.ensemble.masks((len(actions),), s.mask_probability)
+        weights = rollout.chosen.flatten().float()[:, None] * masks  # [row, member]
         sums = torch.zeros(3, device=self.device)
         updates = s.num_epochs * s.num_minibatches
         for epoch in range(s.num_epochs):
             for i, batch in enumerate(rollout.minibatches(s.num_minibatches, self.generator)):
                 done = self.iterations + (epoch * s.num_minibatches + i) / updates
                 learning_rate = self.learning_rate(done)
-                q = self.forward(observations.index_select(0, batch)).gather(1, actions[batch, None]).squeeze(1)
+                outputs = self.outputs(observations.index_select(0, batch))
+                losses, q = self.network.loss(outputs, actions[batch], targets[batch])
                 weight = weights[batch]
-                error = (q - targets[batch]).square()
-                loss = 0.5 * (weight * error).sum() / weight.sum().clamp(min=1)
+                loss = (weight * losses).sum() / weight.sum().clamp(min=1)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.param_groups[0]["lr"] = learning_rate
@@ -204,6 +257,20 @@ class PQN:
                 sums += torch.stack([loss.detach(), q.detach().mean(), norm])
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}
+
+    def reset_dormant(self) -> float:
+        """ReDo, every `redo_every` frames: how many units were reset."""
+        s = self.settings
+        return reset_if_due(
+            self.network,
+            self.rollout.observations.flatten(0, 1),
+            self.optimizer,
+            frames=self.frames,
+            frames_per_iteration=self.frames_per_iteration,
+            every=s.redo_every,
+            tau=s.redo_tau,
+            generator=self.generator,
+        )
 
     # -- schedules, the network, the state ---------------------------------------------------------------------------
 
@@ -215,15 +282,22 @@ class PQN:
         rate = self.settings.learning_rate
         return linear(rate, 0.0, iteration / self.decay_iterations) if self.settings.lr_decay else rate
 
-    def forward(self, observations: Tensor) -> Tensor:
+    def outputs(self, observations: Tensor) -> Tensor:
+        """The network's outputs [B, member, action, bin], float32."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            q: Tensor = self.network(observations)
-        return q.float()
+            return self.network.outputs(observations).float()
+
+    @torch.no_grad()
+    def values(self, observations: Tensor) -> Tensor:
+        """Q-values [B, member, action], float32."""
+        return self.network.values(self.outputs(observations))
 
     @torch.no_grad()
     def q_values(self, observations: Tensor) -> Tensor:
-        """Q-values [B, action], float32, of observations on any device."""
-        return self.forward(observations.to(self.device))
+        """Q-values (of an ensemble: votes) [B, action], float32, of observations on any device."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            scores: Tensor = self.network(observations.to(self.device))
+        return scores.float()
 
     def to_device(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
@@ -231,22 +305,17 @@ class PQN:
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict()["state"],
+            "optimizer": save_moments(self.optimizer),
             "environment": self.environment.state_dict(),
             "generator": self.generator.get_state(),
             "iterations": self.iterations,
+            **self.ensemble.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        moments = {int(number): tensors for number, tensors in state["optimizer"].items()}
-        parameters = list(self.network.parameters())
-        for number, tensors in moments.items():
-            wrong = [n for n, t in tensors.items() if n != "step" and t.shape != parameters[number].shape]
-            if wrong:
-                raise RuntimeError(f"the optimizer's {wrong[0]} does not fit parameter {number}")
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_moments(self.optimizer, state["optimizer"])
         self.environment.load_state_dict(state["environment"])
         self.generator.set_state(state["generator"])
+        self.ensemble.load_state_dict(state)
         self.iterations = state["iterations"]

@@ -44,6 +44,8 @@ class Arguments:
     """latest, best, or a frame."""
     epsilon: float = 0.0
     """Probability of a random action; 0 is greedy."""
+    sample: bool = False
+    """Draw actions from the policy in place of the likeliest; of PPO only."""
     seed: int = 1_000_000
     """Seed of the games; apart from training seeds."""
     max_episode_frames: int | None = None
@@ -51,7 +53,7 @@ class Arguments:
     baselines: bool = False
     """Play as many games at random, with each constant action, and with the untrained network."""
     video: str | None = None
-    """Write an mp4 of one game, with the agent's Q-values beside it."""
+    """Write an mp4 of one greedy game, with the agent's Q-values (PPO: log-probabilities) beside it."""
     video_seconds: float | None = None
     """Cut the video after this many seconds. [default: the whole game]"""
     device: str = "auto"
@@ -86,6 +88,8 @@ def run(arguments: list[str]) -> int:
         check_filming(environment, Path(given.video))
     spaces = folder.spaces()
     agent = load(path, given.checkpoint, device=given.device, say=say)
+    if given.sample and not agent.has_policy:
+        raise UserError(f"sample: {algorithm} has no policy to draw from; valid: greedy, or an epsilon above 0")
     torch.set_num_threads(given.threads or settings.run.threads)
 
     players: dict[str, Policy] = {"agent": _greedy(agent, given)}
@@ -108,6 +112,7 @@ def run(arguments: list[str]) -> int:
         "episodes": given.episodes,
         "seed": given.seed,
         "epsilon": given.epsilon,
+        "sample": given.sample,
         "max_episode_frames": environment.max_episode_frames,
         "fingerprint": environment.fingerprint(),
         "agent": results.pop("agent"),
@@ -128,7 +133,7 @@ def run(arguments: list[str]) -> int:
 
 def _greedy(agent: Agent, given: Arguments) -> Policy:
     generator = torch.Generator().manual_seed(given.seed)
-    return lambda observations: agent.act(observations, given.epsilon, generator)
+    return lambda observations: agent.act(observations, given.epsilon, generator, sample=given.sample)
 
 
 def _video(agent: Agent, environment: Any, given: Arguments) -> None:
@@ -143,6 +148,7 @@ def _video(agent: Agent, environment: Any, given: Arguments) -> None:
         epsilon=given.epsilon,
         max_seconds=given.video_seconds,
         title=f"{agent.frame:,} frames of training",
+        score_name=agent.score_name,
     )
     print(f"video: {given.video} ({recording.seconds:.0f} s, score {recording.raw_return:,.0f})")
 

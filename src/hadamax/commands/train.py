@@ -73,6 +73,8 @@ def _with_preset(arguments: list[str], algorithm: str) -> list[str]:
     if name is None:
         return rest
     presets = ALGORITHMS[algorithm].presets
+    if not presets:
+        raise UserError(f"preset: {name!r} is not known; {algorithm} has none")
     if name not in presets:
         raise unknown("preset", name, presets)
     return toml_arguments(dict(presets[name]), algorithm, Path(f"preset {name}")) + rest

@@ -12,18 +12,27 @@ from torch import Tensor
 class Rollout:
     """Storage for `num_steps` steps of `num_envs` environments, allocated once and overwritten.
 
+    `next_values` are [T, E, *value_shape]: a number, or one for each member of an ensemble.
+
     Observations are kept in the type that the environment gives (uint8 for images) and cross to the device once.
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, shape: tuple[int, ...], dtype: np.dtype, device: torch.device
+        self,
+        num_steps: int,
+        num_envs: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        device: torch.device,
+        *,
+        value_shape: tuple[int, ...] = (),
     ) -> None:
         size = (num_steps, num_envs)
         kind = torch.from_numpy(np.zeros(0, dtype)).dtype
         self.observations = torch.zeros((*size, *shape), dtype=kind, device=device)
         self.actions = torch.zeros(size, dtype=torch.int64, device=device)
         self.rewards = torch.zeros(size, device=device)
-        self.next_values = torch.zeros(size, device=device)
+        self.next_values = torch.zeros((*size, *value_shape), device=device)
         self.terminated = torch.zeros(size, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(size, dtype=torch.bool, device=device)
         self.chosen = torch.zeros(size, dtype=torch.bool, device=device)

@@ -22,7 +22,7 @@ def lambda_returns(
     Source: Peng's Q(lambda) as PQN uses it (Gallici et al. 2024, arXiv 2407.04811, section 3).
 
     Args:
-        rewards: [T, E] float.
+        rewards: [T, E] float; more dimensions may follow, the same for all (members of an ensemble).
         next_values: [T, E] value of the state that followed step t; the final observation's where the game was cut.
         terminated, truncated: [T, E] bool.
         gamma: discount, 0 to 1.
@@ -32,10 +32,10 @@ def lambda_returns(
         [T, E], of the dtype of `rewards`.
 
     Raises:
-        ValueError: the shapes differ or are not [T, E] with a step, or gamma or lambda_ is outside [0, 1].
+        ValueError: the shapes differ or are not [T, E, ...] with a step, or gamma or lambda_ is outside [0, 1].
     """
     shapes = [tuple(x.shape) for x in (rewards, next_values, terminated, truncated)]
-    if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+    if len(set(shapes)) != 1 or len(shapes[0]) < 2:
         raise ValueError(f"lambda_returns takes four tensors of one shape [T, E], got {shapes}")
     if shapes[0][0] == 0:
         raise ValueError(f"lambda_returns takes one step or more, got {shapes}")

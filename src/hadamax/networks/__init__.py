@@ -9,9 +9,12 @@ from hadamax.networks.encoders import Encoder, build_encoder
 from hadamax.networks.hadamard import COMBINATIONS, HadamardConv2d, HadamardLinear, combine_branches
 from hadamax.networks.heads import QHead, QNetwork
 from hadamax.networks.initialisers import INITIALISERS
+from hadamax.networks.matching import matching_width, parameter_count
 from hadamax.networks.norms import NORMS, Norm
+from hadamax.networks.policy import PolicyValueNetwork
 from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import UNSET, Activate, Conv, Dense, EncoderSpec, Residual, override
+from hadamax.networks.value_heads import ValueHead
 
 __all__ = [
     "ACTIVATIONS",
@@ -28,11 +31,15 @@ __all__ = [
     "HadamardConv2d",
     "HadamardLinear",
     "Norm",
+    "PolicyValueNetwork",
     "Pool",
     "QHead",
     "QNetwork",
     "Residual",
+    "ValueHead",
     "build_encoder",
     "combine_branches",
+    "matching_width",
     "override",
+    "parameter_count",
 ]

@@ -17,8 +17,8 @@ from hadamax.kernels import scaled_observations
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.blocks import EncoderBlock, make_block
-from hadamax.networks.hadamard import HadamardLinear
-from hadamax.networks.initialisers import resolve_initialiser
+from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
+from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
 from hadamax.networks.specs import UNSET, EncoderSpec, Unset, override
@@ -104,6 +104,12 @@ class Encoder(nn.Module):
                 )
             self.dense.append(layer)
             self.features = layer.out_features
+
+    def initialise(self, initialiser: InitialiserSetting) -> None:
+        """Draw the weights of all hidden layers anew by another initialiser."""
+        for layer in self.modules():
+            if isinstance(layer, HadamardConv2d | HadamardLinear):
+                layer.initialise(initialiser)
 
     def forward(self, observations: Tensor) -> Tensor:
         self._check(observations)

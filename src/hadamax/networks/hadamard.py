@@ -80,6 +80,11 @@ class _HadamardLayer(nn.Module):
             "norm": self.norm.over,
         }
 
+    def initialise(self, initialiser: InitialiserSetting) -> None:
+        """Draw weight and bias anew by another initialiser, which is the layer's from then on."""
+        self._initialise = resolve_initialiser(initialiser)
+        self.reset_parameters()
+
     def reset_parameters(self) -> None:
         """Draw weight and bias anew, branch after branch."""
         weights = self.weight.detach().chunk(self.branches)
@@ -157,6 +162,8 @@ class HadamardConv2d(_HadamardLayer):
         initialiser: InitialiserSetting = "torch",
     ) -> None:
         window = make_window(kernel_size, stride, padding)
+        if isinstance(padding, int) and padding >= min(window.kernel):  # a window of nothing but padding
+            raise ValueError(f"padding must be less than the kernel ({min(window.kernel)}), not {padding}")
         shape = (whole("out_channels", out_channels), whole("in_channels", in_channels), *window.kernel)
         super().__init__(shape, branches, activation, combine, norm, bias, initialiser)
         self.in_channels, self.out_channels = shape[1], self._out_width

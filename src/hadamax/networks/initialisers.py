@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from hadamax.networks.names import lookup
@@ -64,7 +65,9 @@ class Orthogonal:
     gain: float = math.sqrt(2)
 
     def __call__(self, weight: Tensor, bias: Tensor | None) -> None:
-        nn.init.orthogonal_(weight, self.gain)
+        drawn = torch.empty_like(weight, memory_format=torch.contiguous_format)  # weights may be channels-last
+        with torch.no_grad():
+            weight.copy_(nn.init.orthogonal_(drawn, self.gain))
         _zero(bias)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.errors import UserError
-from hadamax.functional import epsilon_greedy
+from hadamax.functional import epsilon_greedy, sample_actions
 from hadamax.training import checkpoints, machine
 from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.training.folder import RunFolder
@@ -28,10 +28,11 @@ class Agent:
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision, self.frame = device, precision, frame
+        self.score_name = str(getattr(network, "score_name", "Q-value"))
 
     @torch.no_grad()
     def q_values(self, observations: Any) -> Tensor:
-        """Q-values [B, action], float32, on the CPU.
+        """Scores [B, action], float32, on the CPU, the best action the highest: what `score_name` says.
 
         Args:
             observations: [B, *observation_shape], array or tensor, in the type that the environment gives.
@@ -46,20 +47,33 @@ class Agent:
         return q.float().cpu()
 
     def act(
-        self, observations: Any, epsilon: float = 0.0, generator: torch.Generator | None = None
+        self, observations: Any, epsilon: float = 0.0, generator: torch.Generator | None = None, *, sample: bool = False
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The best action for each observation; with probability `epsilon` any action.
 
         Args:
             observations: [B, *observation_shape], array or tensor.
+            sample: draw the action from the policy, in place of the likeliest.
 
         Returns:
             [B] int64.
+
+        Raises:
+            ValueError: `sample` of an agent that has no policy to draw from.
         """
+        if sample and not self.has_policy:
+            raise ValueError(f"sample: actions cannot be drawn from a {self.score_name}; valid: agents with a policy")
         q = self.q_values(observations)
+        if sample:
+            q = torch.nn.functional.one_hot(sample_actions(q, generator), q.shape[1]).float()
         actions: np.ndarray[Any, np.dtype[np.int64]]
         actions = epsilon_greedy(q, torch.full(q.shape[:1], epsilon), generator).numpy()
         return actions
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether actions can be sampled."""
+        return self.score_name == "log-probability"
 
 
 def load(

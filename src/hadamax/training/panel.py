@@ -26,8 +26,17 @@ CURVE_BOX = (MARGIN, CURVE_TOP + 24, WIDTH - MARGIN - 66, HEIGHT - 22)  # left, 
 class Panel:
     """Draws [height, width, 3] pictures, one for each step of the agent."""
 
-    def __init__(self, game: str, action_names: tuple[str, ...], title: str, steps_per_second: float) -> None:
+    def __init__(
+        self,
+        game: str,
+        action_names: tuple[str, ...],
+        title: str,
+        steps_per_second: float,
+        score_name: str = "Q-value",
+    ) -> None:
         self._actions = action_names
+        self._scores = {"Q-value": "Q-values", "vote": "Votes", "log-probability": "Log-probabilities"}[score_name]
+        self._score_name = score_name
         self._past: deque[Array] = deque(maxlen=max(2, round(WINDOW_SECONDS * steps_per_second)))
         self._row = min(34.0, (CURVE_TOP - BARS_TOP - 10) / len(action_names))
         self._small, self._bold = _font(15), _font(min(17, int(self._row) - 2), bold=True)
@@ -93,13 +102,13 @@ class Panel:
         draw = ImageDraw.Draw(image)
         draw.text((MARGIN, 12), game, TEXT, font=_fitting(game, 26))
         draw.text((MARGIN, 46), title, FAINT, font=_fitting(title, 15, bold=False))
-        draw.text((MARGIN, BARS_TOP - 28), "Q-values", FAINT, font=self._small)
+        draw.text((MARGIN, BARS_TOP - 28), self._scores, FAINT, font=self._small)
         for index, name in enumerate(self._actions):
             top = BARS_TOP + index * self._row
             draw.rectangle((self._bar_left, top + 1, self._bar_right, top + self._row - 3), fill=TRACK)
             draw.text((MARGIN + 16, top + self._row / 2), name, TEXT, font=self._label, anchor="lm")
         draw.rectangle(CURVE_BOX, fill=TRACK)
-        words = f"Highest Q-value, last {WINDOW_SECONDS:g} s (bars: same scale)"
+        words = f"Highest {self._score_name}, last {WINDOW_SECONDS:g} s (bars: same scale)"
         draw.text((MARGIN, CURVE_TOP), words, FAINT, font=self._small)
         return image
 

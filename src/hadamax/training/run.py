@@ -15,7 +15,7 @@ from hadamax.clock import Clock
 from hadamax.environments import VectorEnvironment, make_environment
 from hadamax.errors import UserError
 from hadamax.kernels import keep_memory
-from hadamax.networks import build_encoder
+from hadamax.networks import build_encoder, matching_width
 from hadamax.training import machine
 from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.loop import Loop
@@ -61,15 +61,13 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> nn.Module:
         given["activation"] = settings.activation if len(settings.activation) > 1 else settings.activation[0]
     if settings.norm:
         given["norm"] = None if settings.norm == "none" else settings.norm
+    given["layers"] = settings.layers
+    shape, width = spaces.observation_shape, settings.width
     try:
-        return build_encoder(
-            settings.encoder,
-            observation_shape=spaces.observation_shape,
-            input_scale=spaces.input_scale,
-            layers=settings.layers,
-            width=settings.width,
-            **given,
-        )
+        if settings.match_parameters is not None:
+            actions = len(spaces.action_names)
+            width = matching_width(settings.match_parameters, settings.encoder, shape, num_actions=actions, **given)
+        return build_encoder(settings.encoder, shape, spaces.input_scale, width=width, **given)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from None
 

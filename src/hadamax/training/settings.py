@@ -92,6 +92,8 @@ class NetworkSettings:
     """Multiplies every layer's width."""
     features: int | None = None
     """Width of the last hidden layer. HR Table 4: 512."""
+    match_parameters: int | None = None
+    """Choose --width so that encoder and one linear layer of action values have about this many parameters."""
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ def record_game(
     epsilon: float = 0.0,
     max_seconds: float | None = None,
     title: str = "",
+    score_name: str = "Q-value",
 ) -> Recording:
     """Play one whole game and write it to `path`, which appears only when it is complete.
 
@@ -128,6 +129,7 @@ def record_game(
         epsilon: probability of a random action.
         max_seconds: cut the video, and the game, after this many seconds.
         title: a line under the game's name.
+        score_name: what the Q-values are, where they are something else.
 
     Raises:
         UserError: neither Atari nor MinAtar, a number out of range, or a file that cannot be written.
@@ -141,7 +143,7 @@ def record_game(
     camera = AtariCamera(environment.engine, settings) if atari else MinAtarCamera(environment.engine)
     environment.engine = camera
     steps_per_second = camera.rate / environment.frames_per_step
-    side = Panel(settings.game, environment.action_names, title, steps_per_second)
+    side = Panel(settings.game, environment.action_names, title, steps_per_second, score_name)
     generator = np.random.default_rng(seed)
     frames, score, steps, finished = 0, 0.0, 0, False
     observations = environment.reset()

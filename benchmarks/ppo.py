@@ -1,0 +1,152 @@
+"""PPO's steps per second, ours beside Stable-Baselines3's: one process, the same games, network, settings and threads.
+
+    pip install stable-baselines3
+    python benchmarks/ppo.py --threads 1 --json ppo.json
+
+Both step the same vector environment (Stable-Baselines3 through a thin adapter, which spares it its slower wrappers),
+learn with a Nature CNN in float32 and the settings of HR Table 5, and take turns, so a disturbance falls on both; the
+ratio is of the medians. `--clock cpu` counts the processor time of this process, for a machine that others use too.
+Ours in bfloat16, the default of `hadamax train` where the processor has it, is a third line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO as PeerPPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from hadamax.algorithms.ppo import PPO, PPOSettings
+from hadamax.clock import Clock
+from hadamax.environments import EnvironmentSettings, VectorEnvironment, make_environment
+from hadamax.kernels import keep_memory
+from hadamax.networks import build_encoder
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+SETTINGS = PPOSettings()
+STEPS = SETTINGS.num_envs * SETTINGS.num_steps  # of an iteration
+
+
+class PeerEnvironment(VecEnv):
+    """Our environments as Stable-Baselines3 wants them, rewards clipped."""
+
+    def __init__(self, environment: VectorEnvironment) -> None:
+        self.environment = environment
+        observations = spaces.Box(0, 255, environment.observation_shape, np.uint8)
+        super().__init__(environment.num_envs, observations, spaces.Discrete(environment.num_actions))
+
+    def reset(self) -> Any:
+        return self.environment.reset()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self.actions = actions
+
+    def step_wait(self) -> Any:
+        step = self.environment.step(self.actions)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for env, final in zip(step.ended, step.final_observations, strict=True):
+            infos[env] = {"terminal_observation": final, "TimeLimit.truncated": bool(step.truncated[env])}
+        for env in np.flatnonzero(step.terminated):
+            infos[env].setdefault("terminal_observation", step.observations[env])
+        return step.observations, step.rewards.clip(-1, 1), step.terminated | step.truncated, infos
+
+    def close(self) -> None: ...
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        return []
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [True] * self.num_envs  # it keeps no scores of its own: neither do we here
+
+
+def ours(environment: VectorEnvironment, precision: torch.dtype, device: torch.device) -> Any:
+    """One iteration, as a function."""
+    encoder = build_encoder("nature", observation_shape=environment.observation_shape)
+    place: dict[str, Any] = {"device": device, "precision": precision, "seed": 1, "clock": Clock()}
+    learner = PPO(SETTINGS, environment, encoder, decay_frames=4 * 10**7, reward_clipping=True, **place)
+    learner.reset()
+    return learner.iteration
+
+
+def peers(environment: VectorEnvironment, device: torch.device) -> Any:
+    """One iteration, as a function."""
+    s = SETTINGS
+    model = PeerPPO(
+        "CnnPolicy",
+        PeerEnvironment(environment),
+        learning_rate=s.learning_rate,
+        n_steps=s.num_steps,
+        batch_size=STEPS // s.num_minibatches,
+        n_epochs=s.num_epochs,
+        gamma=s.gamma,
+        gae_lambda=s.gae_lambda,
+        clip_range=s.clip,
+        clip_range_vf=s.clip,
+        ent_coef=s.entropy_coefficient,
+        vf_coef=s.value_coefficient,
+        max_grad_norm=s.max_grad_norm,
+        policy_kwargs={"optimizer_kwargs": {"eps": s.adam_epsilon}},
+        device=device,
+        seed=1,
+    )
+    return lambda: model.learn(STEPS, reset_num_timesteps=False)
+
+
+def main() -> None:
+    """Measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="Pong")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="write the numbers here")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    keep_memory()
+    device = torch.device(given.device)
+
+    def environment() -> VectorEnvironment:
+        return make_environment(EnvironmentSettings(given.env), SETTINGS.num_envs, seed=1, threads=given.threads)
+
+    jobs = {
+        "stable-baselines3": peers(environment(), device),
+        "ours": ours(environment(), torch.float32, device),
+        "ours, bfloat16": ours(environment(), torch.bfloat16, device),
+    }
+    clock = CLOCKS[given.clock]
+    rates: dict[str, list[float]] = {name: [] for name in jobs}
+    for round_ in range(given.rounds + 1):  # the first is not counted
+        for name, job in jobs.items():
+            start = clock()
+            job()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if round_:
+                rates[name].append(STEPS / (clock() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(
+        f"{given.env}, {SETTINGS.num_envs} environments, {given.threads} threads, {given.device}, {given.clock} clock"
+    )
+    for name, median in medians.items():
+        ratio = median / medians["stable-baselines3"]
+        print(f"{name:20s} {median:8.0f} steps/s   {ratio:5.2f} of stable-baselines3   {sorted(map(int, rates[name]))}")
+    if given.json:
+        with open(given.json, "w") as file:
+            json.dump({"settings": vars(given), "steps_per_second": rates, "medians": medians}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""PPO: a policy improved in small, clipped steps from fresh rollouts.
+
+Paper: Schulman et al. 2017, arXiv 1707.06347; settings of HR Table 5 (arXiv 2406.09079), which are CleanRL's.
+What differs: a game that a time limit cut bootstraps from its own last observation (CleanRL takes it for an end), no
+reset row is learned from, and neither is the step that presses FIRE after a lost life.
+
+    hadamax train ppo --env Pong --encoder nature --activation tanh --branches 2 --layers last
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
+from hadamax.algorithms.moments import load_moments, save_moments
+from hadamax.algorithms.resets import reset_if_due
+from hadamax.clock import Clock
+from hadamax.data.rollout import Rollout
+from hadamax.environments import Step, VectorEnvironment
+from hadamax.errors import UserError
+from hadamax.functional import (
+    clipped_policy_loss,
+    clipped_value_loss,
+    entropy,
+    gae,
+    linear,
+    normalised,
+    sample_actions,
+)
+from hadamax.networks import Encoder, PolicyValueNetwork
+
+METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approximate_kl", "clip_fraction", "grad_norm")
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """PPO, with the values of HR Table 5."""
+
+    num_envs: int = 8
+    """Environments that are learned from. CleanRL; HR Table 5 does not say."""
+    num_steps: int = 128
+    """Steps of each environment between updates. HR Table 5."""
+    num_epochs: int = 4
+    """Passes over a rollout. HR Table 5."""
+    num_minibatches: int = 4
+    """Updates in a pass. HR Table 5."""
+    learning_rate: float = 2.5e-4
+    """Step size of Adam. HR Table 5."""
+    lr_decay: bool = True
+    """Decay the learning rate linearly to 0 over --decay-frames, iteration by iteration. HR Table 5."""
+    adam_epsilon: float = 1e-5
+    """Added to Adam's denominator. HR Table 5."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this global norm. HR Table 5."""
+    gamma: float = 0.99
+    """Discount a step. HR Table 5."""
+    gae_lambda: float = 0.95
+    """Mix of the advantage: 0 one step, 1 Monte Carlo. HR Table 5."""
+    clip: float = 0.1
+    """How far a probability ratio, and a value, may move before the loss stops pulling. HR Table 5."""
+    clip_value: bool = True
+    """Clip the value's step as well. HR Table 5."""
+    normalise_advantages: bool = True
+    """Advantages of mean 0 and deviation 1 in each minibatch. HR Table 5."""
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy that is added to the objective. HR Table 5."""
+    value_coefficient: float = 0.5
+    """Weight of the value's loss. HR Table 5."""
+    orthogonal: bool = True
+    """Orthogonal weights in every layer, as in CleanRL; off: the encoder's own initialiser in the hidden ones."""
+    num_test_envs: int = 0
+    """Environments stepped beside the others by the likeliest action: scored, never learned from, not in the frames."""
+    redo_every: int = 0
+    """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023."""
+    redo_tau: float = 0.025
+    """A unit is dormant up to this share of its layer's mean activation. HR Fig. 9."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
+        for name in ("num_test_envs", "redo_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
+        if self.num_envs * self.num_steps % self.num_minibatches:
+            rows = self.num_envs * self.num_steps
+            raise UserError(f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")
+        for name in ("learning_rate", "adam_epsilon", "max_grad_norm", "clip", "redo_tau"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number above 0")
+        for name in ("entropy_coefficient", "value_coefficient"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number, 0 or more")
+
+
+class PPO:
+    """One learner and its environments, the last `num_test_envs` of which are greedy."""
+
+    def __init__(
+        self,
+        settings: PPOSettings,
+        environment: VectorEnvironment,
+        encoder: Encoder,
+        *,
+        decay_frames: int,
+        reward_clipping: bool,
+        device: torch.device,
+        precision: torch.dtype,
+        seed: int,
+        clock: Clock,
+    ) -> None:
+        s = self.settings = settings
+        self.environment = environment
+        self.device, self.precision, self.clock = device, precision, clock
+        self.reward_clipping = reward_clipping
+        network = self.build_network(settings, encoder, environment.num_actions).to(device)
+        self.network: PolicyValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, eps=s.adam_epsilon, fused=True)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        shape, dtype = environment.observation_shape, environment.observation_dtype
+        self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device)
+        self.values, self.log_probs = torch.zeros((2, s.num_steps, s.num_envs), device=device)
+        self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
+        self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
+        self.iterations = 0
+        self.games: list[FinishedGame] = []
+
+    @staticmethod
+    def environments(settings: PPOSettings) -> int:
+        """How many environments the learner steps in all."""
+        return settings.num_envs + settings.num_test_envs
+
+    @staticmethod
+    def build_network(settings: PPOSettings, encoder: Encoder, num_actions: int) -> PolicyValueNetwork:
+        """Observations [B, *shape] -> log-probabilities [B, num_actions]."""
+        if settings.orthogonal:
+            encoder.initialise("orthogonal")
+        return PolicyValueNetwork(encoder, num_actions)
+
+    @property
+    def frames(self) -> int:
+        return self.iterations * self.frames_per_iteration
+
+    def reset(self) -> None:
+        self.environment.reset()
+
+    def iteration(self) -> Iteration:
+        self.games = []
+        self.collect()
+        with self.clock(Activity.LEARNING):
+            metrics = self.update(self.advantages())
+        self.iterations += 1
+        if self.settings.redo_every:
+            with self.clock(Activity.LEARNING):
+                metrics["redo_units"] = self.reset_dormant()
+        return Iteration(metrics, self.games)
+
+    # -- collect ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        n, rollout = self.settings.num_envs, self.rollout
+        with self.clock(Activity.INFERENCE):
+            observations = self.to_device(self.environment.observations)
+            logits, values = self.forward(observations)  # [env, action], [env]
+        for t in range(self.settings.num_steps):
+            with self.clock(Activity.INFERENCE):
+                rollout.observations[t] = observations[:n]
+                actions = sample_actions(logits[:n], self.generator)
+                rollout.actions[t], self.values[t] = actions, values[:n]
+                self.log_probs[t] = log_probs_of(logits[:n], actions)
+                to_play = torch.cat([actions, logits[n:].argmax(dim=1)]).cpu().numpy()
+            with self.clock(Activity.ENVIRONMENT):
+                step = self.environment.step(to_play)
+            self.store(t, step)
+            with self.clock(Activity.INFERENCE):
+                observations = self.to_device(step.observations)
+                logits, values = self.forward(observations)
+                self.bootstrap(t, values, step)
+
+    def store(self, t: int, step: Step) -> None:
+        n, rollout = self.settings.num_envs, self.rollout
+        rewards = step.rewards.clip(-1, 1) if self.reward_clipping else step.rewards
+        rollout.rewards[t] = self.to_device(rewards[:n])
+        rollout.terminated[t] = self.to_device(step.terminated[:n])
+        rollout.truncated[t] = self.to_device(step.truncated[:n])
+        rollout.chosen[t] = self.to_device(step.chosen[:n])
+        frame = self.frames + (t + 1) * n * self.environment.frames_per_step
+        for game in step.games:
+            self.games.append(FinishedGame.of(game, frame, self.environment, test=game.env >= n))
+
+    def bootstrap(self, t: int, values: Tensor, step: Step) -> None:
+        """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
+        n = self.settings.num_envs
+        next_values = values[:n].clone()
+        cut = step.truncated[step.ended] & (step.ended < n)
+        if cut.any():
+            _, final_values = self.forward(self.to_device(step.final_observations[cut]))
+            next_values[torch.from_numpy(step.ended[cut]).to(self.device)] = final_values
+        self.rollout.next_values[t] = next_values
+
+    # -- advantages -------------------------------------------------------------------------------------------------
+
+    def advantages(self) -> Tensor:
+        """Generalised advantage estimates [T, E] from the values computed while acting."""
+        r, s = self.rollout, self.settings
+        ends = r.terminated, r.truncated
+        return gae(r.rewards, self.values, r.next_values, *ends, gamma=s.gamma, lambda_=s.gae_lambda)
+
+    # -- update -----------------------------------------------------------------------------------------------------
+
+    def update(self, advantages: Tensor) -> dict[str, float]:
+        s = self.settings
+        learning_rate = self.learning_rate(self.iterations)
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        returns = (advantages + self.values).flatten()
+        advantages = advantages.flatten()
+        sums = torch.zeros(len(METRICS), device=self.device)
+        for _ in range(s.num_epochs):
+            for batch in self.rollout.minibatches(s.num_minibatches, self.generator):
+                sums += self.minibatch(batch, advantages[batch], returns[batch])
+        means = sums / (s.num_epochs * s.num_minibatches)
+        explained = self.explained_variance(returns)
+        metrics = dict(zip(METRICS, means.tolist(), strict=True))
+        return {**metrics, "explained_variance": explained, "learning_rate": learning_rate}
+
+    def minibatch(self, batch: Tensor, advantages: Tensor, returns: Tensor) -> Tensor:
+        """One update on the rows `batch`; METRICS of it."""
+        s, rollout = self.settings, self.rollout
+        actions, old_log_probs = rollout.actions.flatten()[batch], self.log_probs.flatten()[batch]
+        weight = rollout.chosen.flatten()[batch].float()
+        weight_sum = weight.sum().clamp(min=1)
+
+        def mean(rows: Tensor) -> Tensor:
+            return (weight * rows).sum() / weight_sum
+
+        logits, values = self.forward(rollout.observations.flatten(0, 1).index_select(0, batch))
+        log_probs = log_probs_of(logits, actions)
+        if s.normalise_advantages:
+            advantages = normalised(advantages, weight)
+        policy_loss = mean(clipped_policy_loss(log_probs, old_log_probs, advantages, s.clip))
+        reach = s.clip if s.clip_value else float("inf")
+        value_loss = mean(clipped_value_loss(values, self.values.flatten()[batch], returns, reach))
+        spread = mean(entropy(logits))
+        loss = policy_loss + s.value_coefficient * value_loss - s.entropy_coefficient * spread
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            change = log_probs - old_log_probs
+            kl = mean(change.exp() - 1 - change)  # Schulman's estimate (k3), never negative
+            clipped = mean(((change.exp() - 1).abs() > s.clip).float())
+            return torch.stack([loss, policy_loss, value_loss, spread, kl, clipped, norm])
+
+    def explained_variance(self, returns: Tensor) -> float:
+        """1 - var(returns - values) / var(returns) of the rollout, before its updates; 0 where returns are all one."""
+        variance = returns.var()
+        unexplained = (returns - self.values.flatten()).var()
+        return float(torch.where(variance > 0, 1 - unexplained / variance.clamp(min=1e-12), 0.0))
+
+    def reset_dormant(self) -> float:
+        """ReDo, every `redo_every` frames: how many units were reset."""
+        s = self.settings
+        return reset_if_due(
+            self.network,
+            self.recent_observations(),
+            self.optimizer,
+            frames=self.frames,
+            frames_per_iteration=self.frames_per_iteration,
+            every=s.redo_every,
+            tau=s.redo_tau,
+            generator=self.generator,
+            run=self.network.policy_and_value,
+        )
+
+    # -- schedule, the network, the state ----------------------------------------------------------------------------
+
+    def learning_rate(self, iteration: int) -> float:
+        rate = self.settings.learning_rate
+        return linear(rate, 0.0, iteration / self.decay_iterations) if self.settings.lr_decay else rate
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, action] and values [B], float32."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits, values = self.network.policy_and_value(observations)
+        return logits.float(), values.float()
+
+    @torch.no_grad()
+    def q_values(self, observations: Tensor) -> Tensor:
+        """Log-probabilities [B, action], float32: the scores by which the policy's mode is the best action."""
+        logits, _ = self.forward(observations.to(self.device))
+        return logits.log_softmax(dim=-1)
+
+    def recent_observations(self) -> Tensor:
+        """[T x E, *shape] of the last rollout."""
+        return self.rollout.observations.flatten(0, 1)
+
+    def to_device(self, array: Any) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": save_moments(self.optimizer),
+            "environment": self.environment.state_dict(),
+            "generator": self.generator.get_state(),
+            "iterations": self.iterations,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        load_moments(self.optimizer, state["optimizer"])
+        self.environment.load_state_dict(state["environment"])
+        self.generator.set_state(state["generator"])
+        self.iterations = state["iterations"]
+
+
+def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:
+    """Log-probabilities of the actions taken: [B, action], [B] -> [B]."""
+    return logits.log_softmax(dim=-1).gather(1, actions[:, None]).squeeze(1)

@@ -1,0 +1,70 @@
+"""What PQN learns: an encoder, a head in one of its forms, and the loss that belongs to that form."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hadamax.functional import hl_gauss, hl_gauss_value, vote
+from hadamax.networks import Encoder, ValueHead
+
+
+class ValueNetwork(nn.Module):
+    """[B, *observation_shape] -> a score for each action [B, action], the best one the highest.
+
+    The score is the Q-value; of an ensemble it is the vote. `centres` [bins] are those of the histograms that values
+    are learned as; None: values are learned directly.
+    """
+
+    centres: Tensor | None
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_actions: int,
+        *,
+        members: int = 1,
+        dueling: bool = False,
+        centres: Tensor | None = None,
+        sigma: float = 0.75,
+    ) -> None:
+        super().__init__()
+        bins = 1 if centres is None else len(centres)
+        initialiser = encoder.head_initialiser
+        self.encoder = encoder
+        self.head = ValueHead(
+            encoder.features, num_actions, members=members, bins=bins, dueling=dueling, initialiser=initialiser
+        )
+        self.register_buffer("centres", centres, persistent=False)
+        self.members, self.sigma = members, sigma
+        self.score_name = "Q-value" if members == 1 else "vote"
+
+    def forward(self, observations: Tensor) -> Tensor:
+        values = self.values(self.outputs(observations))
+        return values.squeeze(1) if self.members == 1 else vote(values)
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """What is learned, [B, member, action, bin]: Q-values, or logits of their bins."""
+        outputs: Tensor = self.head(self.encoder(observations))
+        return outputs
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Q-values [B, member, action], or of whatever part of the outputs [..., bin]: [...]."""
+        return outputs.squeeze(-1) if self.centres is None else hl_gauss_value(outputs, self.centres)
+
+    def loss(self, outputs: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(losses, Q-values) of the actions taken, both [B, member].
+
+        Half the squared error, or the cross-entropy between the target's histogram and the one learned.
+
+        Args:
+            outputs: [B, member, action, bin].
+            actions: [B] int64.
+            targets: [B, member] returns.
+        """
+        _, members, _, bins = outputs.shape
+        taken = outputs.gather(2, actions[:, None, None, None].expand(-1, members, 1, bins)).squeeze(2)
+        q = self.values(taken)
+        if self.centres is None:
+            return 0.5 * (q - targets).square(), q
+        histograms = hl_gauss(targets, self.centres, self.sigma)
+        return -(histograms * taken.log_softmax(dim=-1)).sum(dim=-1), q

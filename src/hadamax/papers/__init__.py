@@ -1,0 +1,1 @@
+"""Tables and figures of the two papers, each a module of its own."""

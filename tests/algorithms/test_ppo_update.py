@@ -1,0 +1,211 @@
+"""PPO's rollout and update: what is stored, what is minimised, which rows count, the published settings."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.probes import Event, ScriptedEngine, make_learner, random_events, script
+from torch import Tensor
+
+from hadamax.algorithms.ppo import PPOSettings
+from hadamax.environments import Step, VectorEnvironment
+from hadamax.errors import UserError
+from hadamax.functional import gae
+
+LIMIT, OVER = Event(reward=-5, truncated=True), Event(reward=5, lives=0, terminated=True)
+
+
+def scripted(rule: Any, num_envs: int, **settings: Any) -> Any:
+    engine = ScriptedEngine(rule, num_envs, action_names=("NOOP", "FIRE", "LEFT", "RIGHT"))
+    environment = VectorEnvironment(engine, seed=3, life_loss_terminal=True, fire_after_life_loss=True)
+    return make_learner(environment, algorithm="ppo", **{"num_steps": 8, "num_minibatches": 4, **settings})
+
+
+def collected(**settings: Any) -> Any:
+    """A learner that has just collected a rollout in which FIRE was forced on some rows."""
+    learner = scripted(random_events, 8, **settings)
+    learner.collect()
+    assert 0 < (~learner.rollout.chosen).sum() < 32
+    return learner
+
+
+def weights(learner: Any) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in learner.network.parameters()])
+
+
+def updated(learner: Any, rows: Tensor | None = None) -> Tensor:
+    """The weights after an update, the advantages of some rows raised before it."""
+    learner = copy.deepcopy(learner)
+    advantages = learner.advantages()
+    if rows is not None:
+        advantages[rows] += 1000
+    learner.update(advantages)
+    return weights(learner)
+
+
+def test_what_a_rollout_holds() -> None:
+    learner = scripted(script([Event(1), LIMIT, OVER, Event()], [Event()] * 4), 2, num_steps=4, num_minibatches=1)
+    noted: list[tuple[np.ndarray, np.ndarray, Step]] = []
+    step = learner.environment.step
+
+    def stepping(actions: np.ndarray) -> Step:
+        before = learner.environment.observations.copy()
+        noted.append((before, actions.copy(), step(actions)))
+        return noted[-1][2]
+
+    learner.environment.step = stepping
+    learner.collect()
+    for t, (observations, actions, result) in enumerate(noted):
+        with torch.no_grad():
+            logits, values = learner.forward(torch.from_numpy(observations))
+            following = learner.forward(torch.from_numpy(result.observations))[1]
+            for env, final in zip(result.ended, result.final_observations, strict=True):
+                if result.truncated[env]:
+                    own = learner.forward(torch.from_numpy(final[None]))[1].squeeze()
+                    assert own != following[env]
+                    following[env] = own
+        assert np.array_equal(learner.rollout.actions[t], actions)
+        chosen = logits.log_softmax(1)[torch.arange(2), torch.from_numpy(actions)]
+        torch.testing.assert_close(learner.log_probs[t], chosen)
+        torch.testing.assert_close(learner.values[t], values)
+        torch.testing.assert_close(learner.rollout.next_values[t], following)
+    assert learner.rollout.truncated.T.int().tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+    r = learner.rollout
+    expected = gae(r.rewards, learner.values, r.next_values, r.terminated, r.truncated, gamma=0.99, lambda_=0.95)
+    assert torch.equal(learner.advantages(), expected)
+
+
+def test_test_environments_take_the_likeliest_action_and_are_not_stored() -> None:
+    learner = scripted(random_events, 5, num_test_envs=2)
+    step, greedy = learner.environment.step, []
+
+    def stepping(actions: np.ndarray) -> Step:
+        scores = learner.q_values(torch.from_numpy(learner.environment.observations))
+        greedy.append(np.array_equal(actions[3:], scores[3:].argmax(1).numpy()))
+        return step(actions)
+
+    learner.environment.step = stepping
+    games = [game for _ in range(6) for game in learner.iteration().games]
+    assert all(greedy)
+    assert learner.rollout.observations.shape[:2] == (8, 3)
+    assert {game.source for game in games if game.env >= 3} == {"test"}
+    assert {game.source for game in games if game.env < 3} == {"training"}
+    assert learner.frames == 6 * 8 * 3 * 4
+
+
+def test_forced_rows_have_no_influence() -> None:
+    learner = collected()
+    forced = ~learner.rollout.chosen
+    # The sums differ in nothing but zeros; the normalisation's are of other numbers times zero.
+    torch.testing.assert_close(updated(learner), updated(learner, forced), rtol=0, atol=1e-6)
+    one = torch.zeros_like(forced)
+    one[tuple(learner.rollout.chosen.nonzero()[0])] = True
+    assert (updated(learner) - updated(learner, one)).abs().max() > 1e-5
+
+
+def test_rows_that_were_all_forced_change_nothing() -> None:
+    learner = collected(num_epochs=1)
+    learner.rollout.chosen[:] = False
+    assert torch.equal(weights(learner), updated(learner))
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.01, 1e6])
+@pytest.mark.parametrize("clip_value", [True, False])
+def test_one_update_is_one_step_of_adam_on_the_published_loss(max_grad_norm: float, clip_value: bool) -> None:
+    settings = {"max_grad_norm": max_grad_norm, "clip_value": clip_value, "learning_rate": 1e-3}
+    learner = collected(num_epochs=1, num_minibatches=1, **settings)
+    other, rollout, advantages = copy.deepcopy(learner.network), learner.rollout, learner.advantages()
+    rows = rollout.chosen
+    old_values = learner.values + 0.15  # as if the values had moved since, some beyond the clip
+    learner.values += 0.15
+    logits, values = other.policy_and_value(rollout.observations.flatten(0, 1))
+    policy = torch.distributions.Categorical(logits=logits.view(8, 8, -1))
+    ratio = (policy.log_prob(rollout.actions) - learner.log_probs)[rows].exp()
+    a = advantages[rows]
+    a = (a - a.mean()) / (a.std() + 1e-8)
+    policy_loss = torch.max(-a * ratio, -a * ratio.clamp(0.9, 1.1)).mean()
+    returns, v, old = (advantages + old_values)[rows], values.view(8, 8)[rows], old_values[rows]
+    errors = (v - returns) ** 2
+    if clip_value:
+        errors = torch.max(errors, (old + (v - old).clamp(-0.1, 0.1) - returns) ** 2)
+    loss = policy_loss - 0.01 * policy.entropy()[rows].mean() + 0.5 * 0.5 * errors.mean()
+    loss.backward()
+    norm = nn_norm(other)
+    for p in other.parameters():
+        p.grad *= min(1.0, max_grad_norm / norm)
+    torch.optim.Adam(other.parameters(), lr=1e-3, eps=1e-5).step()
+    metrics = learner.update(advantages)
+    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert metrics["approximate_kl"] == pytest.approx(0, abs=1e-6)
+    assert metrics["entropy"] == pytest.approx(policy.entropy()[rows].mean().item(), rel=1e-5)
+    for p, expected in zip(learner.network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, expected, rtol=1e-4, atol=2e-6)
+
+
+def nn_norm(network: torch.nn.Module) -> float:
+    return torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item()
+
+
+def test_the_learning_rate_falls_with_each_iteration() -> None:
+    learner = scripted(random_events, 2, decay_iterations=4)
+    rates = [learner.iteration().metrics["learning_rate"] for _ in range(5)]
+    assert rates == pytest.approx([2.5e-4, 1.875e-4, 1.25e-4, 0.625e-4, 0.0])
+    steady = scripted(random_events, 2, decay_iterations=4, lr_decay=False)
+    assert [steady.iteration().metrics["learning_rate"] for _ in range(3)] == [2.5e-4] * 3
+
+
+def test_every_layer_starts_orthogonal() -> None:
+    network = scripted(random_events, 2).network
+    for name, gain in (("encoder.dense.1.weight", 2**0.5), ("policy.weight", 0.01), ("value.weight", 1.0)):
+        weight = network.get_parameter(name).detach()
+        product = weight @ weight.T
+        torch.testing.assert_close(product, gain**2 * torch.eye(len(product)), atol=1e-5, rtol=0)
+    assert not network.get_parameter("encoder.dense.0.bias").any()
+    plain = scripted(random_events, 2, orthogonal=False).network
+    assert plain.get_parameter("encoder.dense.0.bias").any()
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    assert asdict(PPOSettings()) == {
+        "num_envs": 8,
+        "num_steps": 128,
+        "num_epochs": 4,
+        "num_minibatches": 4,
+        "learning_rate": 2.5e-4,
+        "lr_decay": True,
+        "adam_epsilon": 1e-5,
+        "max_grad_norm": 0.5,
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+        "clip": 0.1,
+        "clip_value": True,
+        "normalise_advantages": True,
+        "entropy_coefficient": 0.01,
+        "value_coefficient": 0.5,
+        "orthogonal": True,
+        "num_test_envs": 0,
+        "redo_every": 0,
+        "redo_tau": 0.025,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"num_envs": 0}, "num_envs: 0 is too small; valid: 1 or more"),
+        ({"num_minibatches": 3}, "num_minibatches: 3 does not divide num_envs x num_steps = 1024"),
+        ({"gae_lambda": 1.5}, "gae_lambda: 1.5 is out of range; valid: 0 to 1"),
+        ({"clip": 0.0}, "clip: 0.0 is out of range; valid: a finite number above 0"),
+        ({"entropy_coefficient": -1.0}, "entropy_coefficient: -1.0 is out of range; valid: a finite number, 0 or more"),
+        ({"redo_every": -1}, "redo_every: -1 is too small; valid: 0 or more"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
+    with pytest.raises(UserError, match=f"^{line}$"):
+        PPOSettings(**settings)

@@ -1,0 +1,23 @@
+"""HR Table 3: two counts come out exactly, the third does not, and the printed table says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from hadamax.papers.hr_table_3 import main, rows
+
+
+def test_the_counts() -> None:
+    counts = {row.name: (row.published, row.ours) for row in rows()}
+    assert counts == {
+        "Tanh (width x2)": (6_717_376, 6_724_934),
+        "Tanh (HR)": (3_373_382, 3_373_382),
+        "CReLU": (3_292_838, 3_292_838),
+    }
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    text = capsys.readouterr().out
+    for words in ("1,687,206", "6,717,376", "6,724,934", "+7,558", "3,373,382", "none"):
+        assert words in text
