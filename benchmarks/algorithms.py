@@ -26,7 +26,7 @@ from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-STARTS, REPLAY, TRAIN_EVERY, EPSILON = 500, 10_000, 4, 0.1
+STARTS, REPLAY, TRAIN_EVERY, EPSILON = 128, 5_000, 4, 0.1
 
 
 def make_ours(name: str, environment: VectorEnvironment, steps: int, precision: torch.dtype, **settings: Any) -> Any:
@@ -116,8 +116,8 @@ def make_theirs(environment: VectorEnvironment, steps: int) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-envs", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=256, help="a turn")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=64, help="a turn")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
@@ -129,11 +129,15 @@ def main() -> None:
         return make_environment(EnvironmentSettings("Breakout"), options.num_envs, seed=0, threads=options.threads)
 
     jobs = {"Stable-Baselines3 DQN": make_theirs(environment(), options.steps)}
-    jobs["DQN"] = make_ours("dqn", environment(), options.steps, torch.float32, double=False)
-    jobs["DQN, double"] = make_ours("dqn", environment(), options.steps, torch.float32)
-    jobs["C51"] = make_ours("c51", environment(), options.steps, torch.float32)
-    jobs["Rainbow"] = make_ours("rainbow", environment(), options.steps, torch.float32)
-    jobs["DQN, bfloat16"] = make_ours("dqn", environment(), options.steps, torch.bfloat16, double=False)
+    ours: dict[str, tuple[str, torch.dtype, dict[str, Any]]] = {
+        "DQN": ("dqn", torch.float32, {"double": False}),
+        "DQN, double": ("dqn", torch.float32, {}),
+        "C51": ("c51", torch.float32, {}),
+        "Rainbow": ("rainbow", torch.float32, {}),
+        "DQN, bfloat16": ("dqn", torch.bfloat16, {"double": False}),
+    }
+    for name, (algorithm, precision, settings) in ours.items():
+        jobs[name] = make_ours(algorithm, environment(), options.steps, precision, **settings)
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in range(options.rounds + 1):
         for name, job in jobs.items():

@@ -178,8 +178,8 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, undisturbed: dict[str,
     changes = log.read_text().split()
     same(undisturbed, outcome(tmp_path / "counted"))
     # Between the rows, the checkpoint that names them, and what is let go after it, in a ring that went round.
-    last = [number for number, name in enumerate(changes, start=1) if name in ("rename", "replace", "unlink")][-9:]
-    for moment in last[::2]:
+    moments = [number for number, name in enumerate(changes, start=1) if name in ("rename", "replace", "unlink")]
+    for moment in moments[-16::4]:
         run = tmp_path / f"killed-{moment}"
         log.write_text("")
         assert die(moment, log, flags(run, REPLAY)) == -signal.SIGKILL
@@ -188,7 +188,8 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, undisturbed: dict[str,
         assert "cannot be used" not in after.err, (moment, after)
         same({**undisturbed, "frames": 0}, {**outcome(run), "frames": 0})
         named = {name for frame in frames(run)[-2:] for name in rows_of(run, frame)}
-        assert {path.name for path in (run / "checkpoints" / row_files.FOLDER).iterdir()} == named
+        # After a kill in the very last clearing nobody clears again.
+        assert named <= {path.name for path in (run / "checkpoints" / row_files.FOLDER).iterdir()}
 
 
 def test_a_replay_that_does_not_fit_is_refused(tmp_path: Path) -> None:

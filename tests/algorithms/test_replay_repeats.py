@@ -1,0 +1,96 @@
+"""DQN, C51 and Rainbow bit for bit: the same seed repeats, and a resumed learner equals one that was never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.algorithms.replay_learners import make
+
+from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.environments import EnvironmentSettings, make_environment
+from hadamax.training import checkpoints
+
+
+def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 1) -> OffPolicyLearner:
+    """Sticky Breakout at tiny scale in a ring that goes round; its games are cut short and reseeded often."""
+    settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=48, screen_size=44)
+    environment = make_environment(settings, 2, seed=seed, threads=1)
+    environment.engine.reseed_steps = 40
+    return make(
+        algorithm,
+        environment,
+        encoder="nature",
+        encoder_options={"width": 0.125},
+        seed=seed,
+        precision=precision,
+        replay_size=80,
+        batch_size=4,
+        learning_starts=16,
+        target_every=24,
+        iteration_steps=16,
+        decay_steps=200,
+        learning_rate=1e-3,
+    )
+
+
+def everything(found: OffPolicyLearner) -> dict[str, Any]:
+    captured = checkpoints.capture(found.frames, found.state_dict(), {})
+    tensors, numbers = checkpoints._flatten({"network": captured.weights, **captured.state})
+    return {**tensors, **numbers}
+
+
+def assert_same(first: OffPolicyLearner, second: OffPolicyLearner) -> None:
+    one, other = everything(first), everything(second)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
+
+
+def run(found: OffPolicyLearner, iterations: int) -> list[Any]:
+    return [found.iteration() for _ in range(iterations)]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "precision"),
+    [("dqn", torch.float32), ("dqn", torch.bfloat16), ("c51", torch.float32), ("rainbow", torch.float32)],
+)
+def test_a_resumed_learner_equals_one_that_was_never_stopped(
+    algorithm: str, precision: torch.dtype, tmp_path: Path
+) -> None:
+    whole = learner(algorithm, precision)
+    run(whole, 4)
+    checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    run(whole, 5)
+    path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    assert whole.replay.heads.min() > 1.2 * whole.replay.length
+    expected = run(whole, 3)
+    found = checkpoints.read(path)
+    resumed = learner(algorithm, precision)
+    run(resumed, 1)  # a state is loaded over whatever was there
+    resumed.load_state_dict({"network": found.weights, **found.state})
+    assert resumed.frames == found.frame
+    assert run(resumed, 3) == expected
+    assert_same(resumed, whole)
+    assert any(iteration.games for iteration in expected)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "rainbow"])
+def test_the_same_seed_repeats_and_another_differs(algorithm: str) -> None:
+    first, second, other = learner(algorithm), learner(algorithm), learner(algorithm, seed=2)
+    assert run(first, 3) == run(second, 3)
+    assert_same(first, second)
+    run(other, 3)
+    with pytest.raises(AssertionError):
+        assert_same(first, other)
+
+
+def test_saving_does_not_disturb() -> None:
+    watched, left_alone = learner("rainbow"), learner("rainbow")
+    for _ in range(3):
+        run(watched, 1)
+        watched.state_dict()
+    run(left_alone, 3)
+    assert_same(watched, left_alone)
