@@ -83,7 +83,7 @@ def _checked_shape(space: spaces.Space[Any], channels_last: bool) -> tuple[int, 
     """What one observation of `space` is to the encoder: [C, H, W] or [features]."""
     if not isinstance(space, spaces.Box):
         raise TypeError(f"observation_space must be a Box of one image or vector, not {space}")
-    shape = space.shape
+    shape: tuple[int, ...] = space.shape
     if len(shape) != 3:
         return shape
     if channels_last:
