@@ -37,9 +37,10 @@ def main(s: Settings) -> float:
     observations = np.random.default_rng(0).integers(0, 256, (s.batch, 84, 84, 4), dtype=np.uint8)  # channels last
     network = QNetwork(build_encoder(s.encoder), s.num_actions)
     apply = jax.jit(network.apply)
-    params = jax.jit(network.init)(jax.random.key(0), observations)["params"]
     if s.weights:
         params = flax_params(s.weights, network.encoder)
+    else:
+        params = jax.jit(network.init)(jax.random.key(0), observations)["params"]
 
     @jax.jit
     def loss(params: dict) -> jax.Array:

@@ -15,15 +15,16 @@ import torch
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TWO_SCREENS = 130
 NEEDS = {
-    "sb3_dqn": ("stable_baselines3", "sb3"),
-    "flax_encoder": ("flax", "flax"),
-    "torchrl_dqn_loss": ("torchrl", "torchrl"),
+    "sb3_dqn": ("sb3", ("stable_baselines3", "cv2")),
+    "flax_encoder": ("flax", ("flax", "jax")),
+    "torchrl_dqn_loss": ("torchrl", ("torchrl",)),
 }
 
 
 def example(name: str) -> ModuleType:
-    package, extra = NEEDS.get(name, ("hadamax", ""))
-    pytest.importorskip(package, reason=f"needs the extra: pip install 'hadamax[{extra}]'")
+    extra, packages = NEEDS.get(name, ("", ()))
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs the extra: pip install 'hadamax[{extra}]'")
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

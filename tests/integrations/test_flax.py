@@ -13,13 +13,13 @@ pytest.importorskip("flax", reason="needs the extra: pip install 'hadamax[flax]'
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 import hadamax
 from hadamax.integrations.flax import HadamardConv, HadamardDense, QNetwork, build_encoder
-from hadamax.integrations.flax_layers import ACTIVATIONS
+from hadamax.integrations.flax_layers import ACTIVATIONS, initialisers
 from hadamax.integrations.flax_weights import flax_params, torch_state
-from hadamax.networks import ENCODERS
+from hadamax.networks import ENCODERS, INITIALISERS
 from hadamax.networks import QNetwork as TorchQNetwork
 
 HR: dict[str, Any] = {"activation": "tanh", "branches": 2}
@@ -104,21 +104,23 @@ def test_every_kind_of_override(name: str, settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-c51", "impala", "mlp"])
-def test_a_fresh_module_has_the_tree_that_converts_and_back_again(name: str) -> None:
+def test_a_module_makes_the_tree_that_weights_are_converted_to(name: str) -> None:
     shape = (5,) if name == "mlp" else (24, 26, 3)
-    settings = {} if name == "hadamax" else {"activation": "rational"}
+    settings: dict[str, Any] = {} if name == "hadamax" else {"activation": "rational"}
     module = QNetwork(build_encoder(name, shape, **settings), num_actions=4)
-    params = module.init(jax.random.key(0), jnp.zeros((1, *shape)))["params"]
-    state = torch_state(params, module.encoder)
-    network = TorchQNetwork(
-        hadamax.build_encoder(name, (shape[-1], *shape[:-1]) if len(shape) > 1 else shape, **settings), 4
-    )
-    network.load_state_dict(state)
-    back = flatten_dict(flax_params(network.state_dict(), network.encoder))
-    there = flatten_dict(params)
-    assert back.keys() == there.keys()
-    assert all(np.array_equal(back[path], there[path]) for path in there)
-    seen = observations(network.encoder.observation_shape)
+    made = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    network = TorchQNetwork(hadamax.build_encoder(name, (shape[-1], *shape[:-1]), **settings), 4)
+    converted = flax_params(network.state_dict(), module.encoder)
+    shapes = {path: value.shape for path, value in flatten_dict(converted).items()}
+    assert shapes == {path: value.shape for path, value in flatten_dict(made).items()}
+
+
+def test_a_fresh_network_goes_to_pytorch_with_its_head() -> None:
+    module = QNetwork(build_encoder("hadamax-minatar", (10, 10, 4), 1.0), num_actions=4)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 10, 10, 4)))["params"]
+    network = TorchQNetwork(hadamax.build_encoder("hadamax-minatar", (4, 10, 10), 1.0), 4)
+    network.load_state_dict(torch_state(params, network.encoder))
+    seen = observations((4, 10, 10))
     assert_same(module.apply({"params": params}, to_nhwc(seen)), network(torch.from_numpy(seen)))
 
 
@@ -144,32 +146,35 @@ def test_layers_by_themselves() -> None:
     np.testing.assert_allclose(dense.apply({"params": params}, x), by_hand, rtol=1e-5)
 
 
-def test_initial_weights_have_the_spread_of_pytorchs() -> None:
-    for name in ("nature", "hadamax", "impala"):  # torch, xavier and he, lecun
-        module = build_encoder(name)
-        ours = module.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4)))["params"]
-        theirs = flax_params(hadamax.build_encoder(name).state_dict(), module)
-        for path, value in flatten_dict(ours).items():
-            if value.size > 4000:
-                expected = float(np.std(flatten_dict(theirs)[path]))
-                assert float(np.std(value)) == pytest.approx(expected, rel=0.06), (name, path)
-            elif path[-1] == "bias" and name == "nature":
-                expected = float(np.abs(flatten_dict(theirs)[path]).max())
-                assert float(np.abs(value).max()) == pytest.approx(expected, rel=0.3)
-                assert float(np.abs(value).max()) > 0
+@pytest.mark.parametrize("name", INITIALISERS)
+def test_initial_weights_have_the_spread_of_pytorchs(name: str) -> None:
+    fan_in = 4 * 4 * 24
+    kernel, bias = initialisers(name, fan_in)
+    layer = hadamax.HadamardConv2d(24, 32, 4, branches=1, initialiser=name).requires_grad_(False)
+    assert layer.bias is not None
+    for make, shape, theirs in ((kernel, (4, 4, 24, 32), layer.weight), (bias, (32,), layer.bias)):
+        ours = np.asarray(make(jax.random.key(0), shape, jnp.float32))
+        rel = 0.05 if theirs.ndim > 1 else 0.4
+        assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=rel)
+        if name != "orthogonal":
+            assert float(np.abs(ours).max()) == pytest.approx(float(theirs.abs().max()), rel=rel)
 
 
 def test_names_are_those_of_pytorch() -> None:
     assert ACTIVATIONS.keys() == hadamax.networks.ACTIVATIONS.keys()
 
 
-def test_bfloat16_and_gradients_and_jit() -> None:
+def test_bfloat16_and_gradients() -> None:
     module = QNetwork(build_encoder("hadamax-minatar", (10, 10, 4), 1.0, dtype=jnp.bfloat16), 3)
+    network = TorchQNetwork(hadamax.build_encoder("hadamax-minatar", (4, 10, 10), 1.0), 3)
+    params = flax_params(network.state_dict(), module.encoder)
     seen = jnp.ones((2, 10, 10, 4), jnp.uint8)
-    params = module.init(jax.random.key(0), seen)
-    loss, gradients = jax.jit(jax.value_and_grad(lambda p: module.apply(p, seen).sum()))(params)
-    assert loss.dtype == jnp.float32
+    value, gradients = jax.jit(jax.value_and_grad(lambda p: module.apply({"params": p}, seen).sum()))(params)
+    assert value.dtype == jnp.float32
     assert all(g.dtype == jnp.float32 and jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
+    expected = float(network(torch.ones(2, 4, 10, 10)).sum().detach())
+    assert float(value) == pytest.approx(expected, abs=0.05)
+    assert float(value) != expected  # it did compute in fewer digits
 
 
 @pytest.mark.parametrize(
@@ -217,13 +222,26 @@ class PublishedQNetwork(nn.Module):
         return nn.Dense(6, name="action_dense")(NatureCNN()(x / 255.0))
 
 
+def likely(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Values such as a trained network may have."""
+    noise = np.random.default_rng(sum(map(ord, "".join(path)))).normal(size=shape).astype(np.float32)
+    if path[0] == "BatchNorm_0":
+        return np.full(shape, float(path[1] == "scale"), np.float32)
+    if path[-1] == "kernel":
+        return noise / np.float32(np.sqrt(np.prod(shape[:-1])))
+    return noise / 10 + np.float32(path[-1] == "scale")
+
+
 @pytest.fixture(scope="module")
 def published() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Variables, observations and values of the published network."""
     network, seen = PublishedQNetwork(), observations((4, 44, 45))
-    variables = network.init(jax.random.key(3), jnp.asarray(seen))
-    values = network.apply(variables, jnp.asarray(seen))
-    return jax.tree.map(np.asarray, dict(variables)), seen, np.asarray(values)
+    made = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(seen))
+    shapes = {path: value.shape for path, value in flatten_dict(made["params"]).items()}
+    params = unflatten_dict({path: likely(path, shape) for path, shape in shapes.items()})
+    stats = {"BatchNorm_0": {"mean": np.zeros(4, np.float32), "var": np.ones(4, np.float32)}}
+    variables = {"params": params, "batch_stats": stats}
+    return variables, seen, np.asarray(jax.jit(network.apply)(variables, seen))
 
 
 def test_the_published_tree_loads_into_both(published: tuple[dict[str, Any], np.ndarray, np.ndarray]) -> None:
@@ -236,9 +254,9 @@ def test_the_published_tree_loads_into_both(published: tuple[dict[str, Any], np.
         np.testing.assert_allclose(network(torch.from_numpy(seen)).detach(), values, **close)
     module = QNetwork(build_encoder("hadamax", (44, 45, 4)), 6)
     params = flax_params(variables, module.encoder)
-    np.testing.assert_allclose(module.apply({"params": params}, to_nhwc(seen)), values, **close)
+    np.testing.assert_allclose(jax.jit(module.apply)({"params": params}, to_nhwc(seen)), values, **close)
     # And as it is, without any conversion.
     inner = {"params": variables["params"]["NatureCNN_0"]}
-    features = module.encoder.apply(inner, to_nhwc(seen))
+    features = jax.jit(module.encoder.apply)(inner, to_nhwc(seen))
     expected = network.encoder(torch.from_numpy(seen)).detach()
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))

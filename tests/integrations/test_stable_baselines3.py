@@ -90,6 +90,7 @@ def test_it_trains_and_comes_back_from_disk(name: str, settings: dict[str, Any],
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
+@pytest.mark.slow
 def test_dqn_learns_what_it_sees() -> None:
     model = DQN(
         "CnnPolicy",
