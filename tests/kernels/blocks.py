@@ -43,6 +43,8 @@ POOLS: tuple[Pool | None, ...] = (
     (3, 1, 1, 1),
     (3, 2, 0, 1),
     (2, 3, 0, 0),
+    (1, 1, 0, 0),
+    (1, 2, 0, 0),
 )
 DTYPES = (torch.float32, torch.bfloat16)
 

@@ -88,6 +88,27 @@ def test_its_state_is_pytorchs(kernels: str, monkeypatch: pytest.MonkeyPatch) ->
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
+def test_moments_from_a_file_lie_as_their_weights(kernel: None) -> None:
+    """A file holds them in the order of their indices, whatever the weights' memory format."""
+    results = []
+    for reload_at in (None, 4, 7):
+        ours = parameters(torch.float32)
+        optimizer = RAdam(ours, lr=1e-3)
+        for step in range(10):
+            if step == reload_at:
+                state = copy.deepcopy(optimizer.state_dict())
+                for moments in state["state"].values():
+                    moments.update({name: value.contiguous() for name, value in moments.items()})
+                optimizer = RAdam(ours, lr=1e-3)
+                optimizer.load_state_dict(state)
+            give(ours, gradients(step))
+            optimizer.clip_and_step(1.0)
+        results.append(ours)
+    for other in results[1:]:
+        for p, q in zip(results[0], other, strict=True):
+            assert torch.equal(p, q)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_a_number_reaches_the_weights(kernel: None, bad: float) -> None:
     ours = parameters(torch.float32)

@@ -9,6 +9,7 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError
 from hadamax.training.curve import draw_curve
+from hadamax.training.finished import mark
 from hadamax.training.loop import Loop
 from hadamax.training.progress import duration
 from hadamax.training.run import start
@@ -40,6 +41,8 @@ def train(loop: Loop) -> int:
     path = loop.folder.path
     with closing(loop):
         done = loop.train()
+        if done:
+            mark(path, loop.recorder.latest_score())
     try:
         draw_curve(path, loop.folder.curve)
     except OSError as error:

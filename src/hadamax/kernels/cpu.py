@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import math
 import os
 import threading
 
@@ -183,8 +184,10 @@ def empty_outputs(x: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
 def _sizes(x: Tensor, y: Tensor, variant: Variant) -> _Sizes:
     window, stride, pad, _ = variant.pool or (1, 1, 0, 0)
     images, channels, *pooled = y.shape
-    threads = torch.get_num_threads()
-    return _Sizes(images, *x.shape[2:], channels, *pooled, window, stride, pad, threads, variant.eps)
+    size = list(x.shape[2:])
+    if window == stride == 1:  # pixel by pixel: one long row, for whole vectors of pixels
+        size = pooled = [1, math.prod(size)]
+    return _Sizes(images, *size, channels, *pooled, window, stride, pad, torch.get_num_threads(), variant.eps)
 
 
 def _float32(affine: Tensor | None) -> Tensor | None:

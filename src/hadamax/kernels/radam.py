@@ -61,6 +61,9 @@ class RAdam(torch.optim.RAdam):
             state["step"] = torch.tensor(0.0)
             state["exp_avg"] = torch.zeros_like(p, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        for name in ("exp_avg", "exp_avg_sq"):
+            if state[name].stride() != p.stride():  # loaded: a file knows no memory format
+                state[name] = torch.empty_like(p).copy_(state[name])
         state["step"] += 1
         step = _numbers(int(state["step"]), group)
         step.clip, step.threads = clip, threads

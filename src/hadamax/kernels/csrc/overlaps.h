@@ -117,8 +117,10 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                             input[b] = normalised[b] * scale[b] + bias[b];
                         }
                         Floats gradient =
-                            pooled_gradient(s, row_outputs[row], column_outputs[column], dy + image * outputs,
-                                            positions + image * outputs, c, count);
+                            s.window() == 1 && s.stride() == 1
+                                ? load(dy + image * outputs + size_t(pixel) * s.channels() + c, count)
+                                : pooled_gradient(s, row_outputs[row], column_outputs[column],
+                                                  dy + image * outputs, positions + image * outputs, c, count);
                         if (++column == s.columns) column = 0, row++;
                         Combination::gradient(input, gradient, to_branch);
                         for (int b = 0; b < BRANCHES; b++) {

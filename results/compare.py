@@ -1,0 +1,101 @@
+"""Variants side by side: final evaluations and learning curves of the runs below ROOT/GAME/VARIANT/SEED.
+
+python results/compare.py results/precision --out results/precision/curves.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+POINTS = 100
+GAMES = 100  # that a point of a run's curve averages over
+
+
+def half_width(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Half of Student's 95% interval of the mean."""
+    n = values.shape[axis]
+    return stats.t.ppf(0.975, n - 1) * values.std(axis=axis, ddof=1) / math.sqrt(n)
+
+
+def runs_of(root: Path) -> dict[str, dict[str, list[Path]]]:
+    """game -> variant -> the finished runs, by seed."""
+    found: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(root.glob("*/*/*/evaluation.json")):
+        game, variant, _ = path.relative_to(root).parts[:3]
+        found.setdefault(game, {}).setdefault(variant, []).append(path.parent)
+    return found
+
+
+def score(run: Path) -> float:
+    return float(json.loads((run / "evaluation.json").read_text())["agent"]["mean"])
+
+
+def curve(run: Path, frames: np.ndarray) -> np.ndarray:
+    """The mean return of the last training games before each frame."""
+    with open(run / "episodes.csv", newline="") as file:
+        games = [(int(r["frame"]), float(r["raw_return"])) for r in csv.DictReader(file) if r["source"] == "training"]
+    ends, returns = np.array([g[0] for g in games]), np.array([g[1] for g in games])
+    sums = np.concatenate([[0.0], np.cumsum(returns)])
+    last = np.searchsorted(ends, frames, side="right")
+    first = np.maximum(last - GAMES, 0)
+    return (sums[last] - sums[first]) / np.maximum(last - first, 1)
+
+
+def table(runs: dict[str, dict[str, list[Path]]]) -> None:
+    print("| game | variant | final score | seeds | against the first, paired by seed |")
+    print("|---|---|---|---|---|")
+    for game, variants in runs.items():
+        first = next(iter(variants.values()))
+        for variant, paths in variants.items():
+            scores = np.array([score(path) for path in paths])
+            both = {p.name for p in paths} & {p.name for p in first}
+            gaps = np.array([score(p) - score(q) for p in paths for q in first if p.name == q.name in both])
+            gap = "" if paths is first or len(gaps) < 2 else f"{gaps.mean():+.2f} ± {half_width(gaps):.2f}"
+            spread = f" ± {half_width(scores):.2f}" if len(scores) > 1 else ""
+            print(f"| {game} | {variant} | {scores.mean():.2f}{spread} | {len(scores)} | {gap} |")
+
+
+def draw(runs: dict[str, dict[str, list[Path]]], out: Path) -> None:
+    figure = Figure(figsize=(6 * len(runs), 4.4), dpi=120, layout="constrained")
+    for axes, (game, variants) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
+        for (variant, paths), colour, dash in zip(variants.items(), COLOURS, DASHES, strict=False):
+            ends = [int(json.loads((path / "evaluation.json").read_text())["frame"]) for path in paths]
+            frames = np.linspace(0, min(ends), POINTS + 1)[1:]
+            curves = np.array([curve(path, frames) for path in paths])
+            mean = curves.mean(axis=0)
+            axes.plot(frames / 1e6, mean, color=colour, linestyle=dash, label=f"{variant} ({len(paths)} seeds)")
+            if len(paths) > 1:
+                half = half_width(curves)
+                axes.fill_between(frames / 1e6, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=game, xlabel="million frames", ylabel=f"raw return (last {GAMES} training games)")
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("mean over seeds, shaded: Student's 95% interval", fontsize="medium")
+    figure.savefig(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--out", type=Path, help="also draw the learning curves there")
+    options = parser.parse_args()
+    runs = runs_of(options.root)
+    if not runs:
+        parser.exit(2, f"root: no ROOT/GAME/VARIANT/SEED/evaluation.json below {options.root}\n")
+    table(runs)
+    if options.out:
+        draw(runs, options.out)
+
+
+if __name__ == "__main__":
+    main()
