@@ -42,6 +42,7 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("--max-minutes 0", ["max_minutes", "0.0", "more than 0"]),
     ("--max-minutes nan", ["max_minutes", "nan", "more than 0"]),
     ("--log-every 0", ["log_every", "0", "1 or more"]),
+    ("--diagnostics-every -1", ["diagnostics_every", "-1", "0 or more"]),
     ("--checkpoint-every 0", ["checkpoint_every", "0", "1 or more"]),
     ("--keep-checkpoints 0", ["keep_checkpoints", "0", "1 or more"]),
     ("--keep-checkpoints-at 5000", ["keep_checkpoints_at", "5000", "256"]),

@@ -24,6 +24,7 @@ from hadamax.commands.arguments import parse, say
 from hadamax.diagnostics import Health, Sample, measure, observe
 from hadamax.diagnostics.health import shares
 from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
+from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.signs import signs
 from hadamax.errors import UserError
 from hadamax.training import agent as agents
@@ -124,6 +125,7 @@ def _of_run(given: Arguments) -> Patient:
     folder, _, settings = RunFolder.open(path)
     agent = agents.load(path, checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)
+    _layers(agent.network, given)  # before games are played for nothing
     if given.observations is not None:
         observations = _read(Path(given.observations))
     else:
@@ -138,6 +140,13 @@ def _of_run(given: Arguments) -> Patient:
     out = Path(given.out) if given.out else path / "diagnosis"
     history = [row for row in read_csv(folder.diagnostics) if int(row["frame"]) <= agent.frame]
     return Patient(title, agent.network, agent.q_values, observations, out, history)
+
+
+def _layers(network: nn.Module, given: Arguments) -> None:
+    try:
+        select(network, given.layers or None)
+    except ValueError as error:
+        raise UserError(_line(error)) from None
 
 
 def _of_module(given: Arguments) -> Patient:
