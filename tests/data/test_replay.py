@@ -176,3 +176,26 @@ def test_free_memory_is_what_the_system_says() -> None:
 def test_a_return_longer_than_the_replay_is_refused() -> None:
     with pytest.raises(UserError, match="n_step: 5 is longer than the replay; valid: up to 4"):
         Replay(10, 2, (4,), np.dtype(np.float32), n_step=5)
+
+
+@pytest.mark.parametrize("steps", [3, 200])
+def test_the_last_observations_are_those_that_were_shown_last(steps: int) -> None:
+    environment = scripted(num_envs=2)
+    replay, _ = play(environment, 0, n_step=1)
+    shown: list[list[np.ndarray]] = [[], []]  # of each environment, a cut game's last one among them
+    generator = np.random.default_rng(0)
+    for _ in range(steps):
+        observations = environment.observations.copy()
+        step = environment.step(generator.integers(0, environment.num_actions, 2))
+        ends = step.terminated, step.truncated, step.chosen
+        replay.add(np.zeros(2, int), step.rewards, *ends, step.observations, step.ended, step.final_observations)
+        for env in range(2):
+            shown[env].append(observations[env])
+        for env, final in zip(step.ended, step.final_observations, strict=True):
+            if step.truncated[env]:
+                shown[env].append(final)
+    recent = replay.recent(10)
+    each = min(5, *(len(of) for of in shown))
+    assert len(recent) == 2 * each
+    for env in range(2):
+        assert np.array_equal(recent[env::2], shown[env][-each:])

@@ -25,6 +25,7 @@ from hadamax.functional import linear, random_actions
 from hadamax.networks import Encoder
 
 Array = np.ndarray
+RECENT = 4096  # observations that show what the learner sees now
 
 
 def check(settings: Any) -> None:
@@ -205,6 +206,10 @@ class OffPolicyLearner:
     def q_values(self, observations: Tensor) -> Tensor:
         """Q-values [B, action], float32, of observations on any device."""
         return self.forward(self.network, observations.to(self.device))
+
+    def recent_observations(self) -> Tensor:
+        """[N, *shape] of the last steps."""
+        return self.replay.recent(RECENT).to(self.device)
 
     def step_optimizer(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

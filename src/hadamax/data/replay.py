@@ -245,6 +245,12 @@ class Replay:
         self.tree.set(slots[still], priorities[still])
         self.max_priority = max(self.max_priority, float(np.float32(priorities.max())))
 
+    def recent(self, number: int) -> Tensor:
+        """The last observations, about `number` over all environments, oldest first; overwritten by the next draw."""
+        rows = min(-(-number // self.num_envs), self.capacity - 1, int(self.heads.min()))
+        backs = np.arange(rows, 0, -1)[:, None]  # [row, env]
+        return self.frames.observations(self.slots(self.heads - backs).ravel())
+
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
