@@ -21,15 +21,16 @@ demo: install
 	else $(BIN)/hadamax train pqn --config examples/demo.toml --out runs/demo; fi
 	$(BIN)/hadamax evaluate runs/demo --baselines --episodes 30 --max-episode-frames 12_000 --video runs/demo/video.mp4
 
+# A worker for each core, each on one thread: tensors this small are slower on two.
 test: install
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 # The gate before a commit: format, lint, types, and the tests that take no time.
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 format: install
 	$(BIN)/ruff format .

@@ -113,7 +113,7 @@ REFUSED = [
     ("RUN --count 1", ["count", "1", "2 or more"]),
     ("RUN --epsilon 2", ["epsilon", "2.0", "0 to 1"]),
     ("RUN --seed -1", ["seed", "-1"]),
-    ("RUN --layers encoder.conv", ["layers", "'encoder.conv'", "encoder.dense.0 (HadamardLinear)", "head (QHead)"]),
+    ("RUN --layers encoder.conv", ["layers", "'encoder.conv'", "encoder.dense.0 (HadamardLinear)", "head (ValueHead)"]),
     ("RUN --observations one.npy", ["has 1 samples; 2 or more are needed"]),
     ("RUN --observations nan.npy", ["layer encoder.dense.0", "not a finite number"]),
     ("RUN --observations none.npy", ["observations", "none.npy", "No such file"]),

@@ -115,7 +115,7 @@ BROKEN = [
     ("format = 1", "format = '1'", "format '1' is not one this hadamax reads; valid: up to 1"),
     ("format = 1", "format = = 1", "is not a TOML file: Invalid value (at line 1, column 10)"),
     ("format = 1", "\0", "is not a TOML file: Invalid statement (at line 1, column 1)"),
-    ('"pqn"', '"dqn"', "algorithm: 'dqn' is not known; did you mean 'pqn'? valid: pqn"),
+    ('"pqn"', '"pqm"', "algorithm: 'pqm' is not known; did you mean 'pqn'? valid: pqn, dqn, c51, ppo, rainbow"),
     ('"pqn"', "['pqn']", "algorithm: ['pqn'] is not known; "),
     ("seed = 1", "sead = 1", "setting: 'sead' is not known; did you mean 'seed'? valid: "),
     ("seed = 1", "seed = 1.0", "seed: 1.0 is of the wrong type; valid: a whole number"),

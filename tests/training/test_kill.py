@@ -121,4 +121,5 @@ def test_signals_to_the_command_line(tmp_path: Path, start: Callable[..., subpro
     (frame,) = frames(tmp_path / "run")
     last = f"interrupted at {frame:,} of 1,000,000 frames, checkpoint written; go on with: hadamax resume run"
     assert err.splitlines()[-1] == last
-    assert len(err.splitlines()) == 2, "a line of progress, and this"
+    assert " frames/s (environment" in err.splitlines()[-2]
+    assert len(err.splitlines()) == 3, "a line of progress, the throughput, and this"
