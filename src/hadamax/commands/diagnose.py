@@ -112,7 +112,10 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-ALL_WELL = "no sign of trouble: no layer has more than 15% dead units, a collapsed rank, or most activations saturated"
+ALL_WELL = (
+    "no sign of trouble: no layer has a collapsed rank, most activations saturated, or more than 15% dead units "
+    "(by density where activations are bounded, zero on every sample elsewhere)"
+)
 
 
 # -- what is measured -----------------------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""`hadamax sweep` and `hadamax status`, as a person types them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.training.runs import hadamax
+
+from hadamax.training.logs import read_csv
+
+STUDY = """
+about = "two seeds of CartPole"
+algorithm = "pqn"
+games = ["CartPole-v1"]
+seeds = 2
+
+[settings]
+frames = 512
+encoder = "mlp"
+features = 16
+num_envs = 4
+num_steps = 16
+num_minibatches = 2
+num_test_envs = 0
+
+[variants]
+tanh = { activation = "tanh" }
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(STUDY)
+    return tmp_path / "runs" / "small"
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_last_evaluation(study: Path) -> None:
+    before = hadamax("sweep", "small.toml", "--dry-run").out
+    assert "2 runs (1 variant x 1 game x 2 seeds), 1,024 frames in all" in before
+    assert "below runs/small: 2 runs: 2 waiting" in before
+    result = hadamax("sweep", "small.toml", "--workers", "2", "--episodes", "2")
+    assert result.code == 0, result
+    assert "2 runs: 2 done" in result.out
+    for seed in (1, 2):
+        assert (study / "tanh" / "CartPole-v1" / f"seed-{seed}" / "evaluation.json").exists()
+    rows = len(read_csv(study / "ledger.csv"))
+    assert rows == 8  # two runs, each trained and evaluated: started and ended
+    again = hadamax("sweep", "small.toml", "--workers", "2", "--episodes", "2")
+    assert (again.code, len(read_csv(study / "ledger.csv"))) == (0, rows)
+    status = hadamax("status", "runs/small")
+    assert status.code == 0
+    assert "2 runs: 2 done" in status.out
+    assert status.out.count("final evaluation") == 2
+
+
+def test_commands_for_others(study: Path) -> None:
+    lines = hadamax("sweep", "small.toml", "--print-commands", "--threads", "1").out.splitlines()
+    assert [shlex.split(line)[:3] for line in lines] == [["hadamax", "train", "pqn"]] * 2
+    assert ["--seed=1" in lines[0], "--seed=2" in lines[1]] == [True, True]
+    shards = [hadamax("sweep", "small.toml", "--print-commands", "--threads", "1", "--shard", f"{i}/2") for i in (1, 2)]
+    assert [shard.out.splitlines() for shard in shards] == [[lines[0]], [lines[1]]]
+    assert not study.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["sweep", "nothing"], "study: 'nothing' is not known; valid: FILE.toml, "),
+        (["sweep", "nothing.toml"], "nothing.toml: cannot be read: No such file or directory"),
+        (["sweep", "small.toml", "--shard", "3/2"], "shard: '3/2' is not a share; valid: i/n with i from 1 to n"),
+        (["sweep", "small.toml", "--shard", "x"], "shard: 'x' is not a share"),
+        (["sweep", "small.toml", "--workers", "0"], "workers: 0 is too small; valid: 1 or more"),
+        (["sweep", "small.toml", "--episodes", "0"], "episodes: 0 is too small; valid: 1 or more"),
+        (["status", "."], "study: . has no runs below it; begin some with: hadamax sweep"),
+        (["status", "nowhere"], "study: nowhere has no runs below it"),
+    ],
+)
+def test_one_line(study: Path, arguments: list[str], line: str) -> None:
+    assert line in hadamax(*arguments).refusal
+    assert not study.exists()
