@@ -74,6 +74,12 @@ def test_the_files_are_safetensors_and_json(tmp_path: Path) -> None:
             pickle.load(io.BytesIO(files[name]))
 
 
+def test_no_score_of_exploring_games_beats_one_of_greedy_games(tmp_path: Path) -> None:
+    for frame, score, source in ((100, 50.0, "training"), (200, 3.0, "test"), (300, 9.0, "test"), (400, 70.0, None)):
+        write(tmp_path, capture(frame, state(), {"score": score, "score_source": source}))
+    assert checkpoints.best(checkpoints.newest_first(tmp_path)) == tmp_path / "frame_000000000300"
+
+
 def test_the_last_the_best_and_the_named_are_kept(tmp_path: Path) -> None:
     scores = {100: 1.0, 200: 9.0, 300: 2.0, 400: None, 500: 9.0, 600: float("nan"), 700: 1.0, 800: 0.0}
     for frame, score in scores.items():

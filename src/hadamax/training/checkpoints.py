@@ -139,7 +139,7 @@ def frame_of(path: Path) -> int:
 
 
 def best(paths: Iterable[Path]) -> Path | None:
-    """The checkpoint with the highest score; the latest of equals."""
+    """The checkpoint with the highest score, of greedy games where there are such; the latest of equals."""
     scored = [(score, path) for path in paths if (score := _score(path)) is not None]
     return max(scored)[1] if scored else None
 
@@ -204,12 +204,14 @@ def _digest(manifest: dict[str, Any], hashes: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _score(path: Path) -> float | None:
+def _score(path: Path) -> tuple[bool, float] | None:
+    """Whether the score is of greedy games, which no score of exploring ones can beat, and the score."""
     try:
-        score = float(json.loads((path / MANIFEST).read_bytes())["about"]["score"])
+        about = json.loads((path / MANIFEST).read_bytes())["about"]
+        greedy, score = about.get("score_source") == "test", float(about["score"])
     except Exception:  # of a checkpoint without a score, or damaged
         return None
-    return score if math.isfinite(score) else None
+    return (greedy, score) if math.isfinite(score) else None
 
 
 def _row_files(path: Path) -> list[File]:

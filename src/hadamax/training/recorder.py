@@ -122,9 +122,11 @@ class Recorder:
 
     def position(self) -> dict[str, Any]:
         """Where the logs stand, and the running score: what a checkpoint says about them, as `Position.of` reads it."""
-        scores = self._scores["test"] or self._scores["training"]
+        source = "test" if self._scores["test"] else "training"
+        scores = self._scores[source]
         return {
             "score": sum(scores) / len(scores) if scores else None,
+            "score_source": source,
             "seconds": self.seconds,
             "metrics_bytes": self._metrics.size(),
             "episodes_bytes": self._episodes.size(),
