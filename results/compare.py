@@ -18,7 +18,6 @@ from scipy import stats
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 POINTS = 100
-GAMES = 100  # that a point of a run's curve averages over
 
 
 def half_width(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -41,14 +40,10 @@ def score(run: Path) -> float:
 
 
 def curve(run: Path, frames: np.ndarray) -> np.ndarray:
-    """The mean return of the last training games before each frame."""
-    with open(run / "episodes.csv", newline="") as file:
-        games = [(int(r["frame"]), float(r["raw_return"])) for r in csv.DictReader(file) if r["source"] == "training"]
-    ends, returns = np.array([g[0] for g in games]), np.array([g[1] for g in games])
-    sums = np.concatenate([[0.0], np.cumsum(returns)])
-    last = np.searchsorted(ends, frames, side="right")
-    first = np.maximum(last - GAMES, 0)
-    return (sums[last] - sums[first]) / np.maximum(last - first, 1)
+    """The running mean return of training games (the last 100), as logged, at these frames."""
+    with open(run / "metrics.csv", newline="") as file:
+        rows = [(int(r["frame"]), float(r["training_return"])) for r in csv.DictReader(file) if r["training_return"]]
+    return np.interp(frames, *np.array(rows).T)
 
 
 def table(runs: dict[str, dict[str, list[Path]]]) -> None:
@@ -77,7 +72,7 @@ def draw(runs: dict[str, dict[str, list[Path]]], out: Path) -> None:
             if len(paths) > 1:
                 half = half_width(curves)
                 axes.fill_between(frames / 1e6, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
-        axes.set(title=game, xlabel="million frames", ylabel=f"raw return (last {GAMES} training games)")
+        axes.set(title=game, xlabel="million frames", ylabel="raw return (last 100 training games)")
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("mean over seeds, shaded: Student's 95% interval", fontsize="medium")
