@@ -10,14 +10,12 @@ reset row is learned from, and neither is the step that presses FIRE after a los
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
-from hadamax.algorithms.moments import load_moments, save_moments
-from hadamax.algorithms.resets import reset_if_due
+from hadamax.algorithms.contract import Activity, Iteration
+from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
@@ -100,7 +98,7 @@ class PPOSettings:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number, 0 or more")
 
 
-class PPO:
+class PPO(OnPolicyLearner):
     """One learner and its environments, the last `num_test_envs` of which are greedy."""
 
     def __init__(
@@ -130,12 +128,7 @@ class PPO:
         self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
-        self.games: list[FinishedGame] = []
-
-    @staticmethod
-    def environments(settings: PPOSettings) -> int:
-        """How many environments the learner steps in all."""
-        return settings.num_envs + settings.num_test_envs
+        self.games = []
 
     @staticmethod
     def build_network(settings: PPOSettings, encoder: Encoder, num_actions: int) -> PolicyValueNetwork:
@@ -143,13 +136,6 @@ class PPO:
         if settings.orthogonal:
             encoder.initialise("orthogonal")
         return PolicyValueNetwork(encoder, num_actions)
-
-    @property
-    def frames(self) -> int:
-        return self.iterations * self.frames_per_iteration
-
-    def reset(self) -> None:
-        self.environment.reset()
 
     def iteration(self) -> Iteration:
         self.games = []
@@ -159,7 +145,7 @@ class PPO:
         self.iterations += 1
         if self.settings.redo_every:
             with self.clock(Activity.LEARNING):
-                metrics["redo_units"] = self.reset_dormant()
+                metrics["redo_units"] = self.reset_dormant(run=self.network.policy_and_value)
         return Iteration(metrics, self.games)
 
     # -- collect ----------------------------------------------------------------------------------------------------
@@ -184,17 +170,6 @@ class PPO:
                 observations = self.to_device(step.observations)
                 logits, values = self.forward(observations)
                 self.bootstrap(t, values, step)
-
-    def store(self, t: int, step: Step) -> None:
-        n, rollout = self.settings.num_envs, self.rollout
-        rewards = step.rewards.clip(-1, 1) if self.reward_clipping else step.rewards
-        rollout.rewards[t] = self.to_device(rewards[:n])
-        rollout.terminated[t] = self.to_device(step.terminated[:n])
-        rollout.truncated[t] = self.to_device(step.truncated[:n])
-        rollout.chosen[t] = self.to_device(step.chosen[:n])
-        frame = self.frames + (t + 1) * n * self.environment.frames_per_step
-        for game in step.games:
-            self.games.append(FinishedGame.of(game, frame, self.environment, test=game.env >= n))
 
     def bootstrap(self, t: int, values: Tensor, step: Step) -> None:
         """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
@@ -266,21 +241,6 @@ class PPO:
         unexplained = (returns - self.values.flatten()).var()
         return float(torch.where(variance > 0, 1 - unexplained / variance.clamp(min=1e-12), 0.0))
 
-    def reset_dormant(self) -> float:
-        """ReDo, every `redo_every` frames: how many units were reset."""
-        s = self.settings
-        return reset_if_due(
-            self.network,
-            self.recent_observations(),
-            self.optimizer,
-            frames=self.frames,
-            frames_per_iteration=self.frames_per_iteration,
-            every=s.redo_every,
-            tau=s.redo_tau,
-            generator=self.generator,
-            run=self.network.policy_and_value,
-        )
-
     # -- schedule, the network, the state ----------------------------------------------------------------------------
 
     def learning_rate(self, iteration: int) -> float:
@@ -298,29 +258,6 @@ class PPO:
         """Log-probabilities [B, action], float32: the scores by which the policy's mode is the best action."""
         logits, _ = self.forward(observations.to(self.device))
         return logits.log_softmax(dim=-1)
-
-    def recent_observations(self) -> Tensor:
-        """[T x E, *shape] of the last rollout."""
-        return self.rollout.observations.flatten(0, 1)
-
-    def to_device(self, array: Any) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": save_moments(self.optimizer),
-            "environment": self.environment.state_dict(),
-            "generator": self.generator.get_state(),
-            "iterations": self.iterations,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        load_moments(self.optimizer, state["optimizer"])
-        self.environment.load_state_dict(state["environment"])
-        self.generator.set_state(state["generator"])
-        self.iterations = state["iterations"]
 
 
 def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:

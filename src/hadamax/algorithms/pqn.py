@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
+from hadamax.algorithms.contract import Activity, Iteration
 from hadamax.algorithms.ensemble import Ensemble
-from hadamax.algorithms.moments import load_moments, save_moments
-from hadamax.algorithms.resets import reset_if_due
+from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
@@ -113,7 +112,7 @@ class PQNSettings:
             raise UserError(f"v_min: {self.v_min} is not below v_max {self.v_max}; valid: two finite numbers in order")
 
 
-class PQN:
+class PQN(OnPolicyLearner):
     """One learner and its environments, the last `num_test_envs` of which are the greedy ones."""
 
     def __init__(
@@ -135,7 +134,7 @@ class PQN:
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network: ValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = RAdam(self.network.parameters(), lr=s.learning_rate)
+        self.optimizer: RAdam = RAdam(self.network.parameters(), lr=s.learning_rate)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device, value_shape=(s.ensemble,))
@@ -143,12 +142,7 @@ class PQN:
         self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
-        self.games: list[FinishedGame] = []
-
-    @staticmethod
-    def environments(settings: PQNSettings) -> int:
-        """How many environments the learner steps in all."""
-        return settings.num_envs + settings.num_test_envs
+        self.games = []
 
     @staticmethod
     def build_network(settings: PQNSettings, encoder: Encoder, num_actions: int) -> ValueNetwork:
@@ -159,12 +153,8 @@ class PQN:
             encoder, num_actions, members=s.ensemble, dueling=s.dueling, centres=centres, sigma=s.bin_sigma
         )
 
-    @property
-    def frames(self) -> int:
-        return self.iterations * self.frames_per_iteration
-
     def reset(self) -> None:
-        self.environment.reset()
+        super().reset()
         self.ensemble.begin_games(torch.arange(self.settings.num_envs))
 
     def iteration(self) -> Iteration:
@@ -202,16 +192,8 @@ class PQN:
                 self.bootstrap(t, values, step)
 
     def store(self, t: int, step: Step) -> None:
-        n, rollout = self.settings.num_envs, self.rollout
-        rewards = step.rewards.clip(-1, 1) if self.reward_clipping else step.rewards
-        rollout.rewards[t] = self.to_device(rewards[:n])
-        rollout.terminated[t] = self.to_device(step.terminated[:n])
-        rollout.truncated[t] = self.to_device(step.truncated[:n])
-        rollout.chosen[t] = self.to_device(step.chosen[:n])
-        frame = self.frames + (t + 1) * n * self.environment.frames_per_step
-        for game in step.games:
-            self.games.append(FinishedGame.of(game, frame, self.environment, test=game.env >= n))
-        self.ensemble.begin_games(torch.from_numpy(step.ended[step.ended < n]))
+        super().store(t, step)
+        self.ensemble.begin_games(torch.from_numpy(step.ended[step.ended < self.settings.num_envs]))
 
     def bootstrap(self, t: int, next_values: Tensor, step: Step) -> None:
         """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
@@ -258,20 +240,6 @@ class PQN:
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}
 
-    def reset_dormant(self) -> float:
-        """ReDo, every `redo_every` frames: how many units were reset."""
-        s = self.settings
-        return reset_if_due(
-            self.network,
-            self.rollout.observations.flatten(0, 1),
-            self.optimizer,
-            frames=self.frames,
-            frames_per_iteration=self.frames_per_iteration,
-            every=s.redo_every,
-            tau=s.redo_tau,
-            generator=self.generator,
-        )
-
     # -- schedules, the network, the state ---------------------------------------------------------------------------
 
     def epsilon(self, iteration: int) -> float:
@@ -299,27 +267,9 @@ class PQN:
             scores: Tensor = self.network(observations.to(self.device))
         return scores.float()
 
-    def recent_observations(self) -> Tensor:
-        """[T x E, *shape] of the last rollout."""
-        return self.rollout.observations.flatten(0, 1)
-
-    def to_device(self, array: Any) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
-
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": save_moments(self.optimizer),
-            "environment": self.environment.state_dict(),
-            "generator": self.generator.get_state(),
-            "iterations": self.iterations,
-            **self.ensemble.state_dict(),
-        }
+        return {**super().state_dict(), **self.ensemble.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        load_moments(self.optimizer, state["optimizer"])
-        self.environment.load_state_dict(state["environment"])
-        self.generator.set_state(state["generator"])
+        super().load_state_dict(state)
         self.ensemble.load_state_dict(state)
-        self.iterations = state["iterations"]
