@@ -1,0 +1,5 @@
+"""`python -m hadamax`: the command line."""
+
+from hadamax.cli import main
+
+main()
