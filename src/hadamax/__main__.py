@@ -1,5 +1,7 @@
 """`python -m hadamax`: the command line."""
 
+import sys
+
 from hadamax.cli import main
 
-main()
+sys.exit(main())

@@ -61,7 +61,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start the command line in a process of its own."""
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "error", "-m", "hadamax.cli", *map(str, arguments)]
+        command = [sys.executable, "-W", "error", "-m", "hadamax", *map(str, arguments)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT
         )

@@ -180,7 +180,7 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     say(f"hadamax train pqn, {frames:,} frames")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [sys.executable, "-m", "hadamax.cli", "train", "pqn", *RUN, "--frames", str(frames)]
+        command = [sys.executable, "-m", "hadamax", "train", "pqn", *RUN, "--frames", str(frames)]
         command += ["--threads", str(plan.threads), "--device", "cpu", "--out", str(out)]
         start = time.perf_counter()
         done = subprocess.run([*command, "--precision", plan.best], capture_output=True, text=True, check=False)

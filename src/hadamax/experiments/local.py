@@ -90,7 +90,7 @@ class Local:
         with open(log, "ab") as file:
             start = file.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "hadamax.cli", *arguments],
+                [sys.executable, "-m", "hadamax", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
