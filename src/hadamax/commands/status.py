@@ -12,8 +12,7 @@ from rich.console import Console
 from hadamax.commands.arguments import parse
 from hadamax.errors import UserError
 from hadamax.experiments.ledger import Ledger
-from hadamax.experiments.table import states, table
-from hadamax.training.folder import CONFIG
+from hadamax.experiments.table import planned, states, table
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Arguments:
 def run(arguments: list[str]) -> int:
     given = parse(Arguments, arguments, "hadamax status")
     study = Path(given.study)
-    names = sorted(str(path.parent.relative_to(study)) for path in study.rglob(CONFIG))
-    if not names:
+    frames = planned(study)
+    if not frames:
         raise UserError(f"study: {study} has no runs below it; begin some with: hadamax sweep")
     aside = Ledger(study).set_aside()
-    Console(width=140).print(table(study, states(study, names, aside), aside, everything=True))
+    Console(width=140).print(table(study, frames, states(study, frames, aside), aside, everything=True))
     return 0

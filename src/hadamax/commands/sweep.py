@@ -1,30 +1,28 @@
-"""`hadamax sweep STUDY`: every run of a study, on this machine or as commands for others."""
+"""`hadamax sweep STUDY`: every run of a study, on this machine, on a Ray cluster, or as commands for others."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import sys
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.live import Live
 
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError
 from hadamax.experiments.ledger import Ledger
-from hadamax.experiments.local import Job, Local
+from hadamax.experiments.local import Local, visible_cards
 from hadamax.experiments.runs import Run
 from hadamax.experiments.study import Study, read_study
-from hadamax.experiments.table import states, summary, table
+from hadamax.experiments.table import states, summary, table, write_plan
+from hadamax.experiments.watch import Watch
+from hadamax.experiments.work import Engine, work
+from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.machine import choose_threads
-
-SECONDS_BETWEEN_LINES = 60.0
-SECONDS_BETWEEN_TABLES = 2.0
+from hadamax.training.same import difference
 
 
 @dataclass(frozen=True)
@@ -35,54 +33,120 @@ class Arguments:
     """A study's TOML file, or the name of one that ships with the project."""
     out: str = "runs"
     """Folder of all studies: a run goes to OUT/STUDY/VARIANT/GAME/seed-N."""
-    workers: int = 1
-    """Runs at a time, each in a process of its own."""
+    engine: Literal["local", "ray"] = "local"
+    """Worker processes on this machine, or an existing Ray cluster whose nodes share the folder OUT."""
+    workers: int | None = None
+    """Runs at a time, each in a process of its own. [default: 1; with Ray, as many as there is room for]"""
     threads: int = 0
-    """Processor threads of each run; 0: an equal share of the cores."""
+    """Processor threads of each run; 0: an equal share of the cores; with Ray, 1."""
+    gpus: float | None = None
+    """Cards of each run; below 1 a share of one. [default: the cards divided among the workers; with Ray, 0]"""
+    ray_address: str = "auto"
+    """HOST:PORT of the Ray cluster; auto: the one this machine belongs to."""
     episodes: int = 30
     """Whole games of each final evaluation."""
     shard: str = "1/1"
     """Every n-th run only, from the i-th: i/n, so that n machines or jobs share a study."""
+    retry: bool = False
+    """Try runs again that were set aside."""
     dry_run: bool = False
-    """Say what there is to run, and run nothing."""
+    """Say what there is to run, what it costs by a short measurement, and run nothing."""
     print_commands: bool = False
     """Print the command of each run, for a scheduler, and run nothing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("threads", 0), ("episodes", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: {least} or more")
+        for name, least in (("workers", 1), ("threads", 0), ("episodes", 1), ("gpus", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise UserError(f"gpus: {self.gpus} is neither a share of a card nor a number of them; valid: 0.25, 1, 2")
 
 
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax sweep")
     study = read_study(given.study)
+    if given.engine == "ray":  # its tasks are elsewhere
+        given = replace(given, out=str(Path(given.out).absolute()))
     folder = Path(given.out) / study.name
-    runs = _shard(_runs(study, given), given.shard)
-    names = [one.name for one in runs]
+    _refuse_others(study, Path(given.out))
+    runs = _runs(study, given)
+    mine = _shard(runs, given.shard)
     ledger = Ledger(folder)
     if given.print_commands:
-        for one in runs:
-            print(shlex.join(["hadamax", "train", *one.train]))
-    elif given.dry_run:
+        for one in mine:
+            print(shlex.join(["hadamax", *one.arguments]))
+        return 0
+    if given.dry_run:
         print("\n".join(study.listing()))
-        print(f"below {folder}: {summary(states(folder, names, ledger.set_aside()))}")
-    else:
-        Local(folder, runs, workers=given.workers, look=_Watch(folder, names)).work()
-        aside = ledger.set_aside()
-        Console(width=140).print(table(folder, states(folder, names, aside), aside, everything=False))
-        if aside.keys() & set(names):
-            raise UserError(f"study: {len(aside.keys() & set(names))} runs were set aside; see {ledger.path}")
+        print(f"below {folder}: {summary(states(folder, [run.name for run in mine], ledger.set_aside()))}")
+        return 0
+    try:
+        engine = _engine(given, folder, max((run.threads for run in mine), default=1))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_plan(folder, runs)
+        if given.retry:
+            ledger.try_again([run.name for run in mine])
+        with Watch(folder, mine) as watch:
+            work(folder, mine, engine, watch)
+    except OSError as error:
+        raise UserError(f"out: {error.filename or folder} cannot be written: {error.strerror}") from None
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        raise
+    return _end(folder, mine, ledger)
+
+
+def _end(folder: Path, runs: list[Run], ledger: Ledger) -> int:
+    aside = {name: reason for name, reason in ledger.set_aside().items() if name in {run.name for run in runs}}
+    frames = {run.name: run.frames for run in runs}
+    Console(width=140).print(table(folder, frames, states(folder, frames, aside), aside, everything=False))
+    if aside:
+        number = "1 run was" if len(aside) == 1 else f"{len(aside)} runs were"
+        raise UserError(f"study: {number} set aside; see {ledger.path}, and --retry to try again")
     return 0
 
 
+def _engine(given: Arguments, folder: Path, threads: int) -> Engine:
+    if given.engine == "ray":
+        from hadamax.experiments.on_ray import OnRay
+
+        return OnRay(folder, given.ray_address, workers=given.workers, gpus=given.gpus or 0.0, threads=threads)
+    workers = given.workers or 1
+    cards = visible_cards()
+    gpus = given.gpus if given.gpus is not None else min(1.0, len(cards) / workers)
+    if gpus > len(cards):
+        raise UserError(f"gpus: {gpus:g} of each run are more than the {len(cards)} of this machine")
+    return Local(folder, workers=workers, gpus=gpus, cards=cards)
+
+
+def _refuse_others(study: Study, out: Path) -> None:
+    """Runs of other settings under this study's names: neither to be gone on with nor to be taken for done.
+
+    Raises:
+        UserError: there is one.
+    """
+    for run in study.runs:
+        folder = run.folder(out)
+        if not (folder / CONFIG).exists():
+            continue
+        try:
+            _, algorithm, there = RunFolder.open(folder)
+        except UserError:  # damaged: its own attempt says so, and the others go on
+            continue
+        other = difference(run.algorithm, run.settings, algorithm, there)
+        if other:
+            raise UserError(f"study: {folder} is a run with {other}; give the study another name, or another --out")
+
+
 def _runs(study: Study, given: Arguments) -> list[Run]:
-    threads = str(given.threads or max(1, choose_threads(0) // given.workers))
-    evaluate = ("--episodes", str(given.episodes), "--threads", threads)
+    share = given.threads or (1 if given.engine == "ray" else max(1, choose_threads(0) // (given.workers or 1)))
     runs = []
     for one in study.runs:
-        share = () if "threads" in one.given else ("--threads", threads)
-        runs.append(Run(one.id, (*one.arguments(given.out)[1:], *share), evaluate))
+        threads = int(one.given.get("threads") or share)
+        own = () if "threads" in one.given else (f"--threads={share}",)
+        arguments = (*one.arguments(given.out), *own, "--resume", "--evaluate", str(given.episodes))
+        runs.append(Run(one.id, arguments, one.settings.run.frames, threads))
     return runs
 
 
@@ -91,28 +155,3 @@ def _shard(runs: list[Run], shard: str) -> list[Run]:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"shard: {shard!r} is not a share; valid: i/n with i from 1 to n, such as 1/4")
     return runs[int(match[1]) - 1 :: int(match[2])]
-
-
-class _Watch:
-    """Shows a study while it runs: a live table on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self.folder, self.names = folder, names
-        self.next = 0.0
-        self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-
-    def __call__(self, jobs: list[Job]) -> None:
-        now = time.monotonic()
-        if now < self.next:
-            return
-        aside = Ledger(self.folder).set_aside()
-        found = states(self.folder, self.names, aside)
-        if sys.stderr.isatty():
-            self.next = now + SECONDS_BETWEEN_TABLES
-            self.live.start()
-            self.live.update(table(self.folder, found, aside, everything=False), refresh=True)
-            if not jobs:
-                self.live.stop()
-        else:
-            self.next = now + SECONDS_BETWEEN_LINES
-            say(summary(found))

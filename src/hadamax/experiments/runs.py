@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from hadamax.training.finished import finished
+from hadamax.training.finished import evaluated, marked
 from hadamax.training.folder import CONFIG, LOCK
-from hadamax.training.logs import read_csv
+
+TAIL_BYTES = 16_384  # more than a row of metrics.csv
 
 
 class Run(NamedTuple):
     """A run as it is to be: the same name is the same run."""
 
     name: str  # its folder below the study's
-    train: tuple[str, ...]  # arguments of `hadamax train`, --out among them
-    evaluate: tuple[str, ...] = ("--episodes", "30")  # arguments of `hadamax evaluate`
+    arguments: tuple[str, ...]  # of `hadamax`: train it or go on with it, then evaluate
+    frames: int = 0
+    threads: int = 1
 
 
 class State(StrEnum):
@@ -34,22 +36,18 @@ class State(StrEnum):
 
 def state_of(folder: Path) -> State:
     """The state of the run in a folder, whoever works on it."""
-    if not (folder / CONFIG).exists():
-        return State.WAITING
     if _in_use(folder):
         return State.RUNNING
-    if finished(folder) is None:
+    return state_when_free(folder)
+
+
+def state_when_free(folder: Path) -> State:
+    """The state of a run that nobody works on."""
+    if not (folder / CONFIG).exists():
+        return State.WAITING
+    if marked(folder) is None:
         return State.STOPPED
-    return State.DONE if (folder / "evaluation.json").exists() else State.TRAINED
-
-
-def command(run: Run, folder: Path, state: State) -> list[str]:
-    """What comes next for a run that is waiting, stopped or trained: arguments of `hadamax`."""
-    if state is State.WAITING:
-        return ["train", *run.train]
-    if state is State.STOPPED:
-        return ["resume", str(folder)]
-    return ["evaluate", str(folder), *run.evaluate]
+    return State.TRAINED if evaluated(folder) is None else State.DONE
 
 
 class Progress(NamedTuple):
@@ -63,18 +61,35 @@ class Progress(NamedTuple):
 
 def progress_of(folder: Path) -> Progress:
     """The last row of `metrics.csv`, and the final evaluation where there is one."""
-    rows = read_csv(folder / "metrics.csv")
-    last = rows[-1] if rows else {}
+    last = _last_row(folder / "metrics.csv")
     score, source = None, ""
     for column, name in (("training_return", "training games"), ("test_return", "greedy test games")):
         if last.get(column):
-            score, source = float(last[column]), name
+            score, source = _number(last[column]), name
+    report = evaluated(folder)
+    if report is not None:
+        score, source = float(report["agent"]["mean"]), str(report.get("source", "final evaluation"))
+    return Progress(int(_number(last.get("frame"))), _number(last.get("frames_per_second")), score, source)
+
+
+def _last_row(path: Path) -> dict[str, str]:
+    """Of a CSV file, however long it is; a row cut by a kill is left out."""
     try:
-        report = json.loads((folder / "evaluation.json").read_bytes())
-        score, source = float(report["agent"]["mean"]), report["source"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return Progress(int(last.get("frame") or 0), float(last.get("frames_per_second") or 0), score, source)
+        with open(path, "rb") as file:
+            columns = file.readline()
+            file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, len(columns)))
+            rows = file.read().decode(errors="replace").rpartition("\n")[0].splitlines()
+    except OSError:
+        return {}
+    names, values = next(csv.reader([columns.decode(errors="replace")]), []), next(csv.reader(rows[-1:]), [])
+    return dict(zip(names, values, strict=False))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:  # of a damaged file
+        return 0.0
 
 
 def _in_use(folder: Path) -> bool:
@@ -84,7 +99,7 @@ def _in_use(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
     except OSError:
         return True
     finally:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import platform
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from hadamax.training.settings import TrainSettings, from_toml, read_toml, to_to
 
 CONFIG = "config.toml"
 LOCK = ".lock"
+HELD = "HADAMAX_LOCK"  # in the environment: an inherited descriptor whose lock the parent took for this process
+SECONDS_FOR_A_LOOK = 0.5  # `hadamax status` holds a lock for an instant, to see whether it is free
 LEFT_BY_A_KILL = (LOCK, f".writing-{CONFIG}")  # before a run began
 
 
@@ -68,6 +71,9 @@ class RunFolder:
                 raise UserError(f"out: {path} is not empty and not a run; choose another folder")
             path.mkdir(parents=True, exist_ok=True)
             folder.lock()
+            if folder.config.exists():  # made while this process waited for the lock
+                folder.unlock()
+                raise UserError(f"run: {path} is in use by another process; wait for it or stop it")
             about = {
                 "protocol": {"fingerprint": settings.environment.fingerprint()},
                 "spaces": Spaces.of(environment)._asdict(),
@@ -117,20 +123,40 @@ class RunFolder:
             UserError: another process is using the folder.
         """
         try:
-            descriptor = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+            self._lock = claim(self.path)
+        except BlockingIOError:
+            raise UserError(f"run: {self.path} is in use by another process; wait for it or stop it") from None
         except OSError as error:
             raise UserError(f"run: {self.path} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise UserError(f"run: {self.path} is in use by another process; wait for it or stop it") from None
-        self._lock = descriptor
 
     def unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def claim(run: Path) -> int:
+    """Lock a run's folder: a descriptor that holds the lock as long as it, or a copy a child inherited, is open.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the folder is not there, or cannot be written.
+    """
+    descriptor = os.open(run / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    held = os.environ.get(HELD, "")
+    with contextlib.suppress(OSError, ValueError):
+        if held and os.path.sameopenfile(descriptor, int(held)):
+            return descriptor  # ours already, until this process ends
+    deadline = time.monotonic() + SECONDS_FOR_A_LOOK
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError as error:
+            if not isinstance(error, BlockingIOError) or time.monotonic() > deadline:
+                os.close(descriptor)
+                raise
+        time.sleep(0.05)
 
 
 def versions() -> dict[str, str]:
