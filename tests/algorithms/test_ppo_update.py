@@ -71,12 +71,12 @@ def test_what_a_rollout_holds() -> None:
                     following[env] = own
         assert np.array_equal(learner.rollout.actions[t], actions)
         chosen = logits.log_softmax(1)[torch.arange(2), torch.from_numpy(actions)]
-        torch.testing.assert_close(learner.log_probs[t], chosen)
-        torch.testing.assert_close(learner.values[t], values)
+        torch.testing.assert_close(learner.rollout.log_probs[t], chosen)
+        torch.testing.assert_close(learner.rollout.values[t], values)
         torch.testing.assert_close(learner.rollout.next_values[t], following)
     assert learner.rollout.truncated.T.int().tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
     r = learner.rollout
-    expected = gae(r.rewards, learner.values, r.next_values, r.terminated, r.truncated, gamma=0.99, lambda_=0.95)
+    expected = gae(r.rewards, learner.rollout.values, r.next_values, r.terminated, r.truncated, gamma=0.99, lambda_=0.95)
     assert torch.equal(learner.advantages(), expected)
 
 
@@ -121,11 +121,11 @@ def test_one_update_is_one_step_of_adam_on_the_published_loss(max_grad_norm: flo
     learner = collected(num_epochs=1, num_minibatches=1, **settings)
     other, rollout, advantages = copy.deepcopy(learner.network), learner.rollout, learner.advantages()
     rows = rollout.chosen
-    old_values = learner.values + 0.15  # as if the values had moved since, some beyond the clip
-    learner.values += 0.15
+    old_values = learner.rollout.values + 0.15  # as if the values had moved since, some beyond the clip
+    learner.rollout.values += 0.15
     logits, values = other.policy_and_value(rollout.observations.flatten(0, 1))
     policy = torch.distributions.Categorical(logits=logits.view(8, 8, -1))
-    ratio = (policy.log_prob(rollout.actions) - learner.log_probs)[rows].exp()
+    ratio = (policy.log_prob(rollout.actions) - learner.rollout.log_probs)[rows].exp()
     a = advantages[rows]
     a = (a - a.mean()) / (a.std() + 1e-8)
     policy_loss = torch.max(-a * ratio, -a * ratio.clamp(0.9, 1.1)).mean()
@@ -190,6 +190,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "value_coefficient": 0.5,
         "orthogonal": True,
         "num_test_envs": 0,
+        "overlap": False,
         "redo_every": 0,
         "redo_tau": 0.025,
     }

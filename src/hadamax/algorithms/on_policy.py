@@ -1,4 +1,4 @@
-"""What PQN and PPO share and their papers leave out: storing a rollout's steps, ReDo between iterations, saving."""
+"""What PQN and PPO share and their papers leave out: whose rollout is next, storing its steps, ReDo, saving."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.contract import FinishedGame
+from hadamax.algorithms.contract import Activity, FinishedGame
 from hadamax.algorithms.moments import load_moments, save_moments
+from hadamax.algorithms.overlap import Ahead
 from hadamax.algorithms.resets import reset_if_due
+from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
 
@@ -24,6 +26,8 @@ class OnPolicyLearner:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     rollout: Rollout
+    ahead: Ahead | None
+    clock: Clock
     device: torch.device
     reward_clipping: bool
     frames_per_iteration: int
@@ -41,6 +45,24 @@ class OnPolicyLearner:
 
     def reset(self) -> None:
         self.environment.reset()
+        (self.ahead.actor if self.ahead else self).begin_games()
+
+    def begin_games(self) -> None:
+        """Every game begins."""
+
+    def collect(self) -> None:
+        """Fill the rollout, with the network as it is."""
+        raise NotImplementedError
+
+    def next_rollout(self) -> None:
+        """Have the rollout to learn from now, and the games that ended in it."""
+        if self.ahead is None:
+            self.games = []
+            self.collect()
+            return
+        with self.clock(Activity.ENVIRONMENT):  # what is left to wait for
+            self.games = self.ahead.take(self)
+            self.ahead.begin(self, self.iterations + 1)
 
     def store(self, t: int, step: Step) -> None:
         """Step t of the environments that are learned from, and the games that ended in any."""
@@ -75,11 +97,28 @@ class OnPolicyLearner:
     def to_device(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
+    def use_generator(self) -> None:
+        """Have the parts that draw for acting draw from `generator`."""
+
+    def acting_state(self) -> dict[str, Any]:
+        """What the next rollout depends on beside the iteration: saved where it is collected ahead."""
+        return {
+            "acting_network": self.network.state_dict(),
+            "environment": self.environment.state_dict(),
+            "acting_generator": self.generator.get_state(),
+        }
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["acting_network"])
+        self.environment.load_state_dict(state["environment"])
+        self.generator.set_state(state["acting_generator"])
+
     def state_dict(self) -> dict[str, Any]:
+        acting = self.ahead.state_dict() if self.ahead else {"environment": self.environment.state_dict()}
         return {
             "network": self.network.state_dict(),
             "optimizer": save_moments(self.optimizer),
-            "environment": self.environment.state_dict(),
+            **acting,
             "generator": self.generator.get_state(),
             "iterations": self.iterations,
         }
@@ -87,6 +126,9 @@ class OnPolicyLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         load_moments(self.optimizer, state["optimizer"])
-        self.environment.load_state_dict(state["environment"])
         self.generator.set_state(state["generator"])
         self.iterations = state["iterations"]
+        if self.ahead:
+            self.ahead.load_state_dict(state, self.iterations)
+        else:
+            self.environment.load_state_dict(state["environment"])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from hadamax.algorithms.contract import Activity, Iteration
 from hadamax.algorithms.on_policy import OnPolicyLearner
+from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
-from hadamax.data.rollout import Rollout
+from hadamax.data.rollout import PolicyRollout
 from hadamax.environments import Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import (
@@ -72,6 +73,8 @@ class PPOSettings:
     """Orthogonal weights in every layer, as in CleanRL; off: the encoder's own initialiser in the hidden ones."""
     num_test_envs: int = 0
     """Environments stepped beside the others by the likeliest action: scored, never learned from, not in the frames."""
+    overlap: bool = False
+    """Collect the next rollout while learning from the last; the policy that acts is one iteration old. Ours."""
     redo_every: int = 0
     """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023."""
     redo_tau: float = 0.025
@@ -101,6 +104,8 @@ class PPOSettings:
 class PPO(OnPolicyLearner):
     """One learner and its environments, the last `num_test_envs` of which are greedy."""
 
+    rollout: PolicyRollout
+
     def __init__(
         self,
         settings: PPOSettings,
@@ -123,12 +128,12 @@ class PPO(OnPolicyLearner):
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, eps=s.adam_epsilon, fused=True)
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
-        self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, device)
-        self.values, self.log_probs = torch.zeros((2, s.num_steps, s.num_envs), device=device)
+        self.rollout = PolicyRollout(s.num_steps, s.num_envs, shape, dtype, device)
         self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
+        self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
     def build_network(settings: PPOSettings, encoder: Encoder, num_actions: int) -> PolicyValueNetwork:
@@ -138,8 +143,7 @@ class PPO(OnPolicyLearner):
         return PolicyValueNetwork(encoder, num_actions)
 
     def iteration(self) -> Iteration:
-        self.games = []
-        self.collect()
+        self.next_rollout()
         with self.clock(Activity.LEARNING):
             metrics = self.update(self.advantages())
         self.iterations += 1
@@ -160,8 +164,8 @@ class PPO(OnPolicyLearner):
             with self.clock(Activity.INFERENCE):
                 rollout.observations[t] = observations[:n]
                 actions = sample_actions(logits[:n], self.generator)
-                rollout.actions[t], self.values[t] = actions, values[:n]
-                self.log_probs[t] = log_probs_of(logits[:n], actions)
+                rollout.actions[t], self.rollout.values[t] = actions, values[:n]
+                rollout.log_probs[t] = log_probs_of(logits[:n], actions)
                 to_play = torch.cat([actions, logits[n:].argmax(dim=1)]).cpu().numpy()
             with self.clock(Activity.ENVIRONMENT):
                 step = self.environment.step(to_play)
@@ -187,7 +191,7 @@ class PPO(OnPolicyLearner):
         """Generalised advantage estimates [T, E] from the values computed while acting."""
         r, s = self.rollout, self.settings
         ends = r.terminated, r.truncated
-        return gae(r.rewards, self.values, r.next_values, *ends, gamma=s.gamma, lambda_=s.gae_lambda)
+        return gae(r.rewards, r.values, r.next_values, *ends, gamma=s.gamma, lambda_=s.gae_lambda)
 
     # -- update -----------------------------------------------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class PPO(OnPolicyLearner):
         s = self.settings
         learning_rate = self.learning_rate(self.iterations)
         self.optimizer.param_groups[0]["lr"] = learning_rate
-        returns = (advantages + self.values).flatten()
+        returns = (advantages + self.rollout.values).flatten()
         advantages = advantages.flatten()
         sums = torch.zeros(len(METRICS), device=self.device)
         for _ in range(s.num_epochs):
@@ -209,7 +213,7 @@ class PPO(OnPolicyLearner):
     def minibatch(self, batch: Tensor, advantages: Tensor, returns: Tensor) -> Tensor:
         """One update on the rows `batch`; METRICS of it."""
         s, rollout = self.settings, self.rollout
-        actions, old_log_probs = rollout.actions.flatten()[batch], self.log_probs.flatten()[batch]
+        actions, old_log_probs = rollout.actions.flatten()[batch], rollout.log_probs.flatten()[batch]
         weight = rollout.chosen.flatten()[batch].float()
         weight_sum = weight.sum().clamp(min=1)
 
@@ -222,7 +226,7 @@ class PPO(OnPolicyLearner):
             advantages = normalised(advantages, weight)
         policy_loss = mean(clipped_policy_loss(log_probs, old_log_probs, advantages, s.clip))
         reach = s.clip if s.clip_value else float("inf")
-        value_loss = mean(clipped_value_loss(values, self.values.flatten()[batch], returns, reach))
+        value_loss = mean(clipped_value_loss(values, rollout.values.flatten()[batch], returns, reach))
         spread = mean(entropy(logits))
         loss = policy_loss + s.value_coefficient * value_loss - s.entropy_coefficient * spread
         self.optimizer.zero_grad(set_to_none=True)
@@ -238,7 +242,7 @@ class PPO(OnPolicyLearner):
     def explained_variance(self, returns: Tensor) -> float:
         """1 - var(returns - values) / var(returns) of the rollout, before its updates; 0 where returns are all one."""
         variance = returns.var()
-        unexplained = (returns - self.values.flatten()).var()
+        unexplained = (returns - self.rollout.values.flatten()).var()
         return float(torch.where(variance > 0, 1 - unexplained / variance.clamp(min=1e-12), 0.0))
 
     # -- schedule, the network, the state ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from torch import Tensor
 from hadamax.algorithms.contract import Activity, Iteration
 from hadamax.algorithms.ensemble import Ensemble
 from hadamax.algorithms.on_policy import OnPolicyLearner
+from hadamax.algorithms.overlap import Ahead
 from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
@@ -83,6 +84,8 @@ class PQNSettings:
     """Heads on the encoder, each with its own targets; a game is acted by one of them. arXiv 2608.07335: 10."""
     mask_probability: float = 1.0
     """Probability that a head learns from a row; 1 is no masks. Osband et al. 2016."""
+    overlap: bool = False
+    """Collect the next rollout while learning from the last; the policy that acts is one iteration old. Ours."""
     redo_every: int = 0
     """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023: 1,000 updates of DQN."""
     redo_tau: float = 0.025
@@ -143,6 +146,7 @@ class PQN(OnPolicyLearner):
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
+        self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
     def build_network(settings: PQNSettings, encoder: Encoder, num_actions: int) -> ValueNetwork:
@@ -153,13 +157,11 @@ class PQN(OnPolicyLearner):
             encoder, num_actions, members=s.ensemble, dueling=s.dueling, centres=centres, sigma=s.bin_sigma
         )
 
-    def reset(self) -> None:
-        super().reset()
+    def begin_games(self) -> None:
         self.ensemble.begin_games(torch.arange(self.settings.num_envs))
 
     def iteration(self) -> Iteration:
-        self.games = []
-        self.collect()
+        self.next_rollout()
         with self.clock(Activity.LEARNING):
             metrics = self.update(self.targets())
         self.iterations += 1
@@ -267,8 +269,18 @@ class PQN(OnPolicyLearner):
             scores: Tensor = self.network(observations.to(self.device))
         return scores.float()
 
+    def use_generator(self) -> None:
+        self.ensemble = Ensemble(self.settings.ensemble, self.settings.num_envs, self.generator)
+
+    def acting_state(self) -> dict[str, Any]:
+        return {**super().acting_state(), **self.ensemble.state_dict()}
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        super().load_acting_state(state)
+        self.ensemble.load_state_dict(state)
+
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), **self.ensemble.state_dict()}
+        return {**self.ensemble.state_dict(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

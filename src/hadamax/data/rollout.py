@@ -42,3 +42,13 @@ class Rollout:
         rows = self.actions.numel()
         order = torch.randperm(rows, generator=generator, device=self.actions.device)
         yield from order.view(number, rows // number)
+
+
+class PolicyRollout(Rollout):
+    """With the values [T, E] and the log-probabilities [T, E] of the actions, as they were while acting."""
+
+    def __init__(
+        self, num_steps: int, num_envs: int, shape: tuple[int, ...], dtype: np.dtype, device: torch.device
+    ) -> None:
+        super().__init__(num_steps, num_envs, shape, dtype, device)
+        self.values, self.log_probs = torch.zeros((2, num_steps, num_envs), device=device)
