@@ -1,11 +1,54 @@
-"""What has to be set before anything imports Triton, as PyTorch's compiler does."""
+"""What has to be set before anything imports Triton; and the tests that belong to an extra.
+
+`pytest --extra sb3` runs those marked `extra("sb3")` and no others, and does not start where a package of the extra is
+missing: there they cannot be skipped unseen.
+"""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
+import pytest
 import torch
 
 # Without a card, Triton's kernels are tested in its interpreter.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+# The packages that an extra's tests import.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "sb3": ("stable_baselines3", "sb3_contrib", "cv2"),
+    "flax": ("flax", "jax", "optax"),
+    "torchrl": ("torchrl", "tensordict"),
+    "docs": ("mkdocs", "material"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--extra", choices=sorted(EXTRAS), help="only the tests of this extra, which must be installed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    extra = config.getoption("--extra")
+    missing = [package for package in EXTRAS.get(extra, ()) if find_spec(package) is None]
+    if missing:
+        raise pytest.UsageError(f"--extra {extra}: {', '.join(missing)} not installed; pip install 'hadamax[{extra}]'")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    extra = config.getoption("--extra")
+    if extra:
+        config.hook.pytest_deselected(items=[item for item in items if extra not in marked(item)])
+        items[:] = [item for item in items if extra in marked(item)]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for extra in marked(item):
+        if any(find_spec(package) is None for package in EXTRAS[extra]):
+            pytest.skip(f"needs the extra: pip install 'hadamax[{extra}]'")
+
+
+def marked(item: pytest.Item) -> list[str]:
+    """The extras that a test needs."""
+    return [mark.args[0] for mark in item.iter_markers("extra")]

@@ -8,7 +8,8 @@ import torch
 
 from hadamax.diagnostics import Probe, measure, observe
 
-stable_baselines3 = pytest.importorskip("stable_baselines3")
+stable_baselines3 = pytest.importorskip("stable_baselines3", reason="needs the extra: pip install 'hadamax[sb3]'")
+pytestmark = pytest.mark.extra("sb3")
 
 
 def test_a_policy_and_a_q_network() -> None:

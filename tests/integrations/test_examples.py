@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,17 +15,10 @@ import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TWO_SCREENS = 130
-NEEDS = {
-    "sb3_dqn": ("sb3", ("stable_baselines3", "cv2")),
-    "flax_encoder": ("flax", ("flax", "jax")),
-    "torchrl_dqn_loss": ("torchrl", ("torchrl",)),
-}
+PUBLIC = {"hadamax", "hadamax.functional", "hadamax.networks"}
 
 
 def example(name: str) -> ModuleType:
-    extra, packages = NEEDS.get(name, ("", ()))
-    for package in packages:
-        pytest.importorskip(package, reason=f"needs the extra: pip install 'hadamax[{extra}]'")
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -42,6 +36,24 @@ def differs(network: torch.nn.Module, other: torch.nn.Module) -> bool:
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_it_fits_on_two_screens(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= TWO_SCREENS
+
+
+@pytest.mark.parametrize("name", ["pqn_single_file", "ppo_single_file"])
+def test_a_single_file_uses_the_public_layers_only(name: str) -> None:
+    tree = ast.parse((EXAMPLES / f"{name}.py").read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    ours = {module for module in modules if module and module.startswith("hadamax")}
+    assert ours
+    assert ours <= PUBLIC
+
+
+@pytest.mark.parametrize("name", ["sb3_dqn", "torchrl_dqn"])
+def test_at_most_three_lines_are_ours(name: str) -> None:
+    lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
+    ours = [line for line in lines if line.endswith("# ours")]
+    assert 1 < len(ours) <= 3
+    assert all("# ours" in line for line in lines if "hadamax." in line and "import" in line)
 
 
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +98,7 @@ def test_advantages_of_the_ppo_example_are_gae() -> None:
     np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
+@pytest.mark.extra("sb3")
 def test_sb3_dqn(tmp_path: Path) -> None:
     sb3 = example("sb3_dqn")
     from stable_baselines3 import DQN
@@ -103,6 +116,7 @@ def test_sb3_dqn(tmp_path: Path) -> None:
     check_env(make_atari_env(small.env, env_kwargs={"frameskip": 1}).envs[0])
 
 
+@pytest.mark.extra("flax")
 def test_flax_encoder(tmp_path: Path) -> None:
     flax = example("flax_encoder")
     from hadamax import build_encoder
@@ -115,7 +129,33 @@ def test_flax_encoder(tmp_path: Path) -> None:
     assert Path(out).stat().st_size > 6_000_000
 
 
-def test_torchrl() -> None:
-    torchrl = example("torchrl_dqn_loss")
-    losses = torchrl.main(torchrl.Settings(encoder="nature", batch=2, updates=8))
-    assert losses[-1] < losses[0], "a batch repeated is learned"
+@pytest.mark.extra("torchrl")
+def test_torchrl_dqn(capsys: pytest.CaptureFixture[str]) -> None:
+    torchrl = example("torchrl_dqn")
+    small = torchrl.Settings(encoder="hadamax-fast", frames=4 * 24, buffer_size=50, learning_starts=16, batch=4)
+    losses = torchrl.main(small)
+    assert len(losses) == 3, "an update for every four steps from the sixteenth on"
+    assert all(np.isfinite(losses))
+    assert losses[0] != losses[-1]
+    assert "frames 64  loss" in capsys.readouterr().out
+
+
+@pytest.mark.extra("sb3")
+def test_sb3_diagnostics(capsys: pytest.CaptureFixture[str]) -> None:
+    sb3 = example("sb3_diagnostics")
+    small = sb3.Settings(total_timesteps=24, every=12, observations=24, buffer_size=50, learning_starts=8)
+    health = sb3.main(small)
+    assert [layer.units for layer in health] == [32, 64, 64, 512], "the library's own Nature network"
+    assert all(0 < layer.effective_rank <= min(layer.units, layer.samples) for layer in health)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("       12  features_extractor") for line in lines) == 4
+
+
+@pytest.mark.extra("flax")
+def test_flax_diagnostics(capsys: pytest.CaptureFixture[str]) -> None:
+    flax = example("flax_diagnostics")
+    saturated, ours = flax.main(flax.Settings(batch=16))
+    assert [layer.layer for layer in saturated] == ["hidden"]
+    assert saturated[0].saturated > 0.5
+    assert [layer.layer for layer in ours] == [*(f"encoder.blocks.{i}" for i in range(3)), "encoder.dense.0"]
+    assert "activations are saturated" in capsys.readouterr().out

@@ -11,7 +11,9 @@ import pytest
 CASES = [
     ("hadamax.integrations.flax", "flax", "hadamax[flax]"),
     ("hadamax.integrations.flax", "jax", "hadamax[flax]"),
+    ("hadamax.integrations.flax_diagnostics", "flax", "hadamax[flax]"),
     ("hadamax.integrations.stable_baselines3", "stable_baselines3", "hadamax[sb3]"),
+    ("hadamax.integrations.torchrl", "tensordict", "hadamax[torchrl]"),
 ]
 
 

@@ -22,6 +22,7 @@ from hadamax.integrations.flax_weights import flax_params, torch_state
 from hadamax.networks import ENCODERS, INITIALISERS
 from hadamax.networks import QNetwork as TorchQNetwork
 
+pytestmark = pytest.mark.extra("flax")
 HR: dict[str, Any] = {"activation": "tanh", "branches": 2}
 
 
@@ -180,7 +181,7 @@ def test_bfloat16_and_gradients() -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "line"),
     [
-        ((1, 4, 84, 84), np.uint8, r"observations must be \[B, 84, 84, 4\], channels last, not \[1, 4, 84, 84\]"),
+        ((1, 4, 84, 84), np.uint8, r"\[B, 84, 84, 4\], channels last, not \[1, 4, 84, 84\]; give jnp.moveaxis"),
         ((1, 84, 84, 4), np.int32, "observations must be uint8 or floating point, not int32"),
     ],
 )
@@ -194,6 +195,8 @@ def test_wrong_settings_are_refused_before_anything_is_made() -> None:
         build_encoder("hadamx")
     with pytest.raises(ValueError, match="too small"):
         build_encoder("nature", (12, 12, 4))
+    with pytest.raises(ValueError, match=r"has its channels first; give .*: \(84, 84, 4\)"):
+        build_encoder("hadamax", (4, 84, 84))
     with pytest.raises(ValueError, match='activation "tahn" is not known'):
         build_encoder("nature", activation="tahn")
 

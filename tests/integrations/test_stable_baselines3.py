@@ -21,6 +21,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTran
 from hadamax import build_encoder
 from hadamax.integrations.stable_baselines3 import HadamaxExtractor
 
+pytestmark = pytest.mark.extra("sb3")
+
 
 class Pictures(gymnasium.Env[np.ndarray, int]):
     """A picture, channels last, that shows the best action as a bright row; games of six steps."""
@@ -68,7 +70,9 @@ def algorithms() -> list[Any]:
 
 def algorithm(name: str) -> Any:
     if name == "QRDQN":
-        return pytest.importorskip("sb3_contrib", reason="needs the extra: pip install 'hadamax[sb3]'").QRDQN
+        from sb3_contrib import QRDQN
+
+        return QRDQN
     return {"DQN": DQN, "PPO": PPO}[name]
 
 
@@ -148,6 +152,10 @@ def test_vectors_go_to_the_mlp() -> None:
         (spaces.Dict({"image": spaces.Box(0, 255, (4, 84, 84), np.uint8)}), {}, "must be a Box of one image or vector"),
         (spaces.Box(0, 255, (4, 84, 84), np.uint8), {"encoder": "hadamx"}, "did you mean"),
         (spaces.Box(0, 255, (1, 12, 12), np.uint8), {"encoder": "nature"}, "too small"),
+        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"channels_last": True}, "its channels first; leave channels_last"),
+        (spaces.Box(-1, 1, (4, 84, 84), np.float32), {}, "values from -1 to 1 and input_scale is 1: .*uint8 images"),
+        (spaces.Box(0, 255, (4, 84, 84), np.float32), {}, "want input_scale=255.0"),
+        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"input_scale": 255.0}, "want input_scale=1.0"),
         (spaces.Box(-1, 1, (3,), np.float32), {}, r"observation_shape must be \(channels, height, width\)"),
     ],
 )
@@ -158,7 +166,8 @@ def test_wrong_spaces_and_settings_are_refused(space: Any, settings: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("scale", "low", "high"), [(1.0, 0.0, 255.0), (255.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, 0.0, float("nan"))]
+    ("scale", "low", "high"),
+    [(1.0, 0.0, 255.0), (255.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, 0.0, float("nan")), (1.0, 0.0, float("inf"))],
 )
 def test_a_scale_that_the_images_belie_is_refused_at_the_first_that_shows_it(
     scale: float, low: float, high: float

@@ -287,3 +287,29 @@ def test_weights_may_be_swapped_for_plain_tensors() -> None:
     assert not list(encoder.parameters())
     assert torch.equal(encoder(observations), expected)
     assert torch.equal(encoder(observations.float()), expected)
+
+
+@pytest.mark.parametrize("shape", [(84, 84, 4), (10, 10, 7), (210, 160, 3), (210, 160, 1)])
+def test_channels_that_come_last_are_refused_with_the_order_that_is_right(shape: tuple[int, ...]) -> None:
+    last = f"{shape[2]}, {shape[0]}, {shape[1]}"
+    with pytest.raises(ValueError, match=rf"has its channels last; give \(channels, height, width\): \({last}\)"):
+        build_encoder("hadamax", shape)
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (10, 10, 10), (64, 9, 8), (8, 8, 4), (1, 210, 160), (12, 84, 84)])
+def test_images_with_channels_first_are_not_taken_for_others(shape: tuple[int, ...]) -> None:
+    assert build_encoder("hadamax-minatar", shape).observation_shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "mend"),
+    [
+        ((2, 84, 80, 4), r"their channels are last; give observations.movedim\(-1, 1\)$"),
+        ((4, 84, 80), r"one observation without a batch; give observations\[None\]$"),
+        ((2, 3, 84, 80), r"not \[2, 3, 84, 80\]$"),
+    ],
+)
+def test_observations_of_another_shape_are_refused_with_the_mend(shape: tuple[int, ...], mend: str) -> None:
+    encoder = build_encoder("nature", (4, 84, 80))
+    with pytest.raises(ValueError, match=mend):
+        encoder(torch.zeros(shape, dtype=torch.uint8))

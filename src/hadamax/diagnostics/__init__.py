@@ -5,7 +5,7 @@ Knows torch and numpy, and nothing else of this project.
 
 from hadamax.diagnostics.density import dead_neurons, kde_peak_density
 from hadamax.diagnostics.health import Health, measure, observe
-from hadamax.diagnostics.probe import Probe, Sample
+from hadamax.diagnostics.probe import Probe, Sample, sample_of
 from hadamax.diagnostics.rank import effective_rank, singular_values, stable_rank
 from hadamax.diagnostics.selection import Layered
 from hadamax.diagnostics.units import dormant_neurons, feature_norm, output_shares, saturation, zero_neurons
@@ -26,6 +26,7 @@ __all__ = [
     "measure",
     "observe",
     "output_shares",
+    "sample_of",
     "saturation",
     "singular_values",
     "stable_rank",

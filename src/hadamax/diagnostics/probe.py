@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.diagnostics.reservoir import Reservoir
-from hadamax.diagnostics.selection import Layered, Layers, Range, output_range, select, unwrapped
+from hadamax.diagnostics.selection import UNBOUNDED, Layered, Layers, Range, output_range, select, unwrapped
 
 POSITIONS = 16  # of one map that may be among the samples of a convolution's channels
 MOST_MAP_NUMBERS = 2**24  # of a layer's maps kept whole: fewer maps of a larger size
@@ -156,6 +156,20 @@ class Probe:
             maps = self._map_capacity if part == "output" else 0
             record = self._records[layer, part] = _Record(self._capacity, maps, self._seed, range_)
         record.add(values.detach(), isinstance(module, CONVOLUTIONS))
+
+
+def sample_of(
+    layer: str, batches: Iterable[Tensor], range_: Range = UNBOUNDED, *, samples: int = 2048, map_samples: int = 512
+) -> Sample:
+    """A `Sample` of activations that no probe could see, another framework's say: [N, units] or [N, channels, ...].
+
+    Raises:
+        ValueError: no rows.
+    """
+    record = _Record(samples, map_samples, 0, range_)
+    for values in batches:
+        record.add(values, convolution=True)
+    return record.sample(layer, "output")
 
 
 class _Record:

@@ -30,6 +30,7 @@ from hadamax.integrations.flax_tree import residual_layers
 from hadamax.integrations.flax_weights import flax_params, save, template, torch_state
 from hadamax.networks import ENCODERS
 from hadamax.networks.activations import ActivationSetting
+from hadamax.networks.encoders import looks_channels_last
 from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import lookup
 from hadamax.networks.norms import NormSetting
@@ -101,7 +102,8 @@ FLATTENS: dict[str, Callable[[Array], Array]] = {
 class Encoder(nn.Module):
     """uint8 or float [B, *observation_shape], channels last, divided by `input_scale` -> float [B, features].
 
-    `dtype` is what it computes in (None: float32); parameters are float32. Raises TypeError for observations of
+    Blocks and dense layers are sown into "intermediates" under PyTorch's names, for whoever asks for them. `dtype` is
+    what it computes in (None: float32); parameters are float32. Raises TypeError for observations of
     other dtypes and ValueError for other shapes. `build_encoder` checks the settings.
     """
 
@@ -113,11 +115,13 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, observations: Array) -> Array:
         x = self._scaled(jnp.asarray(observations))
-        for block in self.spec.blocks:
+        for number, block in enumerate(self.spec.blocks):
             x = BLOCKS[type(block)](x, block, self.spec.conv_initialiser, self.dtype)
+            self.sow("intermediates", f"blocks.{number}", x)
         x = FLATTENS[self.spec.flatten](x) if self.spec.blocks else x
-        for layer in self.spec.dense:
+        for number, layer in enumerate(self.spec.dense):
             x = dense(x, layer, self.spec.dense_initialiser, self.dtype)
+            self.sow("intermediates", f"dense.{number}", x)
         return x
 
     def _scaled(self, observations: Array) -> Array:
@@ -125,8 +129,11 @@ class Encoder(nn.Module):
             raise TypeError(f"observations must be uint8 or floating point, not {observations.dtype}")
         if observations.ndim == 0 or observations.shape[1:] != tuple(self.observation_shape):
             wanted = ", ".join(map(str, self.observation_shape))
-            order = ", channels last" if len(self.observation_shape) == 3 else ""
-            raise ValueError(f"observations must be [B, {wanted}]{order}, not {list(observations.shape)}")
+            image = len(self.observation_shape) == 3
+            order = ", channels last" if image else ""
+            first = image and observations.shape[1:] == (self.observation_shape[2], *self.observation_shape[:2])
+            mend = "; give jnp.moveaxis(observations, 1, -1)" if first else ""
+            raise ValueError(f"observations must be [B, {wanted}]{order}, not {list(observations.shape)}{mend}")
         return observations.astype(self.dtype or jnp.float32) / self.input_scale
 
 
@@ -175,7 +182,11 @@ def build_encoder(
         width=width,
         features=features,
     )
-    module = Encoder(spec, tuple(observation_shape), input_scale, dtype)
+    shape = tuple(observation_shape)
+    if len(shape) == 3 and looks_channels_last((*shape[1:], shape[0])):
+        last = (*shape[1:], shape[0])
+        raise ValueError(f"observation_shape {shape} has its channels first; give (height, width, channels): {last}")
+    module = Encoder(spec, shape, input_scale, dtype)
     template(module)
     for setting in (spec.conv_initialiser, spec.dense_initialiser, spec.head_initialiser):
         initialisers(setting, fan_in=1)

@@ -9,7 +9,10 @@ Stable-Baselines3 would add two layers of 64. Further settings go into `features
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 try:
     from stable_baselines3.common.preprocessing import is_image_space_channels_first
@@ -20,7 +23,15 @@ except ModuleNotFoundError as error:
 from gymnasium import spaces
 from torch import Tensor
 
+from hadamax.integrations.scale import ScaleCheck, check_scale
 from hadamax.networks import EncoderSpec, build_encoder
+from hadamax.networks.encoders import looks_channels_last
+
+CONVENTION = (
+    "with normalize_images=True (Stable-Baselines3's default) uint8 images arrive as 0..1 and want input_scale=1.0; "
+    "with normalize_images=False they arrive as 0..255 and want input_scale=255.0; float images must lie in "
+    "0..input_scale"
+)
 
 
 class HadamaxExtractor(BaseFeaturesExtractor):
@@ -50,33 +61,22 @@ class HadamaxExtractor(BaseFeaturesExtractor):
         **settings: Any,
     ) -> None:
         shape = _checked_shape(observation_space, channels_last)
+        low, high = float(observation_space.low.min()), float(observation_space.high.max())
+        as_it_is = len(shape) == 3 and observation_space.dtype != np.uint8  # the library scales bytes only
+        if as_it_is and math.isfinite(low) and math.isfinite(high):
+            check_scale(low, high, input_scale, CONVENTION)
         network = build_encoder(encoder, shape, input_scale, **settings)
         super().__init__(observation_space, network.features)
         self.encoder = network
         self.channels_last = channels_last
-        self._unchecked = len(shape) == 3
+        self._check = ScaleCheck(input_scale, CONVENTION) if len(shape) == 3 else None
 
     def forward(self, observations: Tensor) -> Tensor:
-        if self._unchecked:
+        if self._check is not None:
             self._check(observations)
         images = observations.movedim(-1, 1) if self.channels_last else observations
         features: Tensor = self.encoder(images)
         return features
-
-    def _check(self, images: Tensor) -> None:
-        """Hold the first images that are not black against `input_scale`."""
-        low, high = float(images.min()), float(images.max())
-        scale = self.encoder.input_scale
-        if low == high == 0:
-            return
-        if not (low >= 0 and high <= scale) or (scale > 1 and high <= 1):
-            raise ValueError(
-                f"images arrive with values from {low:.4g} to {high:.4g} and input_scale is {scale:g}: with "
-                "normalize_images=True (Stable-Baselines3's default) uint8 images arrive as 0..1 and want "
-                "input_scale=1.0; with normalize_images=False they arrive as 0..255 and want input_scale=255.0; "
-                "float images must lie in 0..input_scale"
-            )
-        self._unchecked = False
 
 
 def _checked_shape(space: spaces.Space[Any], channels_last: bool) -> tuple[int, ...]:
@@ -87,6 +87,8 @@ def _checked_shape(space: spaces.Space[Any], channels_last: bool) -> tuple[int, 
     if len(shape) != 3:
         return shape
     if channels_last:
+        if looks_channels_last((*shape[1:], shape[0])):
+            raise ValueError(f"observation_space {shape} has its channels first; leave channels_last out")
         return (shape[2], *shape[:2])
     if not is_image_space_channels_first(space):
         raise ValueError(

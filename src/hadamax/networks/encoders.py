@@ -156,7 +156,17 @@ class Encoder(nn.Module):
             raise TypeError(f"observations must be uint8 or floating point, not {observations.dtype}")
         if observations.ndim == 0 or tuple(observations.shape[1:]) != self.observation_shape:
             wanted = ", ".join(map(str, self.observation_shape))
-            raise ValueError(f"observations must be [B, {wanted}], not {list(observations.shape)}")
+            raise ValueError(
+                f"observations must be [B, {wanted}], not {list(observations.shape)}{self._mend(observations.shape)}"
+            )
+
+    def _mend(self, shape: Sequence[int]) -> str:
+        channels, *size = self.observation_shape
+        if size and tuple(shape[1:]) == (*size, channels):
+            return ": their channels are last; give observations.movedim(-1, 1)"
+        if tuple(shape) == self.observation_shape:
+            return ": one observation without a batch; give observations[None]"
+        return ""
 
     def extra_repr(self) -> str:
         shapes = f"observation_shape={self.observation_shape}, features={self.features}"
@@ -170,7 +180,17 @@ def _checked_shape(spec: EncoderSpec, observation_shape: Sequence[int], name: st
     wanted = "(channels, height, width)" if spec.blocks else "(features,)"
     if len(shape) != (3 if spec.blocks else 1):
         raise ValueError(f'observation_shape must be {wanted} for encoder "{name}", not {shape}')
+    if len(shape) == 3 and looks_channels_last(shape):
+        first = (shape[2], *shape[:2])
+        raise ValueError(f"observation_shape {shape} has its channels last; give (channels, height, width): {first}")
     return shape
+
+
+def looks_channels_last(shape: Sequence[int]) -> bool:
+    """Whether an image of this shape can hardly be (channels, height, width): a strip of as many channels as rows."""
+    first, second, last = shape
+    square = first == second >= 10 and last < first
+    return square or (last <= 4 and min(first, second) >= 32)
 
 
 def build_encoder(
