@@ -76,7 +76,9 @@ def test_what_a_rollout_holds() -> None:
         torch.testing.assert_close(learner.rollout.next_values[t], following)
     assert learner.rollout.truncated.T.int().tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
     r = learner.rollout
-    expected = gae(r.rewards, learner.rollout.values, r.next_values, r.terminated, r.truncated, gamma=0.99, lambda_=0.95)
+    expected = gae(
+        r.rewards, learner.rollout.values, r.next_values, r.terminated, r.truncated, gamma=0.99, lambda_=0.95
+    )
     assert torch.equal(learner.advantages(), expected)
 
 
