@@ -5,20 +5,42 @@ Papers: Hadamard Representations (arXiv 2406.09079), Hadamax Encoding (arXiv 250
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hadamax.networks import ENCODERS, HadamardConv2d, HadamardLinear, build_encoder
-
 if TYPE_CHECKING:
-    from hadamax.training.agent import load as load
+    from hadamax.agent import Agent as Agent
+    from hadamax.agent import load as load
+    from hadamax.networks import ENCODERS as ENCODERS
+    from hadamax.networks import HadamardConv2d as HadamardConv2d
+    from hadamax.networks import HadamardLinear as HadamardLinear
+    from hadamax.networks import build_encoder as build_encoder
 
-__all__ = ["ENCODERS", "HadamardConv2d", "HadamardLinear", "build_encoder", "load"]
+# Imported when first asked for: whoever wants one layer should not wait for the run loop, nor the command line's
+# --help for PyTorch.
+_HOMES = {
+    "ENCODERS": "hadamax.networks",
+    "HadamardConv2d": "hadamax.networks",
+    "HadamardLinear": "hadamax.networks",
+    "build_encoder": "hadamax.networks",
+    "Agent": "hadamax.agent",
+    "load": "hadamax.agent",
+}
+_PARTS = ("diagnostics", "environments", "functional", "kernels", "networks", "redo")
+
+__all__ = ["ENCODERS", "Agent", "HadamardConv2d", "HadamardLinear", "build_encoder", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever wants one layer should not wait for the emulators and the run loop.
-    if name == "load":
-        from hadamax.training.agent import load
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _PARTS:  # `import hadamax` is enough for hadamax.networks.QNetwork
+        value = import_module(f"hadamax.{name}")
+    else:
+        raise AttributeError(f"module 'hadamax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
-        return load
-    raise AttributeError(f"module 'hadamax' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -15,6 +15,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax train ALGORITHM --env Pong --encoder hadamax    train an agent        (hadamax train pqn --help: all settings)
   hadamax resume RUN                                      go on with a run that was interrupted
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
+  hadamax export RUN --out FOLDER                         its agent as a small folder, for others or a model hub
   hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
@@ -28,6 +29,7 @@ VERBS: dict[str, str] = {
     "evaluate": "hadamax.commands.evaluate",
     "sweep": "hadamax.commands.sweep",
     "status": "hadamax.commands.status",
+    "export": "hadamax.commands.export",
     "diagnose": "hadamax.commands.diagnose",
     "bench": "hadamax.commands.bench",
 }

@@ -23,3 +23,8 @@ def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"and {len(names) - MOST_NAMES} more"]
     return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and text as a part of a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

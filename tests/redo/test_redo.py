@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.networks import ENCODERS, HadamardLinear, PolicyValueNetwork, build_encoder
+from hadamax.networks.value_network import ValueNetwork
 from hadamax.redo import dormant, redo, saturated
 from hadamax.redo.layers import trace
 

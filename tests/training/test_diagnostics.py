@@ -27,10 +27,10 @@ from tests.training.runs import (
 )
 from tests.training.test_logs import scalars
 
+from hadamax.agent import load
 from hadamax.algorithms import ALGORITHMS
 from hadamax.diagnostics import effective_rank, feature_norm, kde_peak_density
 from hadamax.training import diagnostics, observations
-from hadamax.training.agent import load
 from hadamax.training.evaluation import random_policy
 from hadamax.training.logs import read_csv
 from hadamax.training.observations import play_observations

@@ -4,7 +4,7 @@ Paper: Gallici et al. 2024, arXiv 2407.04811; settings of HR Table 6 (arXiv 2406
 What differs: returns are cut at truncation and bootstrap from the game's own last observation (the published code
 takes a time limit for an end), and the step that presses FIRE after a lost life is not learned from.
 The plain algorithm has one head and a squared error; dueling, HL-Gauss and an ensemble are switches, and what they
-change stands in `value_network.py` and `ensemble.py`.
+change stands in `networks/value_network.py` and `ensemble.py`.
 
     hadamax train pqn --env Pong --encoder hadamax --frames 40_000_000
     hadamax train pqn --env Pong --preset strongest
@@ -22,7 +22,6 @@ from hadamax.algorithms.contract import Activity, Iteration
 from hadamax.algorithms.ensemble import Ensemble
 from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.overlap import Ahead
-from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Step, VectorEnvironment
@@ -30,6 +29,7 @@ from hadamax.errors import UserError
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
 from hadamax.networks import Encoder
+from hadamax.networks.value_network import ValueNetwork
 
 # --preset NAME: settings that yield to those given beside it.
 PRESETS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ from hadamax.diagnostics.health import shares
 from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
 from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.signs import signs
-from hadamax.errors import UserError
+from hadamax.errors import UserError, one_line
 from hadamax.training import agent as agents
 from hadamax.training import checkpoints
 from hadamax.training.evaluation import Policy
@@ -126,7 +126,7 @@ def _of_run(given: Arguments) -> Patient:
     if path.parent.name == "checkpoints" and re.fullmatch(r"frame_[0-9]{12,19}", path.name):
         path, checkpoint = path.parent.parent, str(checkpoints.frame_of(path))
     folder, _, settings = RunFolder.open(path)
-    agent = agents.load(path, checkpoint, device=given.device, say=say)
+    agent = agents.load_run(path, checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)
     _layers(agent.network, given)  # before games are played for nothing
     if given.observations is not None:
@@ -162,7 +162,7 @@ def _of_module(given: Arguments) -> Patient:
     try:
         network = getattr(importlib.import_module(module), factory)()
     except Exception as error:  # the user's own code
-        raise UserError(f"module: {name} cannot be made: {checkpoints.one_line(error)}") from None
+        raise UserError(f"module: {name} cannot be made: {one_line(error)}") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"module: {name} gives {type(network).__name__}, not an nn.Module")
     if given.threads:
@@ -177,9 +177,7 @@ def _of_module(given: Arguments) -> Patient:
             return network(batch.to(device))
         except Exception as error:
             shape = [*batch.shape]
-            raise UserError(
-                f"observations: {shape} {batch.dtype} do not fit {name}: {checkpoints.one_line(error)}"
-            ) from None
+            raise UserError(f"observations: {shape} {batch.dtype} do not fit {name}: {one_line(error)}") from None
 
     observations = _read(Path(given.observations or ""))
     return Patient(name, network, forward, observations, Path(given.out or "diagnosis"), [])
@@ -200,7 +198,7 @@ def _read(path: Path) -> Tensor:
     except OSError as error:
         raise UserError(f"observations: {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, SafetensorError, EOFError) as error:
-        raise UserError(f"observations: {path} cannot be read: {checkpoints.one_line(error)}") from None
+        raise UserError(f"observations: {path} cannot be read: {one_line(error)}") from None
     if observations.ndim < 2:
         raise UserError(f"observations: {path} holds {[*observations.shape]}; wanted is [observations, ...]")
     return observations

@@ -13,10 +13,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from hadamax.agent import Agent
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError
 from hadamax.training import checkpoints
-from hadamax.training.agent import Agent, load, untrained
+from hadamax.training.agent import load_run, untrained
 from hadamax.training.curve import draw_curve
 from hadamax.training.evaluation import (
     Policy,
@@ -87,7 +88,7 @@ def run(arguments: list[str]) -> int:
 
         check_filming(environment, Path(given.video))
     spaces = folder.spaces()
-    agent = load(path, given.checkpoint, device=given.device, say=say)
+    agent = load_run(path, given.checkpoint, device=given.device, say=say)
     if given.sample and not agent.has_policy:
         raise UserError(f"sample: {algorithm} has no policy to draw from; valid: greedy, or an epsilon above 0")
     torch.set_num_threads(given.threads or settings.run.threads)

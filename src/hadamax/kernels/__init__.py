@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu, cuda
+from hadamax.kernels.constant import constant
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
@@ -86,7 +87,7 @@ def hadamax_block(
     return block(x, weight, bias, variant)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _can_be_built(
     device: str,
     dtype: torch.dtype,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels import cpu
+from hadamax.kernels.constant import constant
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
@@ -32,7 +33,7 @@ def scaled_observations(
     return observations.to(dtype=dtype, memory_format=torch.channels_last).div_(scale)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _can_be_built(dtype: torch.dtype) -> bool:
     return _library(dtype) is not None
 

@@ -5,6 +5,8 @@ Hadamard representation: arXiv 2406.09079. Hadamax encoder: arXiv 2505.15345.
 
 from hadamax.networks.activations import ACTIVATIONS
 from hadamax.networks.architectures import ENCODERS
+from hadamax.networks.description import describe, network_from
+from hadamax.networks.distributional import CategoricalNetwork, RainbowNetwork
 from hadamax.networks.encoders import Encoder, build_encoder
 from hadamax.networks.hadamard import COMBINATIONS, HadamardConv2d, HadamardLinear, combine_branches
 from hadamax.networks.heads import QHead, QNetwork
@@ -15,6 +17,7 @@ from hadamax.networks.policy import PolicyValueNetwork
 from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import UNSET, Activate, Conv, Dense, EncoderSpec, Residual, override
 from hadamax.networks.value_heads import ValueHead
+from hadamax.networks.value_network import ValueNetwork
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,6 +27,7 @@ __all__ = [
     "NORMS",
     "UNSET",
     "Activate",
+    "CategoricalNetwork",
     "Conv",
     "Dense",
     "Encoder",
@@ -35,11 +39,15 @@ __all__ = [
     "Pool",
     "QHead",
     "QNetwork",
+    "RainbowNetwork",
     "Residual",
     "ValueHead",
+    "ValueNetwork",
     "build_encoder",
     "combine_branches",
+    "describe",
     "matching_width",
+    "network_from",
     "override",
     "parameter_count",
 ]

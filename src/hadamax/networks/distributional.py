@@ -46,6 +46,7 @@ class CategoricalNetwork(nn.Module):
 
     def __init__(self, encoder: Encoder, num_actions: int, *, num_atoms: int, v_min: float, v_max: float) -> None:
         super().__init__()
+        self.settings = {"num_atoms": num_atoms, "v_min": v_min, "v_max": v_max}
         self.encoder = encoder
         self.atoms = Categorical(num_atoms, v_min, v_max)
         self.head = QHead(encoder.features, num_actions * num_atoms, encoder.head_initialiser)
@@ -109,6 +110,7 @@ class RainbowNetwork(nn.Module):
         v_max: float = 10.0,
     ) -> None:
         super().__init__()
+        self.settings = {"dueling": dueling, "noise": noise, "num_atoms": num_atoms, "v_min": v_min, "v_max": v_max}
         spec = encoder.spec
         self.num_atoms = whole("num_atoms", num_atoms)
         self.atoms = Categorical(num_atoms, v_min, v_max) if num_atoms > 1 else None

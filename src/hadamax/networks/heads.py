@@ -1,5 +1,7 @@
 """What stands on an encoder: action values."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +41,7 @@ class QNetwork(nn.Module):
 
     def __init__(self, encoder: Encoder, num_actions: int) -> None:
         super().__init__()
+        self.settings: dict[str, Any] = {}
         self.encoder = encoder
         self.head = QHead(encoder.features, num_actions, encoder.head_initialiser)
 

@@ -1,5 +1,7 @@
 """A policy and a value on one encoder."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from hadamax.networks.encoders import Encoder
@@ -18,6 +20,7 @@ class PolicyValueNetwork(nn.Module):
 
     def __init__(self, encoder: Encoder, num_actions: int) -> None:
         super().__init__()
+        self.settings: dict[str, Any] = {}
         self.encoder = encoder
         self.policy = QHead(encoder.features, num_actions, Orthogonal(0.01))
         self.value = QHead(encoder.features, 1, Orthogonal(1.0))

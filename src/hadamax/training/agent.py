@@ -1,4 +1,4 @@
-"""A trained network that plays: no environment, no optimizer, no settings to know."""
+"""The agent of a run: its network with the weights of a checkpoint, or with none."""
 
 from __future__ import annotations
 
@@ -7,96 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from hadamax.agent import Agent
 from hadamax.algorithms import ALGORITHMS
 from hadamax.errors import UserError
-from hadamax.functional import epsilon_greedy, sample_actions
+from hadamax.networks import describe
 from hadamax.training import checkpoints, machine
 from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
-from hadamax.training.folder import RunFolder
+from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.run import make_encoder
 from hadamax.training.settings import TrainSettings
 
 
-class Agent:
-    """A network with its precision. `frame` is how far it was trained; 0 means not at all."""
-
-    def __init__(
-        self, network: nn.Module, *, device: torch.device, precision: torch.dtype, frame: int, takes_bytes: bool = False
-    ) -> None:
-        network = network.to(device).eval()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device, self.precision, self.frame, self.takes_bytes = device, precision, frame, takes_bytes
-        self.score_name = str(getattr(network, "score_name", "Q-value"))
-
-    @torch.no_grad()
-    def q_values(self, observations: Any) -> Tensor:
-        """Scores [B, action], float32, on the CPU, the best action the highest: what `score_name` says.
-
-        Args:
-            observations: [B, *observation_shape], array or tensor, in the type that the environment gives.
-
-        Raises:
-            ValueError, TypeError: observations of another shape or type.
-        """
-        if not isinstance(observations, Tensor):  # of an array that torch cannot share, a copy
-            try:
-                observations = torch.from_numpy(np.require(observations, requirements=("C", "W")))
-            except (TypeError, ValueError):
-                kind = type(observations).__name__
-                raise TypeError(f"observations must be an array or a tensor of numbers, not {kind}") from None
-        if self.takes_bytes and observations.dtype != torch.uint8:  # scaled ones would be scaled again
-            raise TypeError(f"observations must be uint8, 0 to 255, as the game gives them, not {observations.dtype}")
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            q: Tensor = self.network(observations.to(self.device))
-        return q.float().cpu()
-
-    def act(
-        self, observations: Any, epsilon: float = 0.0, generator: torch.Generator | None = None, *, sample: bool = False
-    ) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The best action for each observation; with probability `epsilon` any action.
-
-        Args:
-            observations: [B, *observation_shape], array or tensor.
-            sample: draw the action from the policy, in place of the likeliest.
-
-        Returns:
-            [B] int64.
-
-        Raises:
-            ValueError: `sample` of an agent that has no policy to draw from.
-        """
-        if sample and not self.has_policy:
-            raise ValueError(f"sample: actions cannot be drawn from a {self.score_name}; valid: agents with a policy")
-        q = self.q_values(observations)
-        if sample:
-            q = torch.nn.functional.one_hot(sample_actions(q, generator), q.shape[1]).float()
-        actions: np.ndarray[Any, np.dtype[np.int64]]
-        actions = epsilon_greedy(q, torch.full(q.shape[:1], epsilon), generator).numpy()
-        return actions
-
-    @property
-    def has_policy(self) -> bool:
-        """Whether actions can be sampled."""
-        return self.score_name == "log-probability"
-
-
-def load(
+def load_run(
     path: str | Path,
     checkpoint: str = "latest",
     *,
     device: str = "auto",
     say: Callable[[str], None] = warnings.warn,
 ) -> Agent:
-    """The agent of a run's folder, `hadamax.load("runs/pong")`.
-
-    Args:
-        checkpoint: `latest`, `best`, or a frame.
-        device: cpu, cuda, cuda:N, or auto.
-        say: is told which checkpoints had to be passed over.
+    """The agent of a run's folder: `hadamax.load` without exported agents.
 
     Raises:
         UserError: not a run, or no such checkpoint.
@@ -104,22 +36,28 @@ def load(
     folder, algorithm, settings = RunFolder.open(Path(path))
     found = find(folder, checkpoint, say)
     agent = untrained(folder, algorithm, settings, device=device)
-    try:
-        agent.network.load_state_dict(found.weights)
-    except RuntimeError:
-        raise UserError(f"checkpoint: frame {found.frame} of {path} holds another architecture's weights") from None
+    fill(agent.network, found, folder)
     agent.frame = found.frame
     return agent
+
+
+def fill(network: nn.Module, found: Checkpoint, folder: RunFolder) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        UserError: they are another architecture's.
+    """
+    try:
+        network.load_state_dict(found.weights)
+    except RuntimeError:
+        line = f"checkpoint: frame {found.frame} of {folder.path} holds another architecture's weights"
+        raise UserError(f"{line} than {folder.config.name} describes") from None
 
 
 def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *, device: str = "auto") -> Agent:
     """The agent as it was before its first update."""
     spaces = folder.spaces()
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
-        torch.manual_seed(settings.run.seed)
-        encoder = make_encoder(settings.network, spaces)
-        build = ALGORITHMS[algorithm].build.build_network
-        network = build(settings.algorithm, encoder, len(spaces.action_names))
+    network, _ = make_network(spaces, algorithm, settings)
     precision = machine.PRECISIONS[settings.run.precision]
     return Agent(
         network,
@@ -127,7 +65,18 @@ def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *
         precision=precision,
         frame=0,
         takes_bytes=spaces.input_scale == 255.0,  # so scaled are images of bytes only
+        action_names=spaces.action_names,
     )
+
+
+def make_network(spaces: Spaces, algorithm: str, settings: TrainSettings[Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """A run's network as its seed draws it, and its description."""
+    num_actions = len(spaces.action_names)
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
+        torch.manual_seed(settings.run.seed)
+        encoder = make_encoder(settings.network, spaces)
+        network = ALGORITHMS[algorithm].build.build_network(settings.algorithm, encoder, num_actions)
+    return network, describe(network, encoder, num_actions)
 
 
 def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Checkpoint:

@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from hadamax.data.stream import File, Snapshot
+from hadamax.errors import one_line
 from hadamax.training import row_files
 
 FORMAT = 1
@@ -192,11 +193,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
-
-
-def one_line(error: Exception) -> str:
-    """An error's kind and text as a part of a line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _digest(manifest: dict[str, Any], hashes: dict[str, str]) -> str:

@@ -6,12 +6,9 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from hadamax.environments import EnvironmentSettings
 from hadamax.errors import UserError
@@ -20,6 +17,10 @@ from hadamax.training.folder import RunFolder
 from hadamax.training.logs import read_csv
 from hadamax.training.published import published_scores
 from hadamax.training.settings import read_toml
+
+if TYPE_CHECKING:  # imported when something is drawn: `--help` and training do not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
 
@@ -63,6 +64,9 @@ def draw_curve(run: Path, out: Path) -> Path:
         UserError: no such folder, or a `config.toml` that cannot be read.
         OSError: `out` cannot be written.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     if not run.is_dir():
         raise UserError(f"run: {run} is not a folder")
     folder = RunFolder(run)

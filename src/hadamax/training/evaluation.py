@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from hadamax.environments import EnvironmentSettings, Game, make_environment
 from hadamax.environments.vector import Array
@@ -53,6 +52,8 @@ def play(
 
 def summary(games: Sequence[Game], game: str, frames_per_step: int) -> dict[str, Any]:
     """Mean, spread and Student's 95% interval of raw returns, human-normalised too where scores are published."""
+    from scipy import stats  # a second that playing does not need
+
     returns = np.array([g.raw_return for g in games])
     n = len(returns)
     sd = float(returns.std(ddof=1)) if n > 1 else 0.0

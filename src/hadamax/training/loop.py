@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from hadamax.algorithms import Algorithm
-from hadamax.errors import UserError
+from hadamax.errors import UserError, one_line
 from hadamax.training import checkpoints
 from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.training.diagnostics import Diagnostics
@@ -171,7 +171,7 @@ class Loop:
             except (UserError, OSError):
                 raise
             except Exception as error:  # whatever a hostile one makes the algorithm or the games raise
-                reason = str(error) if isinstance(error, BadCheckpoint) else checkpoints.one_line(error)
+                reason = str(error) if isinstance(error, BadCheckpoint) else one_line(error)
                 reasons.append(f"{path.name}: {reason}")
                 if path != paths[-1]:
                     self.say(f"checkpoint {path.name} cannot be used ({reason}); trying the one before")

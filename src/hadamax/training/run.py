@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from hadamax.algorithms import ALGORITHMS, Algorithm
 from hadamax.clock import Clock
 from hadamax.environments import VectorEnvironment, make_environment
 from hadamax.errors import UserError
 from hadamax.kernels import keep_memory
-from hadamax.networks import build_encoder, matching_width
+from hadamax.networks import Encoder, build_encoder, matching_width
 from hadamax.training import machine
 from hadamax.training.diagnostics import Diagnostics, fixed_observations
 from hadamax.training.folder import RunFolder, Spaces
@@ -48,7 +47,7 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
     return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
 
 
-def make_encoder(settings: NetworkSettings, spaces: Spaces) -> nn.Module:
+def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
     """The encoder that `settings` ask for, fit for the environment's observations.
 
     Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from hadamax.algorithms.value_network import ValueNetwork
 from hadamax.functional import bin_centres, hl_gauss, vote
 from hadamax.networks import QNetwork, build_encoder
+from hadamax.networks.value_network import ValueNetwork
 
 CENTRES = bin_centres(-10, 10, 51)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from hadamax.functional import hl_gauss, hl_gauss_value, vote
-from hadamax.networks import Encoder, ValueHead
+from hadamax.networks.encoders import Encoder
+from hadamax.networks.value_heads import ValueHead
 
 
 class ValueNetwork(nn.Module):
@@ -24,10 +29,14 @@ class ValueNetwork(nn.Module):
         *,
         members: int = 1,
         dueling: bool = False,
-        centres: Tensor | None = None,
+        centres: Tensor | Sequence[float] | None = None,
         sigma: float = 0.75,
     ) -> None:
         super().__init__()
+        self.settings: dict[str, Any] = {"members": members, "dueling": dueling, "centres": None, "sigma": sigma}
+        if centres is not None:
+            self.settings["centres"] = centres.tolist() if isinstance(centres, Tensor) else list(centres)
+            centres = torch.as_tensor(centres, dtype=torch.float32)
         bins = 1 if centres is None else len(centres)
         initialiser = encoder.head_initialiser
         self.encoder = encoder
