@@ -18,7 +18,7 @@ from hadamax.errors import UserError
 from hadamax.experiments.ledger import Ledger
 from hadamax.experiments.local import Local
 from hadamax.experiments.runs import Run, State, progress_of, state_of
-from hadamax.experiments.work import _hopeless, work
+from hadamax.experiments.work import SAME_KILLS, _hopeless, work
 from hadamax.experiments.worker import Attempt, Outcome
 from hadamax.training.folder import RunFolder
 from hadamax.training.logs import read_csv
@@ -148,8 +148,8 @@ def test_what_is_hopeless() -> None:
     assert not _hopeless(crash, [crash.failure])
     assert _hopeless(crash, [crash.failure, "another", crash.failure])
     assert _hopeless(crash, ["one", "another", crash.failure])
-    assert not _hopeless(kill, [kill.failure] * 9)
-    assert _hopeless(kill, [kill.failure] * 10)
+    assert not _hopeless(kill, [kill.failure] * (SAME_KILLS - 1))
+    assert _hopeless(kill, [kill.failure] * SAME_KILLS)
     assert not _hopeless(crash, [*[kill.failure] * 5, crash.failure])
 
 

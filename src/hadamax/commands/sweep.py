@@ -12,17 +12,19 @@ import tyro
 from rich.console import Console
 
 from hadamax.commands.arguments import parse, say
+from hadamax.commands.dry_run import dry_run
 from hadamax.errors import UserError
 from hadamax.experiments.ledger import Ledger
 from hadamax.experiments.local import Local, visible_cards
 from hadamax.experiments.runs import Run
 from hadamax.experiments.study import Study, read_study
-from hadamax.experiments.table import states, summary, table, write_plan
+from hadamax.experiments.table import states, table, write_plan
 from hadamax.experiments.watch import Watch
 from hadamax.experiments.work import Engine, work
 from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.machine import choose_threads
 from hadamax.training.same import difference
+from hadamax.training.tracking import require_wandb
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,19 @@ class Arguments:
     """Whole games of each final evaluation."""
     shard: str = "1/1"
     """Every n-th run only, from the i-th: i/n, so that n machines or jobs share a study."""
+    wandb: bool = False
+    """Every run on Weights & Biases too, offline where there is no key or no network; needs the extra wandb."""
     retry: bool = False
     """Try runs again that were set aside."""
     dry_run: bool = False
     """Say what there is to run, what it costs by a short measurement, and run nothing."""
+    measure: float = 60.0
+    """Seconds that --dry-run measures in all, shared by the variants; 0: not at all."""
     print_commands: bool = False
     """Print the command of each run, for a scheduler, and run nothing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("threads", 0), ("episodes", 1), ("gpus", 0)):
+        for name, least in (("workers", 1), ("threads", 0), ("episodes", 1), ("gpus", 0), ("measure", 0)):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UserError(f"{name}: {value} is too small; valid: {least} or more")
@@ -78,12 +84,13 @@ def run(arguments: list[str]) -> int:
             print(shlex.join(["hadamax", *one.arguments]))
         return 0
     if given.dry_run:
-        print("\n".join(study.listing()))
-        print(f"below {folder}: {summary(states(folder, [run.name for run in mine], ledger.set_aside()))}")
+        found = states(folder, [run.name for run in mine], ledger.set_aside())
+        threads, workers = max((run.threads for run in mine), default=1), given.workers or 1
+        seconds, games = given.measure, given.episodes
+        dry_run(study, folder, found, seconds=seconds, workers=workers, threads=threads, episodes=games)
         return 0
     try:
         engine = _engine(given, folder, max((run.threads for run in mine), default=1))
-        folder.mkdir(parents=True, exist_ok=True)
         write_plan(folder, runs)
         if given.retry:
             ledger.try_again([run.name for run in mine])
@@ -140,11 +147,14 @@ def _refuse_others(study: Study, out: Path) -> None:
 
 
 def _runs(study: Study, given: Arguments) -> list[Run]:
+    if given.wandb:
+        require_wandb()
     share = given.threads or (1 if given.engine == "ray" else max(1, choose_threads(0) // (given.workers or 1)))
     runs = []
     for one in study.runs:
         threads = int(one.given.get("threads") or share)
-        own = () if "threads" in one.given else (f"--threads={share}",)
+        own = [] if "threads" in one.given else [f"--threads={share}"]
+        own += ["--wandb"] if given.wandb else []
         arguments = (*one.arguments(given.out), *own, "--resume", "--evaluate", str(given.episodes))
         runs.append(Run(one.id, arguments, one.settings.run.frames, threads))
     return runs

@@ -28,6 +28,7 @@ def write_plan(study: Path, runs: Sequence[Run]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([("run", "frames"), *((run.name, run.frames) for run in runs)])
+    study.mkdir(parents=True, exist_ok=True)
     plan = study / PLAN
     if not plan.exists() or plan.read_text() != text.getvalue():
         write_atomically(plan, text.getvalue().encode())

@@ -22,7 +22,7 @@ from hadamax.experiments.worker import OUTSIDE, Outcome
 SECONDS_BETWEEN_TRIES = 2.0  # for a run that another process has
 SAME_FAILURES = 2
 FAILURES = 3  # of any kind but the next
-SAME_KILLS = 10  # from outside, at the same frame: memory that never suffices looks like this
+SAME_KILLS = 30  # from outside, at the same frame: memory that never suffices looks like this
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 

@@ -25,7 +25,7 @@ from hadamax.training.folder import HELD, claim
 INTERRUPTED = 130
 # Set by a person or a scheduler, not by what a run does: the next attempt may well succeed.
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what libraries take their share from
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OUTSIDE = "from outside: "  # begins such a failure
 _PR_SET_PDEATHSIG = 1
 
@@ -76,7 +76,7 @@ class Attempt:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C is the sweep's to pass on
                     pass_fds=[held],
-                    env={**os.environ, **dict.fromkeys(THREADS, str(run.threads)), **environment, HELD: str(held)},
+                    env={**os.environ, **threads_environment(run.threads), **environment, HELD: str(held)},
                 )
         finally:
             os.close(held)
@@ -101,6 +101,11 @@ class Attempt:
             file.seek(max(file.seek(0, os.SEEK_END) - 20_000, self._log_start))
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+
+def threads_environment(threads: int) -> dict[str, str]:
+    """What tells libraries their share of the cores."""
+    return dict.fromkeys(THREADS, str(threads))
 
 
 def stopped(run: Run, study: Path, how: str) -> Outcome:

@@ -45,7 +45,7 @@ class Loop:
         self.diagnostics = diagnostics
         self.checkpointed_frame = 0
         with self._writing():
-            self.recorder = Recorder(folder, algorithm, settings.log_every)
+            self.recorder = Recorder(folder, algorithm, settings, say)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 

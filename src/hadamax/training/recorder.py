@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from hadamax.algorithms import Activity, Algorithm, Iteration
@@ -14,6 +14,8 @@ from hadamax.training.diagnostics import scalars
 from hadamax.training.folder import RunFolder
 from hadamax.training.logs import Board, CsvLog, Position, read_csv
 from hadamax.training.machine import resident_mib
+from hadamax.training.settings import RunSettings
+from hadamax.training.tracking import Tracker
 
 # Games that a running score averages over. The few test environments finish fewer games: more of them would be old.
 WINDOWS = {"training": 100, "test": 20}
@@ -27,8 +29,10 @@ class Recorder:
         OSError: from every method that writes, when the disk is full.
     """
 
-    def __init__(self, folder: RunFolder, algorithm: Algorithm, log_every: int) -> None:
-        self.folder, self.algorithm, self.log_every = folder, algorithm, log_every
+    def __init__(
+        self, folder: RunFolder, algorithm: Algorithm, settings: RunSettings, say: Callable[[str], None]
+    ) -> None:
+        self.folder, self.algorithm, self.settings, self.say = folder, algorithm, settings, say
         self.seconds = 0.0
         self.logged_frame = 0
         self._averages: dict[str, list[float]] = {}
@@ -39,11 +43,16 @@ class Recorder:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """While entered, the clock runs and TensorBoard is written to."""
+        """While entered, the clock runs, and TensorBoard and Weights & Biases are written to."""
         self._started = time.perf_counter() - self.seconds
         self._first_seconds, self._first_frame = self.seconds, self.algorithm.frames
         self._last_row = (self.seconds, dict(self.algorithm.clock.seconds))
-        with closing(Board(self.folder.path, self.algorithm.frames)) as self._board:
+        with ExitStack() as stack:
+            board = stack.enter_context(closing(Board(self.folder.path, self.algorithm.frames)))
+            self._boards: list[Board | Tracker] = [board]
+            if self.settings.wandb:
+                tracker = Tracker(self.folder, self.say)
+                self._boards.append(stack.enter_context(closing(tracker)))
             yield
 
     def tick(self) -> None:
@@ -58,7 +67,7 @@ class Recorder:
             self._episodes.append(game._asdict() for game in iteration.games)
         for name, value in iteration.metrics.items():
             self._averages.setdefault(name, []).append(value)
-        if self.algorithm.frames - self.logged_frame >= self.log_every or last:
+        if self.algorithm.frames - self.logged_frame >= self.settings.log_every or last:
             self._write_row(self.algorithm.frames)
 
     def _write_row(self, frame: int) -> None:
@@ -68,7 +77,8 @@ class Recorder:
             row[f"{source}_return"] = sum(scores) / len(scores) if scores else ""
         row.update(self._wall_clock(frame))
         self._metrics.append([row])
-        self._board.add({k: v for k, v in row.items() if k != "frame" and v != ""}, frame)
+        for board in self._boards:
+            board.add({k: v for k, v in row.items() if k != "frame" and v != ""}, frame)
         self._averages = {}
         self.logged_frame = frame
 
@@ -76,7 +86,8 @@ class Recorder:
         """Write the rows of a measurement."""
         if rows:
             self._diagnostics.append(rows)
-            self._board.add(scalars(rows), self.algorithm.frames)
+            for board in self._boards:
+                board.add(scalars(rows), self.algorithm.frames)
 
     def _wall_clock(self, frame: int) -> dict[str, float]:
         """Columns that differ between repetitions: WALL_CLOCK."""

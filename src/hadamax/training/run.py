@@ -22,6 +22,7 @@ from hadamax.training.folder import RunFolder, Spaces
 from hadamax.training.loop import Loop
 from hadamax.training.settings import NetworkSettings, TrainSettings
 from hadamax.training.shortage import is_shortage
+from hadamax.training.tracking import require_wandb
 
 AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
 
@@ -110,6 +111,8 @@ def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Ca
 
 
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
+    if settings.run.wandb:
+        require_wandb()
     try:
         built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
     except (MemoryError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hadamax.training.settings import TrainSettings
 
-NOT_COMPARED = ("out", "threads")  # a run keeps its own, wherever it goes on
+NOT_COMPARED = ("out", "threads", "wandb")  # a run keeps its own, wherever it goes on
 LEFT_TO_THE_MACHINE = "auto"
 
 

@@ -50,6 +50,8 @@ class RunSettings:
     """How many of the last checkpoints are kept; the best one is kept besides."""
     keep_checkpoints_at: tuple[int, ...] = ()
     """Frames whose checkpoints are kept for good."""
+    wandb: bool = False
+    """Log to Weights & Biases too, offline where there is no key or no network; needs the extra wandb."""
 
     def __post_init__(self) -> None:
         least = {
