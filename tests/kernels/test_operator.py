@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
 import torch
 from tests.kernels.blocks import HADAMAX, call, fused, random_case
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from hadamax.kernels import cpu, hadamax_block, operator
 
@@ -39,6 +41,23 @@ def test_operator_check(kernel: None, pool, dtype: torch.dtype) -> None:
     torch.library.opcheck(operator._forward, (*leaves(dtype), *settings))
     x, _, _ = leaves(dtype)
     torch.library.opcheck(operator._forward, (x, None, None, *settings))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("affine", [True, False])
+def test_what_calls_the_kernel_directly_is_the_operator(kernel: None, dtype: torch.dtype, affine: bool) -> None:
+    """A mode that watches is served by the registered operator; without one the call goes straight to the kernel."""
+    found = []
+    for watching in (contextlib.nullcontext(), FlopCounterMode(display=False)):
+        inputs = leaves(dtype)[: 3 if affine else 1]
+        with watching:
+            y = call(*inputs, *(None,) * (3 - len(inputs)), HADAMAX.variant(POOL))
+            y.backward(torch.arange(y.numel()).reshape(y.shape).to(dtype))
+        found.append((y.grad_fn.name(), y.detach(), *(one.grad for one in inputs)))
+    (direct, *ours), (operator_, *theirs) = found
+    assert direct != operator_
+    for one, same in zip(ours, theirs, strict=True):
+        assert torch.equal(one, same)
 
 
 def test_a_second_backward_through_the_same_graph(kernel: None) -> None:

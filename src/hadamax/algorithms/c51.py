@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hadamax.algorithms import off_policy
 from hadamax.algorithms.off_policy import OffPolicyLearner
 from hadamax.data.replay import Batch
-from hadamax.functional import categorical_cross_entropy, categorical_projection
+from hadamax.functional import categorical_cross_entropy, categorical_projection, of_actions
 from hadamax.networks import Encoder
 from hadamax.networks.distributional import CategoricalNetwork
 
@@ -94,7 +94,7 @@ class C51(OffPolicyLearner):
         """The distribution [B, atom] of r + gamma Z'(s', a*), a* the action of the highest mean, on the support."""
         logits = self.forward(self.target_network.logits, batch.next_observations)  # [B, action, atom]
         best = self.network.atoms(logits).argmax(dim=1)
-        probabilities = logits[torch.arange(len(best)), best].softmax(dim=1)
+        probabilities = of_actions(logits, best).softmax(dim=1)
         return categorical_projection(probabilities, batch.returns, batch.discounts, self.network.atoms.support)
 
     # -- update -------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class C51(OffPolicyLearner):
     def update(self, batch: Batch) -> Tensor:
         targets = self.targets(batch)
         logits = self.forward(self.network.logits, batch.observations)
-        logits = logits[torch.arange(len(targets)), batch.actions]  # [B, atom]
+        logits = of_actions(logits, batch.actions)  # [B, atom]
         loss = categorical_cross_entropy(logits, targets).mean()
         self.step_optimizer(loss)
         return torch.stack([loss.detach(), self.network.atoms(logits.detach()).mean()])

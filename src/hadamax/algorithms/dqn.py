@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hadamax.algorithms import off_policy
 from hadamax.algorithms.off_policy import OffPolicyLearner
 from hadamax.data.replay import Batch
-from hadamax.functional import greedy_values
+from hadamax.functional import greedy_values, of_actions
 from hadamax.networks import Encoder, QNetwork
 
 # HR says to follow CleanRL, whose script differs from HR's equation 5 and Table 4 in these.
@@ -96,7 +96,7 @@ class DQN(OffPolicyLearner):
 
     def update(self, batch: Batch) -> Tensor:
         targets = self.targets(batch)
-        q = self.forward(self.network, batch.observations).gather(1, batch.actions[:, None]).squeeze(1)
+        q = of_actions(self.forward(self.network, batch.observations), batch.actions)  # [B]
         loss = (q - targets).square().mean()
         self.step_optimizer(loss)
         return torch.stack([loss.detach(), q.detach().mean()])

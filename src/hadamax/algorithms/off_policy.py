@@ -26,6 +26,7 @@ from hadamax.networks import Encoder
 
 Array = np.ndarray
 RECENT = 4096  # observations that show what the learner sees now
+FEW = 8  # observations, of which rounding the weights to bfloat16 does not pay
 
 
 def check(settings: Any) -> None:
@@ -78,7 +79,8 @@ class OffPolicyLearner:
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.target_network = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, eps=s.adam_eps, fused=True)
+        self.parameters = list(self.network.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=s.learning_rate, eps=s.adam_eps, fused=True)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.decay_steps = max(decay_frames // environment.frames_per_step, 1)
         self.batch_steps = -(-s.iteration_steps // s.num_envs)  # steps of the batch of environments in an iteration
@@ -197,12 +199,20 @@ class OffPolicyLearner:
         return torch.where(explore, anything, self.q_values(observations).argmax(dim=1))
 
     def forward(self, function: Any, observations: Tensor) -> Tensor:
-        """`function` (a network or a method of one) of observations, in the run's precision; float32 comes back."""
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            values: Tensor = function(observations)
+        """`function` (a network or a method of one) of observations, in the run's precision; float32 comes back.
+
+        On a processor the few observations of acting are computed in float32: to round the weights costs more.
+        """
+        few = self.device.type == "cpu" and len(observations) < FEW
+        values: Tensor
+        if few or self.precision == torch.float32:
+            values = function(observations)
+        else:
+            with torch.autocast(self.device.type, self.precision):
+                values = function(observations)
         return values.float()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def q_values(self, observations: Tensor) -> Tensor:
         """Q-values [B, action], float32, of observations on any device."""
         return self.forward(self.network, observations.to(self.device))
@@ -212,7 +222,8 @@ class OffPolicyLearner:
         return self.replay.recent(RECENT).to(self.device)
 
     def step_optimizer(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 

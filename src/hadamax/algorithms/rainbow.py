@@ -26,6 +26,7 @@ from hadamax.functional import (
     entropy_of,
     greedy_values,
     linear,
+    of_actions,
 )
 from hadamax.networks import Encoder
 from hadamax.networks.distributional import RainbowNetwork
@@ -147,7 +148,7 @@ class Rainbow(OffPolicyLearner):
         if self.network.atoms is None:
             return batch.returns + batch.discounts * greedy_values(logits.squeeze(2), chooser)
         best = (self.network.atoms(logits) if chooser is None else chooser).argmax(dim=1)
-        probabilities = logits[torch.arange(len(best)), best].softmax(dim=1)
+        probabilities = of_actions(logits, best).softmax(dim=1)
         return categorical_projection(probabilities, batch.returns, batch.discounts, self.network.atoms.support)
 
     # -- update -------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class Rainbow(OffPolicyLearner):
         resample_noise(self.target_network, self.generator)
         targets = self.targets(batch)
         logits = self.forward(self.network.logits, batch.observations)
-        logits = logits[torch.arange(len(targets)), batch.actions]  # [B, atom]
+        logits = of_actions(logits, batch.actions)  # [B, atom]
         if self.network.atoms is None:
             q = logits.squeeze(1)
             losses = (q - targets).square()

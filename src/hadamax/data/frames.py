@@ -40,6 +40,7 @@ class Frames:
             self.data = torch.from_numpy(np.zeros(size, dtype))  # memory is taken page by page, as it fills
         else:
             self.data = torch.zeros(size, dtype=self.dtype, device=device)
+        self._array = self.data.numpy() if device.type == "cpu" else None  # the same memory; numpy's calls cost less
         self.ages = np.zeros(num_envs * length, np.int16)
         self._backs = np.arange(stack - 1, -1, -1)
         self._batches: dict[tuple[int, ...], Tensor] = {}
@@ -55,9 +56,12 @@ class Frames:
 
     def put(self, slots: Array, observations: Array, ages: Array) -> None:
         """Store the newest frame of observations [k, ...] whose games are `ages` steps old."""
-        frames = torch.from_numpy(np.ascontiguousarray(self.newest(observations)))
-        self.data[torch.from_numpy(slots)] = frames.to(self.device)
         self.ages[slots] = np.minimum(ages, self.stack - 1)
+        frames = self.newest(observations)
+        if self._array is not None:
+            self._array[slots] = frames
+        else:
+            self.data[torch.from_numpy(slots)] = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
 
     def observations(self, slots: Array) -> Tensor:
         """Observations [k, *observation_shape] of slots [k]; overwritten by the next call for as many."""

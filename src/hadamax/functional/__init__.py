@@ -6,7 +6,7 @@ from hadamax.functional.exploration import epsilon_greedy, random_actions, vote
 from hadamax.functional.hl_gauss import bin_centres, hl_gauss, hl_gauss_value
 from hadamax.functional.n_step import n_step_returns
 from hadamax.functional.policy import clipped_policy_loss, clipped_value_loss, entropy, sample_actions
-from hadamax.functional.q_learning import greedy_values
+from hadamax.functional.q_learning import greedy_values, of_actions
 from hadamax.functional.returns import lambda_returns
 from hadamax.functional.schedules import linear
 
@@ -27,6 +27,7 @@ __all__ = [
     "linear",
     "n_step_returns",
     "normalised",
+    "of_actions",
     "random_actions",
     "sample_actions",
     "vote",

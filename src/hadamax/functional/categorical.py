@@ -36,8 +36,9 @@ def categorical_projection(probabilities: Tensor, rewards: Tensor, discounts: Te
     low, high = support[0], support[-1]
     spacing = (high - low) / (len(support) - 1)
     shifted = (rewards[:, None] + discounts[:, None] * support).clamp(low, high)  # [B, N]
-    weights = (1 - (shifted[:, :, None] - support).abs() / spacing).clamp(min=0)  # [B, from, to]
-    return torch.einsum("bi,bij->bj", probabilities, weights)
+    weights = shifted[:, :, None] - support  # [B, from, to]; in place from here on: large for its few numbers
+    weights.abs_().div_(-spacing).add_(1).clamp_(min=0)
+    return torch.bmm(probabilities[:, None], weights).squeeze(1)
 
 
 def categorical_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

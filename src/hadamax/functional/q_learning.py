@@ -13,3 +13,9 @@ def greedy_values(values: Tensor, chooser: Tensor | None = None) -> Tensor:
     """
     best = (values if chooser is None else chooser).argmax(dim=1, keepdim=True)
     return values.gather(1, best).squeeze(1)
+
+
+def of_actions(values: Tensor, actions: Tensor) -> Tensor:
+    """What belongs to an action of each row: [B, A] or [B, A, N], [B] int64 -> [B] or [B, N]."""
+    index = actions.view(-1, *(1,) * (values.ndim - 1)).expand(-1, 1, *values.shape[2:])
+    return values.gather(1, index).squeeze(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.constant import constant
+from hadamax.kernels.operator import is_plain
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
@@ -26,7 +27,8 @@ def scaled_observations(
     (top, bottom), (left, right) = margins
     usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS and observations.is_contiguous()
     if usable and cpu.wanted() and _can_be_built(dtype):
-        scaled: Tensor = _scaled(observations, scale, dtype, [top, bottom, left, right])
+        margin = [top, bottom, left, right]
+        scaled: Tensor = (_scale if is_plain(observations) else _scaled)(observations, scale, dtype, margin)
         return scaled
     if any((top, bottom, left, right)):
         observations = F.pad(observations, (left, right, top, bottom))
@@ -42,23 +44,29 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
     return cpu.load("observations.cpp", (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
 
 
-@torch.library.custom_op("hadamax::scaled_observations", mutates_args=(), device_types="cpu")
-def _scaled(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
+def _scale(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
     kernel = _library(dtype)
     if kernel is None:
         raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure()}")
-    out: Tensor = _room(observations, scale, dtype, margins)
+    out = _empty(observations, scale, dtype, margins)
     shape = (ctypes.c_int32 * 9)(*observations.shape, *margins, torch.get_num_threads())
     table = _table(scale, dtype)
     kernel.hadamax_observations(shape, *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out)))
     return out
 
 
-@_scaled.register_fake
-def _room(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
+def _empty(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
     images, channels, rows, columns = observations.shape
     shape = (images, channels, rows + sum(margins[:2]), columns + sum(margins[2:]))
     return torch.empty(shape, dtype=dtype, device=observations.device, memory_format=torch.channels_last)
+
+
+@torch.library.custom_op("hadamax::scaled_observations", mutates_args=(), device_types="cpu")
+def _scaled(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
+    return _scale(observations, scale, dtype, margins)
+
+
+_scaled.register_fake(_empty)
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,7 +10,8 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.variant import Variant
@@ -18,8 +19,44 @@ from hadamax.kernels.variant import Variant
 
 def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
     """The block of a variant that has a kernel on x's device."""
-    y: Tensor = _forward(x, weight, bias, *_encode(variant))[0]
+    y: Tensor
+    if x.device.type == "cpu" and is_plain(x):
+        y = _Direct.apply(x, weight, bias, variant)  # type: ignore[no-untyped-call]
+    else:
+        y = _forward(x, weight, bias, *_encode(variant))[0]
     return y
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether nobody watches: no compiler, trace, transform or mode, whom only a registered operator serves.
+
+    Going through one costs more than a small network's arithmetic.
+    """
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+class _Direct(torch.autograd.Function):
+    """The operator below, on the CPU, without the operator."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
+        y, positions = cpu.forward(_library(x, variant), x, weight, bias, variant)
+        ctx.save_for_backward(x, weight, bias, positions)
+        ctx.variant = variant
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, positions = ctx.saved_tensors
+        found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
+        return (*_affine_gradients(found, weight, bias), None)
 
 
 def _encode(variant: Variant) -> tuple[str, str, str, float, list[int]]:
@@ -134,13 +171,19 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, bias, positions = ctx.saved_tensors
-    to_x, to_weight, to_bias = _backward(gradient, x, weight, bias, positions, *ctx.settings)
-    none = (None,) * len(ctx.settings)
+    found = _backward(gradient, x, weight, bias, positions, *ctx.settings)
+    return (*_affine_gradients(found, weight, bias), *(None,) * len(ctx.settings))
+
+
+def _affine_gradients(
+    found: tuple[Tensor, Tensor, Tensor], weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, weight and bias, the latter in the dtype of theirs where there are such."""
+    to_x, to_weight, to_bias = found
     return (
         to_x,
         None if weight is None else to_weight.to(weight.dtype),
         None if bias is None else to_bias.to(bias.dtype),
-        *none,
     )
 
 

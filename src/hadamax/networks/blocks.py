@@ -15,6 +15,13 @@ from hadamax.networks.pooling import Pooling
 from hadamax.networks.specs import Activate, Block, Conv, Residual
 from hadamax.networks.windows import Margins
 
+# What PyTorch does in one pass, and quicker than the kernel, which also notes where each maximum was.
+LONE = [
+    {"branches": 1, "activations": (name,), "combine": combine, "norm": None, "pool": None}
+    for name in ("identity", "relu", "sigmoid")
+    for combine in ("product", "sum")
+]
+
 
 class EncoderBlock(nn.Module):
     """Float [N, in_channels, H, W] -> [N, out_channels, H', W']."""
@@ -34,9 +41,11 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
     """What follows a convolution (norm, activation, product, pool): [N, k * C, H, W] -> [N, C, H', W'].
 
     Element by element over the largest maps of the network, this costs more than the convolution when run in
-    separate passes, so it goes through the fused kernel where that serves it.
+    separate passes, so it goes through the fused kernel where that serves it. A lone activation is one pass already.
     """
     settings = kernel_settings(layer, pool, merged.shape[2], merged.shape[3])
+    if settings in LONE:
+        return layer.combine_branches(merged)
     if settings is not None:
         place: dict[str, Any] = {"dtype": merged.dtype, "device": merged.device.type}
         channels = merged.shape[1] // layer.branches

@@ -11,12 +11,19 @@ from hadamax.networks.initialisers import InitialiserSetting, resolve_initialise
 from hadamax.networks.names import whole
 
 
-class QHead(nn.Module):
-    """One linear layer: [..., features] -> [..., num_actions], in the parameters' dtype.
+def own_precision_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer in its parameters' dtype, under autocast too.
 
-    Under autocast too: eight bits of a bfloat16 cannot tell apart values of close actions, and a layer this
-    small saves nothing.
+    Eight bits of a bfloat16 cannot tell apart values of close actions, and a layer that small saves nothing.
     """
+    if not torch.is_autocast_enabled(x.device.type):  # switching it off costs more than the layer
+        return F.linear(x.to(weight.dtype), weight, bias)
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        return F.linear(x.to(weight.dtype), weight, bias)
+
+
+class QHead(nn.Module):
+    """One linear layer: [..., features] -> [..., num_actions], in the parameters' dtype, under autocast too."""
 
     def __init__(self, features: int, num_actions: int, initialiser: InitialiserSetting = "torch") -> None:
         super().__init__()
@@ -29,8 +36,7 @@ class QHead(nn.Module):
         self._initialise(self.weight.detach(), self.bias.detach())
 
     def forward(self, features: Tensor) -> Tensor:
-        with torch.autocast(device_type=features.device.type, enabled=False):
-            return F.linear(features.to(self.weight.dtype), self.weight, self.bias)
+        return own_precision_linear(features, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}"

@@ -34,12 +34,9 @@ class NoisyHadamardLinear(HadamardLinear):
         self.register_buffer("noise_in", torch.zeros(self.in_features), persistent=False)
         self.register_buffer("noise_out", torch.zeros(len(self.weight)), persistent=False)
 
-    @torch.no_grad()
     def resample(self, generator: torch.Generator | None = None) -> None:
         """Draw new noise."""
-        for noise in (self.noise_in, self.noise_out):
-            drawn = torch.randn(noise.shape, generator=generator, device=noise.device)
-            noise.copy_(drawn.sign() * drawn.abs().sqrt())
+        resample_noise(self, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -51,7 +48,11 @@ class NoisyHadamardLinear(HadamardLinear):
 
 
 def resample_noise(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw new noise in every noisy layer of a network, in the order of its modules."""
-    for module in network.modules():
-        if isinstance(module, NoisyHadamardLinear):
-            module.resample(generator)
+    """Draw new noise in every noisy layer of a network, in the order of its modules; all at once."""
+    layers = [module for module in network.modules() if isinstance(module, NoisyHadamardLinear)]
+    noises = [noise for layer in layers for noise in (layer.noise_in, layer.noise_out)]
+    if not noises:
+        return
+    drawn = torch.randn(sum(map(len, noises)), generator=generator, device=noises[0].device)
+    drawn = drawn.sign() * drawn.abs().sqrt()
+    torch._foreach_copy_(noises, torch.split(drawn, [len(noise) for noise in noises]))
