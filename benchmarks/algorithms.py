@@ -1,11 +1,14 @@
-"""Agent steps a second of DQN, C51 and Rainbow, beside Stable-Baselines3's DQN.
+"""Agent steps a second of every algorithm, beside others' code of the same algorithm.
 
     pip install '.[sb3]'
-    python benchmarks/algorithms.py --threads 1 --clock cpu
+    python benchmarks/algorithms.py
 
-Both play the same emulators (ours, through an adapter), with the same network (Nature CNN), number of environments,
-batch, replay size, ratio of updates to steps and threads, in float32, in turns within one process. Neither
-Stable-Baselines3 nor its contrib package has C51 or Rainbow: theirs to compare with is their DQN, which does less.
+DQN and PPO stand beside Stable-Baselines3's; it has no C51, Rainbow or PQN, nor has its contrib package, so those stand
+beside the form of CleanRL's scripts (`cleanrl_forms.py`). Both sides of a pair step the same emulators with the same
+network, number of environments, batch, replay size, ratio of updates to steps and threads, and take turns in one
+process, so that a disturbance falls on both. Rates are medians over the turns, with the least and the most; the ratio
+is the median of the ratios of turns that stood side by side. Ours is shown in float32, as theirs is, and as
+`hadamax train` computes by default.
 """
 
 from __future__ import annotations
@@ -13,37 +16,35 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import cleanrl_forms
+import stable_baselines
 import torch
-from gymnasium.spaces import Box, Discrete
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings, VectorEnvironment, make_environment
 from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
+from hadamax.networks.norms import Norm
+from hadamax.training.machine import PRECISIONS, choose_precision
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-STARTS, REPLAY, TRAIN_EVERY, EPSILON = 128, 5_000, 4, 0.1
+STARTS, REPLAY, EVERY, EPSILON = 128, 5_000, 4, 0.1
+EXPLORING = {"epsilon_start": EPSILON, "epsilon_end": EPSILON}
+ROLLOUTS = {"num_envs": 8, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "num_test_envs": 0}
+Turn = Callable[[], Any]
 
 
-def make_ours(name: str, environment: VectorEnvironment, steps: int, precision: torch.dtype, **settings: Any) -> Any:
+def ours(name: str, precision: torch.dtype, environment: VectorEnvironment, norm: Norm | None, **settings: Any) -> Turn:
+    """An iteration of an algorithm that learns already, as a function."""
     entry = ALGORITHMS[name]
-    if name != "rainbow":
-        settings |= {"epsilon_start": EPSILON, "epsilon_end": EPSILON}
-    learner = entry.build(
-        entry.settings(
-            num_envs=environment.num_envs,
-            replay_size=REPLAY,
-            learning_starts=STARTS,
-            train_every=TRAIN_EVERY,
-            iteration_steps=steps,
-            **settings,
-        ),
+    learner: Any = entry.build(
+        entry.settings(**settings),
         environment,
-        build_encoder("nature", observation_shape=environment.observation_shape, input_scale=255.0),
+        build_encoder("nature", observation_shape=environment.observation_shape, input_scale=255.0, norm=norm),
         decay_frames=10**8,
         reward_clipping=True,
         device=torch.device("cpu"),
@@ -52,104 +53,97 @@ def make_ours(name: str, environment: VectorEnvironment, steps: int, precision: 
         clock=Clock(),
     )
     learner.reset()
-    while learner.steps <= STARTS:
+    while learner.frames <= STARTS * environment.frames_per_step:
         learner.iteration()
-    return learner.iteration
+    iteration: Turn = learner.iteration
+    return iteration
 
 
-def make_theirs(environment: VectorEnvironment, steps: int) -> Any:
-    from stable_baselines3 import DQN
-    from stable_baselines3.common.vec_env import VecEnv
+class Pair:
+    """An algorithm, the peer's turn, and how ours is made."""
 
-    class Adapter(VecEnv):
-        """Our environments in the shape of theirs."""
+    def __init__(self, name: str, theirs: str, steps: int, norm: Norm | None = None, **settings: Any) -> None:
+        self.name, self.theirs, self.steps, self.norm, self.settings = name, theirs, steps, norm, settings
 
-        def __init__(self) -> None:
-            shape = environment.observation_shape
-            super().__init__(environment.num_envs, Box(0, 255, shape, np.uint8), Discrete(environment.num_actions))
+    def peer(self, environment: VectorEnvironment) -> Turn:
+        replay = {"starts": STARTS, "size": REPLAY, "every": EVERY}
+        if self.name == "c51":
+            turn = cleanrl_forms.c51(environment, self.steps, **replay, epsilon=EPSILON)
+        elif self.name == "rainbow":
+            turn = cleanrl_forms.rainbow(environment, self.steps, **replay)
+        elif self.name == "pqn":
+            turn = cleanrl_forms.pqn(environment, num_steps=128, epochs=4, minibatches=4, epsilon=EPSILON)
+        elif self.name == "ppo":
+            turn = stable_baselines.ppo(environment)
+        else:
+            turn = stable_baselines.dqn(environment, self.steps, **replay, epsilon=EPSILON)
+        for _ in range(-(-2 * STARTS // self.steps)):  # until it learns, as ours does
+            turn()
+        return turn
 
-        def reset(self) -> np.ndarray:
-            return environment.reset()
 
-        def step_async(self, actions: np.ndarray) -> None:
-            self.actions = actions
+def pairs(steps: int) -> list[Pair]:
+    """Every algorithm beside its peer."""
+    replay = {"num_envs": 1, "replay_size": REPLAY, "learning_starts": STARTS, "iteration_steps": steps}
+    replay["train_every"] = EVERY
+    rows = ROLLOUTS["num_envs"] * ROLLOUTS["num_steps"]
+    norm = Norm(over="map", affine=True, eps=1e-5)
+    sb3, cleanrl = "Stable-Baselines3", "CleanRL's form"
+    return [
+        Pair("dqn", f"{sb3}, not double either", steps, **replay, **EXPLORING, double=False),
+        Pair("dqn", f"{sb3}, not double", steps, **replay, **EXPLORING),
+        Pair("c51", cleanrl, steps, **replay, **EXPLORING),
+        Pair("rainbow", cleanrl, steps, **replay),
+        Pair("pqn", cleanrl, rows, norm, **ROLLOUTS, **EXPLORING),
+        Pair("ppo", sb3, rows, **ROLLOUTS),
+    ]
 
-        def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-            step = environment.step(self.actions)
-            infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-            for env, last in zip(step.ended, step.final_observations, strict=True):
-                infos[env] = {"terminal_observation": last, "TimeLimit.truncated": bool(step.truncated[env])}
-            return step.observations, step.rewards.clip(-1, 1), step.terminated | step.truncated, infos
 
-        def close(self) -> None: ...
-        def get_attr(self, name: str, indices: Any = None) -> list[Any]:
-            return [None] * self.num_envs
-
-        def set_attr(self, name: str, value: Any, indices: Any = None) -> None: ...
-        def env_method(self, name: str, *args: Any, indices: Any = None, **options: Any) -> list[Any]:
-            return [None] * self.num_envs
-
-        def env_is_wrapped(self, wrapper: Any, indices: Any = None) -> list[bool]:
-            return [False] * self.num_envs
-
-    model = DQN(
-        "CnnPolicy",
-        Adapter(),
-        learning_rate=1e-4,
-        buffer_size=REPLAY,
-        learning_starts=STARTS,
-        batch_size=32,
-        train_freq=max(TRAIN_EVERY // environment.num_envs, 1),
-        gradient_steps=max(environment.num_envs // TRAIN_EVERY, 1),
-        target_update_interval=1000,
-        exploration_initial_eps=EPSILON,
-        exploration_final_eps=EPSILON,
-        policy_kwargs={"net_arch": []},  # the head stands on the CNN's 512 features, as ours does
-        device="cpu",
-        seed=0,
-        optimize_memory_usage=False,
-    )
-    model.learn(STARTS, reset_num_timesteps=False)
-    return lambda: model.learn(steps, reset_num_timesteps=False)
+def measure(turns: dict[str, Turn], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Seconds of each turn, all taken in turns; the first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for round_ in range(rounds + 1):
+        for name, turn in turns.items():
+            start = clock()
+            turn()
+            if round_:
+                seconds[name].append(clock() - start)
+    return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num-envs", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=64, help="a turn")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=64, help="of a turn of the replay algorithms")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--only", nargs="*", choices=[*ALGORITHMS], help="these algorithms")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
     keep_memory()
+    print(f"agent steps a second, {options.threads} threads, {options.clock} time, {options.rounds} rounds", flush=True)
+    precisions = ["float32", choose_precision("auto", torch.device("cpu"))]
+    for pair in pairs(options.steps):
+        if options.only and pair.name not in options.only:
+            continue
 
-    def environment() -> VectorEnvironment:
-        return make_environment(EnvironmentSettings("Breakout"), options.num_envs, seed=0, threads=options.threads)
+        def environment(pair: Pair = pair) -> VectorEnvironment:
+            return make_environment(
+                EnvironmentSettings("Breakout"), pair.settings["num_envs"], seed=0, threads=options.threads
+            )
 
-    jobs = {"Stable-Baselines3 DQN": make_theirs(environment(), options.steps)}
-    ours: dict[str, tuple[str, torch.dtype, dict[str, Any]]] = {
-        "DQN": ("dqn", torch.float32, {"double": False}),
-        "DQN, double": ("dqn", torch.float32, {}),
-        "C51": ("c51", torch.float32, {}),
-        "Rainbow": ("rainbow", torch.float32, {}),
-        "DQN, bfloat16": ("dqn", torch.bfloat16, {"double": False}),
-    }
-    for name, (algorithm, precision, settings) in ours.items():
-        jobs[name] = make_ours(algorithm, environment(), options.steps, precision, **settings)
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for round_ in range(options.rounds + 1):
-        for name, job in jobs.items():
-            start = CLOCKS[options.clock]()
-            job()
-            if round_:
-                times[name].append(CLOCKS[options.clock]() - start)
-    theirs = statistics.median(times["Stable-Baselines3 DQN"])
-    print(f"{options.num_envs} environments, {options.threads} threads, {options.clock} time, {options.rounds} rounds")
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"  {name:<24}{options.steps / median:8.0f} steps/s  {theirs / median:5.2f} x Stable-Baselines3's DQN")
+        torch.manual_seed(0)
+        turns = {pair.theirs: pair.peer(environment())}
+        for precision in dict.fromkeys(precisions):
+            learner = ours(pair.name, PRECISIONS[precision], environment(), pair.norm, **pair.settings)
+            turns[f"{pair.name}, {precision}"] = learner
+        seconds = measure(turns, options.rounds, CLOCKS[options.clock])
+        for name, found in seconds.items():
+            rates = sorted(pair.steps / s for s in found)
+            ratio = statistics.median(theirs / s for theirs, s in zip(seconds[pair.theirs], found, strict=True))
+            spread = f"({rates[0]:.0f} to {rates[-1]:.0f})"
+            beside = "" if name == pair.theirs else f"{ratio:5.2f} x"
+            print(f"  {name:<38}{statistics.median(rates):7.0f} {spread:<16}{beside}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,8 @@ import statistics
 import time
 from typing import Any
 
-import numpy as np
+import stable_baselines
 import torch
-from gymnasium import spaces
-from stable_baselines3 import PPO as PeerPPO
-from stable_baselines3.common.vec_env import VecEnv
 
 from hadamax.algorithms.ppo import PPO, PPOSettings
 from hadamax.clock import Clock
@@ -34,43 +31,6 @@ SETTINGS = PPOSettings()
 STEPS = SETTINGS.num_envs * SETTINGS.num_steps  # of an iteration
 
 
-class PeerEnvironment(VecEnv):
-    """Our environments as Stable-Baselines3 wants them, rewards clipped."""
-
-    def __init__(self, environment: VectorEnvironment) -> None:
-        self.environment = environment
-        observations = spaces.Box(0, 255, environment.observation_shape, np.uint8)
-        super().__init__(environment.num_envs, observations, spaces.Discrete(environment.num_actions))
-
-    def reset(self) -> Any:
-        return self.environment.reset()
-
-    def step_async(self, actions: np.ndarray) -> None:
-        self.actions = actions
-
-    def step_wait(self) -> Any:
-        step = self.environment.step(self.actions)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for env, final in zip(step.ended, step.final_observations, strict=True):
-            infos[env] = {"terminal_observation": final, "TimeLimit.truncated": bool(step.truncated[env])}
-        for env in np.flatnonzero(step.terminated):
-            infos[env].setdefault("terminal_observation", step.observations[env])
-        return step.observations, step.rewards.clip(-1, 1), step.terminated | step.truncated, infos
-
-    def close(self) -> None: ...
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [None] * self.num_envs
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        return []
-
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        return [True] * self.num_envs  # it keeps no scores of its own: neither do we here
-
-
 def ours(environment: VectorEnvironment, precision: torch.dtype, device: torch.device) -> Any:
     """One iteration, as a function."""
     encoder = build_encoder("nature", observation_shape=environment.observation_shape)
@@ -78,30 +38,6 @@ def ours(environment: VectorEnvironment, precision: torch.dtype, device: torch.d
     learner = PPO(SETTINGS, environment, encoder, decay_frames=4 * 10**7, reward_clipping=True, **place)
     learner.reset()
     return learner.iteration
-
-
-def peers(environment: VectorEnvironment, device: torch.device) -> Any:
-    """One iteration, as a function."""
-    s = SETTINGS
-    model = PeerPPO(
-        "CnnPolicy",
-        PeerEnvironment(environment),
-        learning_rate=s.learning_rate,
-        n_steps=s.num_steps,
-        batch_size=STEPS // s.num_minibatches,
-        n_epochs=s.num_epochs,
-        gamma=s.gamma,
-        gae_lambda=s.gae_lambda,
-        clip_range=s.clip,
-        clip_range_vf=s.clip,
-        ent_coef=s.entropy_coefficient,
-        vf_coef=s.value_coefficient,
-        max_grad_norm=s.max_grad_norm,
-        policy_kwargs={"optimizer_kwargs": {"eps": s.adam_epsilon}},
-        device=device,
-        seed=1,
-    )
-    return lambda: model.learn(STEPS, reset_num_timesteps=False)
 
 
 def main() -> None:
@@ -122,7 +58,7 @@ def main() -> None:
         return make_environment(EnvironmentSettings(given.env), SETTINGS.num_envs, seed=1, threads=given.threads)
 
     jobs = {
-        "stable-baselines3": peers(environment(), device),
+        "stable-baselines3": stable_baselines.ppo(environment(), device),
         "ours": ours(environment(), torch.float32, device),
         "ours, bfloat16": ours(environment(), torch.bfloat16, device),
     }

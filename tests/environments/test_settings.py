@@ -118,6 +118,16 @@ def test_what_is_said_wins_over_the_protocol() -> None:
     assert (resolved.sticky_actions, resolved.full_action_set, resolved.noop_max) == (0.0, False, 7)
 
 
+def test_where_a_lost_life_ends_nothing_no_step_after_it_may_go_unlearned() -> None:
+    """What came before would bootstrap from a value that nothing ever teaches."""
+    assert settings(life_loss_terminal=False).resolved().fire_after_life_loss is False
+    assert settings(protocol="sticky", life_loss_terminal=True, fire_after_life_loss=True).resolved()
+    for protocol in ("papers", "sticky"):
+        wrong = settings(protocol=protocol, life_loss_terminal=False, fire_after_life_loss=True)
+        with pytest.raises(UserError, match=r"^fire_after_life_loss: True needs life_loss_terminal.*valid: False"):
+            wrong.resolved()
+
+
 @pytest.mark.parametrize("env", ["Pong", "CartPole-v1", "MinAtar/Breakout-v1"])
 def test_resolving_twice_changes_nothing(env: str) -> None:
     once = settings(env).resolved()

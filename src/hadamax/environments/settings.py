@@ -63,7 +63,8 @@ class EnvironmentSettings:
     fire_on_reset: bool | None = None
     """Press FIRE at a game's start where the game has it. [papers True, sticky False]"""
     fire_after_life_loss: bool | None = None
-    """Press FIRE after a lost life where the game has it; that step is not learned from. [papers True, sticky False]"""
+    """Press FIRE after a lost life where the game has it; that step is not learned from.
+    [papers True, sticky False; False where a lost life ends nothing]"""
     reward_clipping: bool | None = None
     """Learn from rewards clipped to [-1, 1]; scores are always raw. HR Tables 4-6. [Atari True, others False]"""
     frame_skip: int | None = None
@@ -102,6 +103,8 @@ class EnvironmentSettings:
         filled = {name: defaults.get(name) if value is None else value for name, value in values.items()}
         if filled["sticky_actions"] is not None:
             filled["sticky_actions"] = float(filled["sticky_actions"])  # 0 and 0.0 are one protocol
+        if self.fire_after_life_loss is None and filled["life_loss_terminal"] is False:
+            filled["fire_after_life_loss"] = False
         settings = replace(self, **{**filled, "env": self.game})  # type: ignore[arg-type]
         settings._check()
         return settings
@@ -131,6 +134,11 @@ class EnvironmentSettings:
                 raise UserError(f"{name}: {value} is too small; valid: {least} or more")
             if value is not None and value > most:
                 raise UserError(f"{name}: {value} is too large; valid: {most} or less")
+        if self.fire_after_life_loss and not self.life_loss_terminal:
+            raise UserError(
+                "fire_after_life_loss: True needs life_loss_terminal: the step that presses FIRE is not learned from, "
+                "so nothing before it may build on its value; valid: False, or life_loss_terminal True"
+            )
         if self.sticky_actions is not None and not 0 <= self.sticky_actions < 1:
             raise UserError(f"sticky_actions: {self.sticky_actions} is not a probability below 1")
 

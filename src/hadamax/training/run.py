@@ -12,6 +12,7 @@ import torch
 
 from hadamax.algorithms import ALGORITHMS, Algorithm
 from hadamax.clock import Clock
+from hadamax.data.memory import gigabytes
 from hadamax.environments import VectorEnvironment, make_environment
 from hadamax.errors import UserError
 from hadamax.kernels import keep_memory
@@ -139,7 +140,14 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     if line:
         say(line)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
+    _say_replay(built, say)
     return _restored(folder, settings, built, say)
+
+
+def _say_replay(algorithm: Algorithm, say: Callable[[str], None]) -> None:
+    replay = getattr(algorithm, "replay", None)
+    if replay is not None:
+        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} once it is full")
 
 
 def resume(path: Path, say: Callable[[str], None]) -> Loop:
@@ -155,6 +163,7 @@ def resume(path: Path, say: Callable[[str], None]) -> Loop:
     except BaseException:
         folder.unlock()
         raise
+    _say_replay(built, say)
     return _restored(folder, settings, built, say)
 
 
