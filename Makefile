@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: install demo test check format lock clean
+.PHONY: install demo test test-extras docs check format lock clean
 
 install: .venv/.installed
 
@@ -25,6 +25,28 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
+# The tests of each extra, in an environment that has this extra and no other.
+EXTRAS := sb3 flax torchrl ray wandb docs
+test-extras: $(EXTRAS:%=test-extra-%)
+
+test-extra-%: .venvs/%/.installed
+	OMP_NUM_THREADS=1 .venvs/$*/bin/python -m pytest -n auto --dist loadfile --extra $*
+
+# Such an environment lies over .venv: what that has is seen through it, and not installed again.
+.venvs/%/.installed: .venv/.installed
+	rm -rf .venvs/$* && $(BIN)/python -m venv .venvs/$*
+	below=$$($(BIN)/python -c "import site; print(site.getsitepackages()[0])"); \
+	here=$$(.venvs/$*/bin/python -c "import site; print(site.getsitepackages()[0])"); \
+	echo "import site; site.addsitedir('$$below')" > "$$here/below.pth"
+	.venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+		--editable '.[$*]'
+	touch $@
+
+# The documentation as a site, in site/: nothing of it is fetched from elsewhere.
+docs: .venvs/docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 # The gate before a commit: format, lint, types, and the tests that take no time.
 check: install
 	$(BIN)/ruff format --check .
@@ -43,4 +65,4 @@ lock:
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//; s/+cu[0-9]*$$//' > requirements.lock
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venvs site build dist .pytest_cache .ruff_cache .mypy_cache

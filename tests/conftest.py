@@ -21,6 +21,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "sb3": ("stable_baselines3", "sb3_contrib", "cv2"),
     "flax": ("flax", "jax", "optax"),
     "torchrl": ("torchrl", "tensordict"),
+    "ray": ("ray",),
+    "wandb": ("wandb",),
     "docs": ("mkdocs", "material"),
 }
 

@@ -1,0 +1,45 @@
+"""What mkdocs asks at build: tables from the code, and pages from what lies beside `docs/` in the repository."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tables import ROOT, TABLES, studies
+
+SHOWN = re.compile(r"!\[[^\]]*\]\(([^):]+)\)")
+
+
+def on_config(config: Any) -> Any:
+    """A page that the navigation does not name stands under "More": nobody's page is lost."""
+    named = re.findall(r"[\w/-]+\.md", str(config.nav))
+    others = sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in named)
+    if others:
+        config.nav.append({"More": others})
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """The studies under `results/` and the notes of the benchmarks are pages, with the pictures that they show."""
+    for page in [*studies(), ROOT / "benchmarks" / "NOTES.md"]:
+        for path in [page, *(page.parent / shown for shown in SHOWN.findall(page.read_text()))]:
+            files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Tables in the place of their names; `../results/...`, right in the repository, is `results/...` in the site."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[1] not in TABLES:
+            raise PluginError(f"{page.file.src_uri}: no table is called {match[1]!r}; there are {', '.join(TABLES)}")
+        return TABLES[match[1]]()
+
+    markdown = re.sub(r"<!-- table: ([\w-]+) -->", put, markdown)
+    return markdown if "/" in page.file.src_uri else re.sub(r"\]\(\.\./(?=results/|benchmarks/)", "](", markdown)
