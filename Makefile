@@ -61,7 +61,7 @@ format: install
 # Pin today's versions of everything, for the environments made here; a user's own ranges are in pyproject.toml.
 lock:
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade --editable '.[dev,minatar,video]' 'torch==2.13.0'
+	$(BIN)/pip install --quiet --upgrade --editable '.[dev,minatar,video,sb3,flax,torchrl,ray,wandb,docs]' 'torch==2.13.0'
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//; s/+cu[0-9]*$$//' > requirements.lock
 
 clean:

@@ -24,7 +24,7 @@ SHORT = {
     "ppo": ROLLOUT.replace("--num-test-envs 1", ""),
     **dict.fromkeys(("dqn", "c51", "rainbow"), REPLAY),
     "evaluate": "--episodes 2 --max-episode-frames 80",
-    "sweep": "--dry-run",
+    "sweep": "--dry-run --measure 0",
     "bench": "--help",
 }
 ELSEWHERE = ("pip", "make", "git", "python", "python3", "sh", "pytest", "HADAMAX_KERNELS=reference")

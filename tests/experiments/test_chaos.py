@@ -17,10 +17,10 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert trial(tmp_path, plan, random.Random(1)).workers_killed
 
 
+@pytest.mark.extra("ray")
 @pytest.mark.filterwarnings("ignore")  # of Ray's own code, in this process
 def test_on_a_cluster_that_loses_a_node(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
-    pytest.importorskip("ray")
     trial(
         tmp_path,
         Plan("ray", games=1, seeds=2, frames=8192, kills_a_run=0, sweep_kills=1, nodes_removed=1),

@@ -35,8 +35,8 @@ def taken() -> int:
         yield server.getsockname()[1]
 
 
+@pytest.mark.extra("ray")
 def test_nobody_answers(taken: int) -> None:
-    pytest.importorskip("ray")
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     nobody = f"ray_address: nobody answers at '127.0.0.1:{free}': Connection refused; start a cluster with: "

@@ -15,8 +15,8 @@ from tests.training.runs import CARTPOLE, flags, hadamax
 
 from hadamax.training.logs import read_csv
 
-pytest.importorskip("wandb")
-pytestmark = pytest.mark.slow
+pytest.importorskip("wandb", reason="needs the extra: pip install 'hadamax[wandb]'")
+pytestmark = [pytest.mark.slow, pytest.mark.extra("wandb")]
 RUN = {"frames": 4096, "checkpoint_every": 256, "log_every": 128, "diagnostics_every": 1024}
 BLOCK = 32_768  # of a .wandb file, which is a LevelDB log after seven bytes
 
