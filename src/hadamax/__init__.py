@@ -5,10 +5,11 @@ Papers: Hadamard Representations (arXiv 2406.09079), Hadamax Encoding (arXiv 250
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from hadamax.agent import Agent as Agent
     from hadamax.agent import load as load
     from hadamax.networks import ENCODERS as ENCODERS
@@ -36,6 +37,11 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOMES[name]), name)
     elif name in _PARTS:  # `import hadamax` is enough for hadamax.networks.QNetwork
         value = import_module(f"hadamax.{name}")
+    elif name == "__version__":
+        try:
+            value = metadata.version("hadamax")
+        except metadata.PackageNotFoundError:  # run from its sources
+            value = "unknown"
     else:
         raise AttributeError(f"module 'hadamax' has no attribute {name!r}")
     globals()[name] = value

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 
+import hadamax
 from hadamax.errors import UserError, unknown
 
 USAGE = """usage: hadamax VERB ...
@@ -20,6 +21,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
   hadamax status DIR                                      how far its runs are
+  hadamax doctor                                          what this machine has, and what would make it faster
   hadamax --version
 """
 
@@ -32,6 +34,7 @@ VERBS: dict[str, str] = {
     "export": "hadamax.commands.export",
     "diagnose": "hadamax.commands.diagnose",
     "bench": "hadamax.commands.bench",
+    "doctor": "hadamax.commands.doctor",
 }
 
 
@@ -59,9 +62,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb == "--version":
-        from importlib.metadata import version
-
-        print(f"hadamax {version('hadamax')}")
+        print(f"hadamax {hadamax.__version__}")
         return 0
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)

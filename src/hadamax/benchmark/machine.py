@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hadamax.kernels.build import compiler_name
+from hadamax.kernels import cpu as kernels
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
 
@@ -26,7 +26,7 @@ def describe(threads: int) -> dict[str, Any]:
         "features": [name for name in FEATURES if name in _flags()],
         "bfloat16": bool(torch.cpu._is_avx512_bf16_supported()),
         "amx": bool(torch.cpu._is_amx_tile_supported()),
-        "compiler": compiler_name(),
+        "compiler": kernels.compiler(),
         "versions": {name: _version(name) for name in ("hadamax", "torch", "triton", "jax", "flax", "ale-py")},
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }

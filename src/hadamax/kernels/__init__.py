@@ -2,8 +2,9 @@
 
     from hadamax.kernels import hadamax_block, implementation, keep_memory
 
-On the CPU a C++ kernel serves float32 and bfloat16, compiled on first use, on CUDA one in Triton; whatever they do
-not serve goes through plain PyTorch, the definition. `HADAMAX_KERNELS=reference` in the environment forces the latter.
+On the CPU a C++ kernel serves float32 and bfloat16, shipped in the wheel or compiled on first use, on CUDA one in
+Triton; whatever they do not serve goes through plain PyTorch, the definition. In the environment,
+`HADAMAX_KERNELS=reference` forces the latter, and `native` compiles for this very processor what a wheel shipped.
 """
 
 from __future__ import annotations

@@ -42,9 +42,16 @@ def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
     Raises:
         BuildError: no compiler, a compiler that fails, or a cache that cannot be written.
     """
-    compiler, version = _compiler()
-    index = cache_folder() / hashlib.sha256(_recipe(macros, source, version)).hexdigest()
-    return _load(index) or _compile(index, compiler, macros, source)
+    index = _index(macros, source)
+    return _load(index) or _compile(index, _compiler()[0], macros, source)
+
+
+def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
+    """Whether `build` has been here before, with this compiler and these sources."""
+    try:
+        return _index(macros, source).is_file()
+    except (BuildError, OSError):
+        return False
 
 
 def compiler_name() -> str:
@@ -59,6 +66,10 @@ def cache_folder() -> Path:
     """Where libraries are kept: below `XDG_CACHE_HOME`, or `~/.cache`."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "hadamax" / "kernels"
+
+
+def _index(macros: tuple[str, ...], source: str) -> Path:
+    return cache_folder() / hashlib.sha256(_recipe(macros, source, _compiler()[1])).hexdigest()
 
 
 def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> bytes:

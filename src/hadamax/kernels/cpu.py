@@ -12,7 +12,8 @@ import threading
 import torch
 from torch import Tensor
 
-from hadamax.kernels.build import BuildError, build
+from hadamax.kernels import shipped
+from hadamax.kernels.build import BuildError, build, compiler_name
 from hadamax.kernels.variant import Variant
 
 ELEMENTS = {torch.float32: "float", torch.bfloat16: "bfloat16"}
@@ -80,16 +81,27 @@ def load(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
     return _libraries[key]
 
 
+CHOICES = ("auto", "native", "reference")
+
+
 def wanted() -> bool:
     """Whether fused forms may be used at all.
 
     Raises:
-        ValueError: `HADAMAX_KERNELS` is set to something else than auto or reference.
+        ValueError: `HADAMAX_KERNELS` is none of `CHOICES`.
     """
     forced = os.environ.get("HADAMAX_KERNELS", "auto")
-    if forced not in ("auto", "reference"):
-        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: auto, reference")
-    return forced == "auto"
+    if forced not in CHOICES:
+        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: {', '.join(CHOICES)}")
+    return forced != "reference"
+
+
+def compiler() -> str:
+    """What makes the kernels here, which decides how they round: what shipped them, or the compiler of this machine."""
+    if os.environ.get("HADAMAX_KERNELS") == "reference":
+        return "not used"
+    ahead = shipped.compiler() if os.environ.get("HADAMAX_KERNELS") != "native" else None
+    return ahead or compiler_name()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -98,15 +110,9 @@ def macros(dtype: torch.dtype, variant: Variant, channels: int) -> tuple[str, ..
     window, stride, *_ = variant.pool or (1, 1)
     if channels not in UNROLLED_CHANNELS:
         channels = window = stride = 0
-    return (
-        f"HADAMAX_ELEMENT={ELEMENTS[dtype]}",
-        "HADAMAX_ACTIVATIONS=" + ",".join(f"{ACTIVATIONS[name]}<PRECISE>" for name in variant.activations),
-        f"HADAMAX_SUM={int(variant.combine == 'sum')}",
-        f"HADAMAX_NORM={int(variant.norm is not None)}",
-        f"HADAMAX_CHANNELS={channels}",
-        f"HADAMAX_WINDOW={window}",
-        f"HADAMAX_STRIDE={stride}",
-    )
+    names = tuple(ACTIVATIONS[name] for name in variant.activations)
+    summed, normed = variant.combine == "sum", variant.norm is not None
+    return shipped.block(ELEMENTS[dtype], names, summed, normed, channels, window, stride)[1:]
 
 
 def failure() -> str | None:
@@ -124,6 +130,9 @@ def forget() -> None:
 
 def _build(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
     global _failure
+    ahead = shipped.load((source, *chosen)) if os.environ.get("HADAMAX_KERNELS") != "native" else None
+    if ahead is not None:
+        return ahead
     if _failure is not None:  # the next variant would fail alike, after as long
         return None
     try:

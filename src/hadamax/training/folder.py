@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from hadamax.environments import VectorEnvironment
 from hadamax.errors import UserError
-from hadamax.kernels.build import compiler_name
+from hadamax.kernels import cpu as kernels
 from hadamax.training import checkpoints
 from hadamax.training.settings import TrainSettings, from_toml, read_toml, to_toml
 
@@ -167,7 +167,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    found["compiler"] = compiler_name() if os.environ.get("HADAMAX_KERNELS") != "reference" else "not used"
+    found["compiler"] = kernels.compiler()
     return found
 
 

@@ -1,0 +1,88 @@
+"""Compiles the CPU kernels into the wheel; all else stands in pyproject.toml.
+
+Where there is no C++ compiler the wheel is pure Python, and the kernels are compiled where it is used, or PyTorch does
+their work. HADAMAX_BUILD_KERNELS=0 asks for that; names of kernels/shipped.py, joined by commas, build only those.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+KERNELS = Path(__file__).parent / "src" / "hadamax" / "kernels"
+# The files by themselves: PyTorch is not installed where wheels are built.
+build, shipped = (runpy.run_path(str(KERNELS / name)) for name in ("build.py", "shipped.py"))
+
+
+def compiler() -> str | None:
+    """The C++ compiler to use; None where there is none, or none is wanted."""
+    if os.environ.get("HADAMAX_BUILD_KERNELS") == "0" or not sys.platform.startswith("linux"):
+        return None
+    try:
+        return str(build["_compiler"]()[0])
+    except build["BuildError"]:
+        return None
+
+
+class Compile(build_py):
+    """Copies the modules, then compiles every kernel for every kind of this machine's processors."""
+
+    def run(self) -> None:
+        super().run()
+        path = compiler()
+        if path is not None and not self.editable_mode:
+            self.compile_kernels(path, Path(self.build_lib) / "hadamax" / "kernels" / "compiled")
+
+    def compile_kernels(self, path: str, folder: Path) -> None:
+        names = os.environ.get("HADAMAX_BUILD_KERNELS", "")
+        chosen = shipped["libraries"](tuple(names.split(","))) if names else shipped["libraries"]()
+        jobs: list[tuple[list[str], Path]] = []
+        for kind in (kind for kind in shipped["KINDS"] if kind.machine == os.uname().machine):
+            for library in chosen:
+                if kind.bfloat16_only and "HADAMAX_ELEMENT=bfloat16" not in library:
+                    continue
+                target = folder / kind.name / shipped["file_name"](library)
+                macros = [f"-D{macro}" for macro in library[1:]]
+                source = str(KERNELS / "csrc" / library[0])
+                flags = [*build["FLAGS"], *kind.flags, "-fopenmp", "-s"]
+                jobs.append(([path, *flags, *macros, source, "-o", str(target)], target))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            made = list(pool.map(lambda job: self.compile_one(*job), jobs))
+        print(f"hadamax: {sum(made)} of {len(jobs)} kernels compiled with {path}")
+        if any(made):
+            (folder / shipped["COMPILER"]).write_text(build["compiler_name"]() + "\n")
+
+    def compile_one(self, command: list[str], target: Path) -> bool:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:  # a compiler that does not know this kind of processor
+            print(f"hadamax: {target.name} is left out: {done.stderr.strip().splitlines()[:1]}", file=sys.stderr)
+        return done.returncode == 0
+
+
+class Wheel(bdist_wheel):
+    """One wheel for every Python: the kernels are plain C, and bound by ctypes."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, system = super().get_tag()
+        return (python, abi, system) if self.root_is_pure else ("py3", "none", system)
+
+
+class WithKernels(Distribution):
+    """Goes where libraries go, if there are any."""
+
+    def has_ext_modules(self) -> bool:
+        return compiler() is not None
+
+
+options: dict[str, Any] = {"cmdclass": {"build_py": Compile, "bdist_wheel": Wheel}, "distclass": WithKernels}
+setup(**options)

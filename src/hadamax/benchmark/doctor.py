@@ -1,0 +1,219 @@
+"""The checks of `hadamax doctor`, each a function that finds one or more things out and raises nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import hadamax
+from hadamax.benchmark import machine
+from hadamax.errors import one_line
+from hadamax.kernels import build, cpu, hadamax_block, shipped
+from hadamax.kernels.reference import reference_block
+from hadamax.kernels.variant import Variant
+from hadamax.training.machine import bfloat16_is_native, choose_threads
+
+REQUIRED = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "ale_py",
+    "safetensors",
+    "scipy",
+    "matplotlib",
+    "tensorboard",
+    "rich",
+    "tyro",
+)
+COMPILERS = {  # how systems install a C++ compiler, by what they install with
+    "apt-get": "apt-get install g++",
+    "dnf": "dnf install gcc-c++",
+    "apk": "apk add g++",
+    "pacman": "pacman -S gcc",
+    "zypper": "zypper install gcc-c++",
+    "xcode-select": "xcode-select --install",
+}
+HADAMAX_BLOCK = Variant(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
+
+
+class Finding(NamedTuple):
+    """A line: what was looked at, what was found, and the command that mends it, if it wants mending."""
+
+    name: str
+    text: str
+    mend: str = ""
+    broken: bool = False
+    optional: bool = False  # its mend adds something, not speed
+
+
+def versions() -> list[Finding]:
+    """Ours, Python's and PyTorch's; a package that cannot be imported."""
+    ours = f"{hadamax.__version__} in {Path(hadamax.__file__).parent}"
+    found = [Finding("hadamax", f"{ours}, Python {platform.python_version()}")]
+    for name in REQUIRED:
+        try:
+            import_module(name)
+        except Exception as error:  # whatever a broken installation raises
+            mend = f"pip install --force-reinstall {name.replace('_', '-')}"
+            found.append(Finding(name, f"cannot be imported: {one_line(error)}", mend, broken=True))
+    return [*found, Finding("torch", torch.__version__)]
+
+
+def processor() -> list[Finding]:
+    """Model, cores, what a container grants of them, and the arithmetic it has."""
+    about = machine.describe(choose_threads(0))
+    cores, granted = int(about["cores"]), _granted_cores()
+    text, mend = f"{about['processor']}, {cores} cores, {cores} threads in a run unless told otherwise", ""
+    if granted is not None and granted < cores:
+        mend = f"give runs as many threads: hadamax train ... --threads {max(1, int(granted))}"
+        text += f"; this container is granted {granted:g} of them"
+    native = bfloat16_is_native(torch.device("cpu"))
+    arithmetic = "native, and what --precision auto takes" if native else "not native; --precision auto takes float32"
+    features = ", ".join(about["features"]) or "none of those that matter here"
+    return [
+        Finding("processor", text, mend),
+        Finding("bfloat16", f"{arithmetic}; AMX: {'yes' if about['amx'] else 'no'}; features: {features}"),
+    ]
+
+
+def memory() -> list[Finding]:
+    """What there is and what is free."""
+    try:
+        rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        total, free = (int(rows[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, ValueError, KeyError):
+        return [Finding("memory", "the system does not say")]
+    return [Finding("memory", f"{total:.1f} GiB, {free:.1f} GiB of it free")]
+
+
+def compiler() -> list[Finding]:
+    """The C++ compiler, and the cache of what it made."""
+    folder, name = build.cache_folder(), build.compiler_name()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            cache = Finding("cache", f"{folder} can be written")
+    except OSError as error:
+        mend = f"export XDG_CACHE_HOME={Path(tempfile.gettempdir()) / 'cache'}: kernels are compiled into it once"
+        cache = Finding("cache", f"{folder} cannot be written ({error.strerror})", mend)
+    if name != "none":
+        return [Finding("compiler", name), cache]
+    mend = next((how for tool, how in COMPILERS.items() if shutil.which(tool)), "install g++ or clang++")
+    return [Finding("compiler", "none: kernels that no wheel brings cannot be made", mend), cache]
+
+
+def kernel() -> list[Finding]:
+    """Where the kernel of Hadamax's first block comes from, and whether it computes what PyTorch does."""
+    try:
+        if not cpu.wanted():
+            return [Finding("CPU kernel", "turned off by HADAMAX_KERNELS", "unset HADAMAX_KERNELS")]
+    except ValueError as error:
+        return [Finding("CPU kernel", str(error), "unset HADAMAX_KERNELS", broken=True)]
+    macros = cpu.macros(torch.float32, HADAMAX_BLOCK, 32)
+    ahead = os.environ.get("HADAMAX_KERNELS") != "native" and shipped.load(("block.cpp", *macros)) is not None
+    cached, began = build.is_cached(macros), time.perf_counter()
+    if cpu.library(torch.float32, HADAMAX_BLOCK, 32) is None:
+        mend = next((f.mend for f in compiler() if f.mend), "hadamax bench --quick")  # which says what computes a block
+        return [Finding("CPU kernel", f"none, plain PyTorch does its work: {cpu.failure()}", mend)]
+    seconds = time.perf_counter() - began
+    where = f"compiled just now in {seconds:.1f} s, and kept in the cache"
+    if ahead:
+        where = f"shipped in the wheel, for {shipped.paths(('block.cpp', *macros))[0].parent.name}"
+    elif cached:
+        where = "compiled for this processor before, from the cache"
+    x, ones = torch.randn(2, 64, 8, 8), torch.ones(64)
+    ours = hadamax_block(x, ones, None, **HADAMAX_BLOCK._asdict())
+    wrong = not torch.allclose(ours, reference_block(x, ones, None, HADAMAX_BLOCK), rtol=1e-4, atol=1e-5)
+    if wrong:
+        return [Finding("CPU kernel", f"{where}; it computes wrong values", "export HADAMAX_KERNELS=reference", True)]
+    return [Finding("CPU kernel", f"{where}; computes what PyTorch does")]
+
+
+def card() -> list[Finding]:
+    """A CUDA device, and Triton for its kernels."""
+    if not torch.cuda.is_available():
+        if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
+            text = f"an NVIDIA driver is here, and this PyTorch ({torch.__version__}) cannot use it"
+            return [
+                Finding("card", text, "pip install --force-reinstall torch --index-url a CUDA build's, pytorch.org")
+            ]
+        return [Finding("card", "none; everything runs on the processor")]
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    try:
+        triton = Finding("Triton", version("triton"))
+    except PackageNotFoundError:
+        triton = Finding("Triton", "not installed: plain PyTorch on the card", "pip install triton")
+    return [Finding("card", f"{', '.join(names)}; CUDA {torch.version.cuda}"), triton]
+
+
+def games() -> list[Finding]:
+    """The emulator and the ROMs it comes with."""
+    try:
+        from ale_py import roms
+
+        folder = Path(os.environ.get("ALE_ROMS_DIR") or Path(roms.__file__).parent)
+        known = roms.get_all_rom_ids()
+        here = [rom for rom in known if (folder / f"{rom}.bin").is_file()]
+    except Exception as error:  # whatever a broken installation raises
+        return [Finding("Atari", one_line(error), "pip install --force-reinstall ale-py", broken=True)]
+    text = f"ale-py {version('ale-py')}, {len(here)} of {len(known)} ROMs in {folder}"
+    if "pong" not in here:
+        mend = "unset ALE_ROMS_DIR" if "ALE_ROMS_DIR" in os.environ else "pip install --force-reinstall ale-py"
+        return [Finding("Atari", text, mend, broken=True)]
+    return [Finding("Atari", text)]
+
+
+def extras() -> list[Finding]:
+    """Each extra: the versions of what it asks for, or the command that installs it."""
+    wanted: dict[str, list[str]] = {}
+    with contextlib.suppress(PackageNotFoundError):
+        for line in requires("hadamax") or []:
+            match = re.match(r"([\w.-]+).*extra == [\"'](\w+)[\"']", line)
+            if match and match[2] != "dev" and match[1] not in wanted.get(match[2], []):
+                wanted.setdefault(match[2], []).append(match[1])
+    found = []
+    for extra, packages in wanted.items():
+        there = {}
+        for package in packages:
+            with contextlib.suppress(PackageNotFoundError):
+                there[package] = version(package)
+        if len(there) == len(packages):
+            found.append(Finding(f"[{extra}]", ", ".join(f"{name} {v}" for name, v in there.items())))
+        else:
+            lacks = ", ".join(package for package in packages if package not in there)
+            mend = f"pip install 'hadamax[{extra}]'"
+            found.append(Finding(f"[{extra}]", f"without {lacks}", mend, optional=True))
+    return found
+
+
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+    versions,
+    processor,
+    memory,
+    compiler,
+    kernel,
+    card,
+    games,
+    extras,
+)
+
+
+def _granted_cores() -> float | None:
+    """Cores' worth of time that a container may use; None where nothing limits it."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
