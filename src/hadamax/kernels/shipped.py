@@ -43,7 +43,6 @@ KINDS = (
 ELEMENTS = ("float", "bfloat16")
 # Activations, whether there is a norm, and (channels, window, stride): zeros are a library for any.
 BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]] = {
-    "nature": (("Relu",), 0, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
     "nature-norm": (("Relu",), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
     "nature-norm-tanh-2": (("Tanh", "Tanh"), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
     "hadamax": (("GeluTanh", "GeluTanh"), 1, ((32, 4, 4), (64, 2, 2), (64, 3, 1), (0, 0, 0))),
