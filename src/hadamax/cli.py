@@ -18,6 +18,7 @@ USAGE = """usage: hadamax VERB ...
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
   hadamax export RUN --out FOLDER                         its agent as a small folder, for others or a model hub
   hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
+  hadamax paper list                                      every figure and table of the papers, each one command
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
   hadamax status DIR                                      how far its runs are
@@ -33,6 +34,7 @@ VERBS: dict[str, str] = {
     "status": "hadamax.commands.status",
     "export": "hadamax.commands.export",
     "diagnose": "hadamax.commands.diagnose",
+    "paper": "hadamax.commands.paper",
     "bench": "hadamax.commands.bench",
     "doctor": "hadamax.commands.doctor",
 }

@@ -1,6 +1,6 @@
 """Table 3 of the Hadamard representation (arXiv 2406.09079): parameter counts, ours beside theirs.
 
-    python -m hadamax.papers.hr_table_3
+    hadamax paper hr-table-3 --out figures
 
 All are Nature CNNs on 4x84x84 observations with 6 actions. Two counts come out exactly, under readings that the table
 does not state; the third does not come out under any reading we tried.
@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from hadamax.networks import ENCODERS, Conv, Dense, EncoderSpec, Norm, override, parameter_count
+from hadamax.papers.output import Output
+from hadamax.papers.panels import Asked
+from hadamax.papers.style import draw_table
 
 
 class Row(NamedTuple):
@@ -28,6 +28,10 @@ class Row(NamedTuple):
     @property
     def ours(self) -> int:
         return parameter_count(self.encoder)
+
+    @property
+    def difference(self) -> int:
+        return self.ours - self.published
 
 
 def rows() -> list[Row]:
@@ -54,17 +58,23 @@ def rows() -> list[Row]:
     ]
 
 
-def main() -> None:
-    """Print the table."""
-    table = Table(box=None, pad_edge=False, title="HR Table 3: parameters", title_justify="left")
-    for column in ("network", "published", "ours", "difference", "our reading"):
-        table.add_column(column, justify="left" if column in ("network", "our reading") else "right")
-    table.add_row("Nature (ReLU)", "-", f"{parameter_count('nature'):,}", "", "what the others vary")
-    for row in rows():
-        difference = f"{row.ours - row.published:+,}" if row.ours != row.published else "none"
-        table.add_row(row.name, f"{row.published:,}", f"{row.ours:,}", difference, row.reading)
-    Console(width=130).print(table)
+def difference(row: Row) -> str:
+    return f"{row.difference:+,}" if row.difference else "none"
 
 
-if __name__ == "__main__":
-    main()
+def table_3(asked: Asked) -> Output:
+    """The table with ours beside theirs, after the network that all of them vary."""
+    table = rows()
+    columns = ("network", "published", "ours", "difference", "our reading")
+    cells = [["Nature (ReLU)", "-", f"{parameter_count('nature'):,}", "", "what the others vary"]]
+    cells += [[row.name, f"{row.published:,}", f"{row.ours:,}", difference(row), row.reading] for row in table]
+    return Output(
+        draw_table(f"{asked.name}: {asked.title}", columns, cells, (20, 12, 12, 12, 60)),
+        [dict(zip(("network", "published", "ours", "difference", "reading"), row, strict=True)) for row in cells],
+        ", ".join(f"{row.name} {row.published:,}" for row in table),
+        ", ".join(f"{row.name} {row.ours:,}" + ("" if row.difference else " (the same)") for row in table),
+        "parameters of the Q-network for 4x84x84 observations and 6 actions",
+        "none",
+        ["how each is read: " + "; ".join(f"{row.name}: {row.reading}" for row in table)],
+        ["the width x2 count does not come out under any reading we tried"],
+    )

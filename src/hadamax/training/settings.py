@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -124,6 +125,7 @@ def settings_type(algorithm: str) -> Any:
     return TrainSettings[ALGORITHMS[algorithm].settings]  # type: ignore[misc]
 
 
+@cache
 def setting_types(algorithm: str) -> dict[str, dict[str, Any]]:
     """The types of all settings by name, group by group."""
     own = ALGORITHMS[algorithm].settings

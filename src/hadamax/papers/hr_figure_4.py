@@ -1,0 +1,61 @@
+"""HR Figure 4 (arXiv 2406.09079): what live and dead units of the last hidden layer add to the Q-values.
+
+hadamax paper hr-figure-4 --runs runs
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hadamax.errors import UserError
+from hadamax.experiments.statistics import common_frames, sample_efficiency
+from hadamax.experiments.statistics.aggregates import mean
+from hadamax.papers.measures import diagnostics
+from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.panels import INTERVALS, MILLION, POINTS, Asked
+from hadamax.papers.runs import protocol_of, seeds_of
+from hadamax.papers.style import BLUE, VERMILLION, dress, figure, png
+
+KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units: a hidden bias", VERMILLION, "--")}
+
+
+def figure_4(asked: Asked) -> Output:
+    """Averages over observations and actions, from what runs measure of themselves."""
+    runs = [run for run in asked.found["hr-dqn"] if run.variant == "tanh"]
+    made = figure(7, 4.8)
+    axes = made.add_subplot()
+    rows: list[Row] = []
+    said = []
+    for column, (label, colour, dash) in KINDS.items():
+        curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for run in runs:
+            points = [(f, float(v)) for f, layers in diagnostics(run).items() if (v := layers[-1][column]) != ""]
+            if not points:
+                raise UserError(f"runs: {run.path}: its output is not linear in its last hidden layer")
+            x, y = np.array(points).T
+            curves.setdefault(run.game, []).append((x, y))
+        frames = np.unique(common_frames(curves, POINTS))
+        band = sample_efficiency(curves, frames, mean)
+        axes.plot(frames / MILLION, band.estimate, dash, color=colour, linewidth=1.8, label=label)
+        low, high = band.low, band.high
+        if low is not None and high is not None:
+            axes.fill_between(frames / MILLION, low, high, color=colour, alpha=0.2, linewidth=0)
+        ends = (None, None) if low is None or high is None else (float(low[-1]), float(high[-1]))
+        said.append(f"{label} {with_interval(float(band.estimate[-1]), *ends)}")
+        rows += [
+            {"units": label.split()[0], "frame": int(f), "value": float(v)}
+            | {"low": None if low is None else low[i], "high": None if high is None else high[i]}
+            for i, (f, v) in enumerate(zip(frames, band.estimate, strict=True))
+        ]
+    axes.axhline(0, color="black", linewidth=0.6)
+    dress(axes, "", "emulator frames, millions", "average contribution to the Q-values")
+    axes.legend(frameon=False)
+    return Output(
+        png(made, f"{asked.name}: {asked.title}"),
+        rows,
+        "the dead units' part is substantial and not zero (DQN, tanh, Seaquest, 40M frames)",
+        "at the end: " + ", ".join(said),
+        protocol_of(runs),
+        seeds_of(runs),
+        ["averaged over actions and 2,048 observations of the agent's own recent play; dead by HR B.1", INTERVALS],
+    )

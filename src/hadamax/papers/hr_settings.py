@@ -1,0 +1,182 @@
+"""HR Tables 4, 5 and 6 (arXiv 2406.09079): the published settings of DQN, PPO and PQN beside what runs here.
+
+hadamax paper hr-table-4 --out figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from hadamax.algorithms import ALGORITHMS
+from hadamax.environments import EnvironmentSettings
+from hadamax.networks import ENCODERS
+from hadamax.papers.output import Output
+from hadamax.papers.panels import Asked
+from hadamax.papers.style import draw_table
+from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+
+
+class Setting(NamedTuple):
+    """A row of a published table, and where our value stands; `ours` gives it from all settings of a run."""
+
+    name: str
+    published: object
+    ours: Callable[[TrainSettings[Any]], object]
+    why: str = ""  # where they differ, or how the paper is read
+
+
+def _of(name: str) -> Callable[[TrainSettings[Any]], object]:
+    return lambda settings: getattr(settings.algorithm, name)
+
+
+def _environment(name: str) -> Callable[[TrainSettings[Any]], object]:
+    return lambda settings: getattr(settings.environment, name)
+
+
+def _clipped(settings: TrainSettings[Any]) -> object:
+    return "[-1, 1]" if settings.environment.reward_clipping else "none"
+
+
+def _fixed(value: object) -> Callable[[TrainSettings[Any]], object]:
+    """What is no setting here but stands in the code."""
+    return lambda settings: value
+
+
+def _steps(settings: TrainSettings[Any]) -> int:
+    return settings.run.frames // int(settings.environment.frame_skip or 1)
+
+
+def _epsilon_steps(settings: TrainSettings[Any]) -> int:
+    return int(round(settings.algorithm.epsilon_decay * _steps(settings)))
+
+
+def _latent(settings: TrainSettings[Any]) -> object:
+    return ENCODERS["nature"].dense[-1].features
+
+
+def _size(settings: TrainSettings[Any]) -> str:
+    return f"{settings.environment.screen_size} x {settings.environment.screen_size}"
+
+
+FRAMES = "the table counts frames; read as agent steps, as CleanRL counts them"
+DQN = (
+    Setting("Learning Rate", 1e-4, _of("learning_rate")),
+    Setting("Discount Factor", 0.99, _of("gamma")),
+    Setting("Replay Memory Size", 1_000_000, _of("replay_size")),
+    Setting("Mini-batch Size", 32, _of("batch_size")),
+    Setting("Target Network Update Frequency", 1000, _of("target_every"), "agent steps"),
+    Setting("Initial Exploration", 1.0, _of("epsilon_start")),
+    Setting(
+        "Final Exploration", 0.1, _of("epsilon_end"), "CleanRL, which the text says it follows: 0.01 (preset cleanrl)"
+    ),
+    Setting("Final Exploration Frame", 1_000_000, _epsilon_steps, FRAMES),
+    Setting("Exploration Decay Frame", 1_000_000, _epsilon_steps, FRAMES),
+    Setting("Action Repeat (Frame Skip)", 4, _environment("frame_skip")),
+    Setting("Reward Clipping", "[-1, 1]", _clipped),
+    Setting("Input Dimension", "84 x 84", _size),
+    Setting("Latent Dimension", 512, _latent),
+    Setting("Input Frames", 4, _environment("frame_stack")),
+    Setting("Training Start Frame", 80_000, _of("learning_starts"), FRAMES),
+    Setting("Loss Function", "Mean Squared Error", _fixed("Mean Squared Error")),
+    Setting("Optimizer", "Adam", _fixed("Adam")),
+    Setting("Optimizer epsilon", 1e-5, _of("adam_eps"), "CleanRL: 1e-8 (preset cleanrl)"),
+    Setting(
+        "Double DQN (equation 5)", True, _of("double"), "not in the table; CleanRL's DQN is not double (preset cleanrl)"
+    ),
+    Setting("Steps between updates", "not stated", _of("train_every"), "CleanRL's value"),
+)
+PPO = (
+    Setting("Learning Rate", 2.5e-4, _of("learning_rate")),
+    Setting("Discount Factor", 0.99, _of("gamma")),
+    Setting("Number of Steps", 128, _of("num_steps")),
+    Setting("Anneal LR", True, _of("lr_decay")),
+    Setting("GAE Lambda", 0.95, _of("gae_lambda")),
+    Setting("Number of Minibatches", 4, _of("num_minibatches")),
+    Setting("Update Epochs", 4, _of("num_epochs")),
+    Setting("Normalize Advantage", True, _of("normalise_advantages")),
+    Setting("Clipping Coefficient", 0.1, _of("clip")),
+    Setting("Clip Value Loss", True, _of("clip_value")),
+    Setting("Entropy Coefficient", 0.01, _of("entropy_coefficient")),
+    Setting("Value Function Coefficient", 0.5, _of("value_coefficient")),
+    Setting("Maximum Gradient Norm", 0.5, _of("max_grad_norm")),
+    Setting("Target KL", "None", _fixed("None")),
+    Setting("Latent Dimension", 512, _latent),
+    Setting("Optimizer", "Adam", _fixed("Adam")),
+    Setting("Optimizer epsilon", 1e-5, _of("adam_epsilon")),
+    Setting("Number of Environments", "not stated", _of("num_envs"), "CleanRL's value"),
+)
+PQN = (
+    Setting("Total Timesteps", 10_000_000, _steps),
+    Setting("Timesteps for Decay", 10_000_000, _steps),
+    Setting("Number of Environments", 128, _of("num_envs")),
+    Setting("Steps per Environment", 32, _of("num_steps")),
+    Setting("Number of Epochs", 2, _of("num_epochs")),
+    Setting("Number of Minibatches", 32, _of("num_minibatches")),
+    Setting("Starting Epsilon", 1.0, _of("epsilon_start")),
+    Setting("Final Epsilon", 0.001, _of("epsilon_end")),
+    Setting("Epsilon Decay Ratio", 0.1, _of("epsilon_decay")),
+    Setting("Epsilon for Test Policy", 0.0, _fixed(0.0)),
+    Setting("Learning Rate", 2.5e-4, _of("learning_rate")),
+    Setting("Learning Rate Linear Decay", True, _of("lr_decay"), "the authors' scripts default to False"),
+    Setting("Max Gradient Norm", 10.0, _of("max_grad_norm")),
+    Setting("Discount Factor", 0.99, _of("gamma")),
+    Setting("Lambda", 0.65, _of("q_lambda")),
+    Setting("Episodic Life", True, _environment("life_loss_terminal"), "ends the learning episode, not the game"),
+    Setting("Reward Clipping", "[-1, 1]", _clipped),
+    Setting("Frame Skip", 4, _environment("frame_skip")),
+    Setting("Max No-Ops on Reset", 30, _environment("noop_max")),
+    Setting("Test During Training", True, lambda settings: settings.algorithm.num_test_envs > 0),
+    Setting("Number of Testing Envs", 8, _of("num_test_envs")),
+)
+
+
+def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> Output:
+    """A row for each published setting, and for what the code needs beside them."""
+    settings = _defaults(algorithm)
+    rows = []
+    for setting in table:
+        ours = setting.ours(settings)
+        same = "" if setting.published == "not stated" else "yes" if ours == setting.published else "no"
+        rows.append(
+            {
+                "setting": setting.name,
+                "published": _text(setting.published),
+                "ours": _text(ours),
+                "same": same,
+                "remark": setting.why,
+            }
+        )
+    different = [row["setting"] for row in rows if row["same"] == "no"]
+    stated = [row for row in rows if row["same"]]
+    columns = ("setting", "published", "ours", "same", "remark")
+    picture = draw_table(
+        f"{asked.name}: {asked.title}", columns, [[row[c] for c in columns] for row in rows], (32, 20, 20, 6, 60)
+    )
+    return Output(
+        picture,
+        rows,
+        f"{len(stated)} settings",
+        f"{len(stated) - len(different)} of {len(stated)} are our defaults" + (f"; not {', '.join(different)}" if different else ""),
+        f"defaults of `hadamax train {algorithm}` on Atari, read from the code",
+        "none",
+    )
+
+
+def _defaults(algorithm: str) -> TrainSettings[Any]:
+    environment = EnvironmentSettings(env="Pong").resolved()
+    return TrainSettings(RunSettings(), environment, NetworkSettings(), ALGORITHMS[algorithm].settings())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, float) and value != 0 and abs(value) < 1e-3:
+        return f"{value:.2e}".replace("e-0", "e-").replace(".00e", "e").replace("0e", "e")
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+table_4 = partial(settings_table, algorithm="dqn", table=DQN)
+table_5 = partial(settings_table, algorithm="ppo", table=PPO)
+table_6 = partial(settings_table, algorithm="pqn", table=PQN)

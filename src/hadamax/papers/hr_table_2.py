@@ -1,0 +1,134 @@
+"""HR Table 2 and Figure 7 (arXiv 2406.09079): dead units, rank and score with and without a Hadamard representation.
+
+hadamax paper hr-table-2 --runs results/hr-minatar
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from hadamax.errors import UserError
+from hadamax.experiments.collect import Run
+from hadamax.experiments.scores import Array
+from hadamax.experiments.statistics import aggregate_intervals
+from hadamax.experiments.statistics.aggregates import mean
+from hadamax.papers.claims import Finals, verdicts
+from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
+from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.panels import Asked, Panel, draw_panels
+from hadamax.papers.runs import Need, protocol_of, seeds_of
+from hadamax.papers.style import dress, figure, look, png
+
+PUBLISHED = {"tanh": 0.39, "tanh-hr": 0.30, "sigmoid": 0.44, "sigmoid-hr": 0.45, "relu": 0.62, "relu-hr": 0.73}
+
+
+def finals_of(runs: Sequence[Run]) -> dict[str, Finals]:
+    """Final dead fractions, ranks and baseline-normalised scores of every variant, game and seed."""
+    dead = {v: {g: [x / 100 for x in xs] for g, xs in games.items()} for v, games in last_dead(runs).items()}
+    found: dict[str, Finals] = {"dead": dead, "rank": last_values(effective_ranks(runs).curves)}
+    if "relu" in {run.variant for run in runs}:
+        with suppress(UserError):  # a game in which the baseline never scored
+            found["score"] = last_values(scores(runs, "relu", "baseline").curves)
+    return found
+
+
+def last_dead(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+    return last_values(dead_units(runs).curves)
+
+
+def table_2(asked: Asked) -> Output:
+    """Fractions at the end of training, averaged over games, with intervals; and the claims that they bear on."""
+    runs = list(asked.found["hr-dqn"])
+    finals = finals_of(runs)
+    variants = [v for v in PUBLISHED if v in finals["dead"]]
+    rows: list[Row] = []
+    numbers: dict[str, Any] = {}
+    for variant in variants:
+        interval = aggregate_intervals(finals["dead"][variant], {"mean": mean})["mean"]
+        numbers[variant] = interval
+        average = _average(runs, variant)
+        games = finals["dead"][variant]
+        rows.append(
+            {
+                "variant": variant,
+                "published": PUBLISHED[variant],
+                "ours_at_the_end": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "ours_over_training": average,
+                "games": len(games),
+                "runs": sum(map(len, games.values())),
+            }
+        )
+    said = ", ".join(f"{look(v, 0).label} {with_interval(*numbers[v][:3])}" for v in variants)
+    return Output(
+        _draw(asked, numbers),
+        rows,
+        ", ".join(f"{look(v, 0).label} {PUBLISHED[v]:g}" for v in variants) + " (DQN, 8 Atari games, 40M frames)",
+        said,
+        protocol_of(runs),
+        seeds_of(runs),
+        [
+            "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement (the CSV "
+            "has the average over training too); " + dead_units(runs).choices[0],
+            "a claim holds where the 95% interval of the difference (bootstrap over seeds) lies on its side; "
+            "'as many' is within 0.05",
+        ],
+        [f"claim: {verdict.line()}" for verdict in verdicts(finals)],
+    )
+
+
+def figure_7(asked: Asked) -> Output:
+    """Curves of the three, and the claims that they bear on."""
+    runs = list(asked.found["hr-dqn"])
+    need = Need("hr-dqn", ("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm"))
+    panels = (
+        Panel("(a) dead units", "dead", need),
+        Panel("(b) effective rank", "rank", need),
+        Panel("(c) score", "baseline", need),
+    )
+    drawn = draw_panels(
+        asked,
+        panels,
+        "about 60% dead units of ReLU, 40% of Tanh and Sigmoid, fewer of Tanh (HR), fewest with layer norm; "
+        "Tanh (HR) has the highest rank and score (DQN, 8 Atari games, 40M frames)",
+    )
+    claims = [f"claim: {verdict.line()}" for verdict in verdicts(finals_of(runs))]
+    return replace(drawn, notes=[*drawn.notes, *claims])
+
+
+def _average(runs: Sequence[Run], variant: str) -> float:
+    """Over all measurements, runs and games."""
+    fractions: list[float] = []
+    for run in runs:
+        if run.variant == variant:
+            measured = diagnostics(run).values()
+            fractions.append(sum(dead_fraction(layers[-1]) for layers in measured) / len(measured))
+    return sum(fractions) / len(fractions)
+
+
+def _draw(asked: Asked, numbers: dict[str, Any]) -> bytes:
+    made = figure(7.5, 4.8)
+    axes = made.add_subplot()
+    places: list[float] = []
+    for index, (variant, interval) in enumerate(numbers.items()):
+        place = index + 0.5 * (index // 2)
+        places.append(place)
+        style = look(variant, index)
+        hatch = "//" if variant.endswith("-hr") else ""
+        axes.bar(place, interval.estimate, color=style.colour, alpha=0.75, hatch=hatch, edgecolor="white")
+        if interval.low is not None:
+            below, above = interval.estimate - interval.low, interval.high - interval.estimate
+            spread: Array | list[list[float]] = [[max(below, 0.0)], [max(above, 0.0)]]
+            axes.errorbar(place, interval.estimate, yerr=spread, color="black", capsize=5)
+        label = "published (DQN, 8 Atari games)" if index == 0 else None
+        axes.plot(place, PUBLISHED[variant], "D", color="black", markerfacecolor="white", label=label)
+    axes.set_xticks(places, [look(v, 0).label for v in numbers])
+    axes.set_xlim(-0.7, max(places) + 0.7)
+    axes.set_ylim(0, 1)
+    dress(axes, "bars: ours with 95% interval; hatched: Hadamard representation", "", "dead units, fraction")
+    axes.legend(frameon=False)
+    return png(made, f"{asked.name}: {asked.title}")

@@ -1,0 +1,131 @@
+"""What a panel's curves show: scores, dead units, ranks; read from runs as {variant: {game: [(frames, values)]}}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hadamax.errors import UserError
+from hadamax.experiments.collect import Run
+from hadamax.experiments.scores import Array, baseline_normalised, human_normalised
+from hadamax.experiments.statistics.aggregates import mean, median
+from hadamax.experiments.statistics.runs import Runs
+from hadamax.experiments.tables import SOURCES, baseline_ranges, curves
+from hadamax.training.logs import read_csv
+from hadamax.training.published import random_human
+
+Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
+FRESH = "fresh"  # of the learner's own recent observations, as HR's minibatches are
+LAST = -1
+
+
+class Drawn(NamedTuple):
+    """Curves with what their axis says, how games are summed up, and what was chosen on the way."""
+
+    curves: Curves
+    label: str
+    function: Callable[[Runs], Array]
+    choices: tuple[str, ...]
+
+
+def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
+    """Scores on a scale: "human median", "human mean" or "baseline".
+
+    Raises:
+        UserError: no score is logged, or the baseline is not there.
+    """
+    source = "test" if all(run.curves["test"][0].size for run in runs) else "training"
+    choices = [f"scores are the {SOURCES[source]}"]
+    if scale.startswith("human") and not all(run.game in random_human() for run in runs):
+        choices.append("these games have no published human score: normalised by the baseline instead (HR eq. 8)")
+        scale = "baseline"
+    if scale == "baseline":
+        if baseline not in {run.variant for run in runs}:
+            raise UserError(f"runs: there is none of {baseline}, the baseline that scores are normalised by")
+        ranges = baseline_ranges(runs, baseline, source)
+        missing = sorted({run.game for run in runs} - ranges.keys())
+        if missing:
+            raise UserError(f"runs: the baseline {baseline} has none in {', '.join(missing)}")
+        found = curves(runs, source, lambda values, game: baseline_normalised(values, ranges[game]))
+        return Drawn(found, f"baseline-normalised score ({baseline})", mean, tuple(choices))
+    function = median if scale == "human median" else mean
+    found = curves(runs, source, human_normalised)
+    return Drawn(found, f"human-normalised score ({scale.split()[1]})", function, tuple(choices))
+
+
+def raw_scores(runs: Sequence[Run]) -> Drawn:
+    source = "test" if all(run.curves["test"][0].size for run in runs) else "training"
+    return Drawn(curves(runs, source), "raw score", mean, (f"scores are the {SOURCES[source]}",))
+
+
+def dead_units(runs: Sequence[Run], layer: int = LAST) -> Drawn:
+    """Percentage of dead units of a hidden layer, by the form that fits its activation."""
+    choice = (
+        "dead is judged by the density where an activation is bounded (HR B.1), as zero on every sample elsewhere; "
+        "2,048 observations of the agent's own recent play"
+    )
+    label = "dead units, %"
+    return Drawn(_diagnosed(runs, layer, lambda row: 100 * dead_fraction(row)), label, mean, (choice,))
+
+
+def effective_ranks(runs: Sequence[Run], layer: int = LAST) -> Drawn:
+    """Effective rank of a hidden layer; of a convolution, of its flattened map."""
+    choice = "effective rank of 2,048 observations of the agent's own recent play, 512 maps of a convolution"
+    return Drawn(_diagnosed(runs, layer, _rank), "effective rank", mean, (choice,))
+
+
+def dead_fraction(row: dict[str, str]) -> float:
+    """Of a row of `diagnostics.csv`, in the form that fits the activation."""
+    return float(row["dead_kde"] if row["saturated"] else row["dead_zero"])
+
+
+def _rank(row: dict[str, str]) -> float:
+    return float(row["map_rank"] or row["effective_rank"])
+
+
+def diagnostics(run: Run) -> dict[float, list[dict[str, str]]]:
+    """The hidden layers' outputs on fresh observations, by frame and in the network's order.
+
+    Raises:
+        UserError: the run has none.
+    """
+    by_frame: dict[float, list[dict[str, str]]] = {}
+    for row in read_csv(run.path / "diagnostics.csv"):
+        if row["part"] == "output" and row["observations"] == FRESH:
+            by_frame.setdefault(float(row["frame"]), []).append(row)
+    if not by_frame:
+        raise UserError(
+            f"runs: {run.path} has no measurements of its layers (diagnostics.csv); it was trained for less than "
+            "--diagnostics-every frames, or with that off: train it again with a smaller one"
+        )
+    return by_frame
+
+
+def _diagnosed(runs: Sequence[Run], layer: int, number: Callable[[dict[str, str]], float]) -> Curves:
+    found: Curves = {}
+    for run in sorted(runs, key=lambda run: (run.variant, run.game, run.seed)):
+        points = [(frame, number(rows[layer])) for frame, rows in diagnostics(run).items()]
+        x, y = np.array(points, np.float64).T
+        found.setdefault(run.variant, {}).setdefault(run.game, []).append((x, y))
+    return found
+
+
+def last_values(found: Curves) -> dict[str, dict[str, list[float]]]:
+    """{variant: {game: [last value of each run]}}."""
+    return {
+        variant: {game: [float(np.asarray(y)[-1]) for _, y in rows] for game, rows in games.items()}
+        for variant, games in found.items()
+    }
+
+
+MEASURES: dict[str, Callable[..., Any]] = {
+    "human median": lambda runs, baseline: scores(runs, baseline, "human median"),
+    "human mean": lambda runs, baseline: scores(runs, baseline, "human mean"),
+    "baseline": lambda runs, baseline: scores(runs, baseline, "baseline"),
+    "dead": lambda runs, baseline: dead_units(runs),
+    "rank": lambda runs, baseline: effective_ranks(runs),
+    **{f"dead {i + 1}": lambda runs, baseline, i=i: dead_units(runs, i) for i in range(4)},
+    **{f"rank {i + 1}": lambda runs, baseline, i=i: effective_ranks(runs, i) for i in range(4)},
+}

@@ -1,0 +1,265 @@
+"""Every figure and table of the two papers by name, and the questions that they leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from hadamax.papers.densities import Grid, draw_grids
+from hadamax.papers.hadamax_figures import run_time
+from hadamax.papers.hr_figure_4 import figure_4
+from hadamax.papers.hr_figure_5 import figure_5
+from hadamax.papers.hr_regression_figures import figure_2, figure_12
+from hadamax.papers.hr_settings import table_4, table_5, table_6
+from hadamax.papers.hr_table_1 import table_1
+from hadamax.papers.hr_table_2 import PUBLISHED, figure_7, table_2
+from hadamax.papers.hr_table_3 import table_3
+from hadamax.papers.output import Output
+from hadamax.papers.panels import Asked, Panel, draw_games, draw_panels
+from hadamax.papers.runs import Need, merged
+
+HR, HADAMAX = "arXiv 2406.09079", "arXiv 2505.15345"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure, a table or an open question.
+
+    One of three kinds: it takes seconds (`effort` says how long), it needs runs, or it waits for a reason.
+    """
+
+    title: str
+    draw: Callable[[Asked], Output] | None = None
+    effort: str = ""
+    needs: tuple[Need, ...] = ()
+    done: str = ""  # folder of this repository where it has been done, and how
+    waits: str = ""
+
+
+def _panels(title: str, published: str, *panels: Panel, done: str = "", choices: tuple[str, ...] = ()) -> Exhibit:
+    draw = partial(draw_panels, panels=panels, published=published, choices=choices)
+    return Exhibit(title, draw, needs=merged([panel.need for panel in panels]), done=done)
+
+
+def _games(title: str, need: Need, part: int = 1, parts: int = 1) -> Exhibit:
+    draw = partial(draw_games, need=need, part=(part, parts), published="curves of each game, not as numbers")
+    return Exhibit(title, draw, needs=(need,))
+
+
+def _grids(title: str, published: str, *grids: Grid) -> Exhibit:
+    need = Need("hr-densities", tuple(dict.fromkeys(grid.variant for grid in grids)))
+    return Exhibit(title, partial(draw_grids, grids=grids, need=need, published=published), needs=(need,))
+
+
+def _study(title: str, study: str, baseline: str, published: str = "not there: an open question") -> Exhibit:
+    """All variants of a study, by their score."""
+    return _panels(title, published, Panel("score", "human median", Need(study), baseline))
+
+
+def _dqn(*variants: str) -> Need:
+    return Need("hr-dqn", variants)
+
+
+def _ppo(*variants: str) -> Need:
+    return Need("hr-ppo", variants)
+
+
+PPO = _ppo("relu", "sigmoid", "tanh", "tanh-hr")
+PQN = Need("hr-figure-9", ("relu", "crelu", "relu-redo", "tanh", "tanh-hr"))
+HEADLINE = Need("hadamax-atari57")
+ATARI10 = Need("hadamax-atari10", ("pqn", "hadamax"))
+ABLATIONS = Need("hadamax-ablations", ("hadamax", "no-gelu", "no-product", "no-pool", "average-pool"))
+LAYERS = ("first convolution", "second convolution", "third convolution", "dense layer")
+M = 1_000_000
+
+EXHIBITS: dict[str, Exhibit] = {
+    "hr-table-1": Exhibit("Predicted probability of a dead unit, with and without HR", table_1, "seconds"),
+    "hr-table-2": Exhibit(
+        "Dead units with and without HR (DQN, 8 games)",
+        table_2,
+        needs=(_dqn(*PUBLISHED, "tanh-norm", "tanh-sum"),),
+    ),
+    "hr-table-3": Exhibit("Parameters of networks", table_3, "closed form"),
+    "hr-table-4": Exhibit("Settings of DQN", table_4, "closed form"),
+    "hr-table-5": Exhibit("Settings of PPO", table_5, "closed form"),
+    "hr-table-6": Exhibit("Settings of PQN", table_6, "closed form"),
+    "hr-figure-1": _panels(
+        "Median human-normalised score by activation (PQN)",
+        "Tanh (HR) more than 100% above Tanh, ReLU (HR) below ReLU; as a picture",
+        Panel("PQN", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
+        choices=("the variants shown are our reading of the caption",),
+    ),
+    "hr-figure-2": Exhibit(
+        "Regression with shallow networks", figure_2, "about 4 minutes on one core", done="results/hr-regression"
+    ),
+    "hr-figure-3": _grids(
+        "Densities of units, Tanh (DQN, Breakout)",
+        "sixteen units with spikes at 1 or -1, more after 10M iterations than after 1M",
+        Grid("Tanh", "tanh", "output", 4 * M),
+        Grid("Tanh", "tanh", "output", 40 * M),
+    ),
+    "hr-figure-4": Exhibit(
+        "What live and dead units add to the Q-values (DQN, tanh, Seaquest)",
+        figure_4,
+        needs=(Need("hr-dqn", ("tanh",), ("Seaquest",)),),
+    ),
+    "hr-figure-5": Exhibit("The Hadamard representation drawn, and its gradient", figure_5, "closed form"),
+    "hr-figure-6": _grids(
+        "Densities of units, Tanh (HR) (DQN, Breakout)",
+        "sixteen units over the whole range, few dead",
+        Grid("Tanh (HR)", "tanh-hr", "output", 4 * M),
+        Grid("Tanh (HR)", "tanh-hr", "output", 40 * M),
+    ),
+    "hr-figure-7": Exhibit(
+        "Dead units, effective rank and score (DQN, 8 games)",
+        figure_7,
+        needs=(_dqn("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm"),),
+    ),
+    "hr-figure-8": _panels(
+        "Ablations (DQN), score and rank (PPO), 8 games",
+        "(a) Tanh (HR) above Tanh, Rational like ReLU; (b) SELU and the sum below, 2HR better than Tanh; "
+        "(c, d) Tanh (HR) has the highest rank and a good score",
+        Panel("(a) score, DQN", "baseline", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+        Panel(
+            "(b) ablations, DQN",
+            "baseline",
+            _dqn("relu", "tanh-hr", "tanh-norm", "tanh-1024-slow", "tanh-sum", "tanh-2hr", "selu"),
+        ),
+        Panel("(c) score, PPO", "baseline", PPO),
+        Panel("(d) effective rank, PPO", "rank", PPO),
+        choices=("which variants are in which panel, where the caption does not say",),
+    ),
+    "hr-figure-9": _panels(
+        "Median human-normalised score (PQN, 51 games)",
+        "Tanh (HR) best, more than 100% above Tanh; as a picture",
+        Panel("PQN", "human median", PQN),
+        choices=("the six games left out of 57; ReDo every 256,000 frames",),
+    ),
+    "hr-figure-10": _grids(
+        "Densities inside a product, of the product, and without HR (DQN, Breakout)",
+        "where one branch saturates the other compensates",
+        Grid("Tanh (HR), branch 1", "tanh-hr", "branch 1", 20 * M),
+        Grid("Tanh (HR), branch 2", "tanh-hr", "branch 2", 20 * M),
+        Grid("Tanh (HR), product", "tanh-hr", "output", 20 * M),
+        Grid("Tanh, no HR", "tanh", "output", 20 * M),
+    ),
+    "hr-figure-11": _grids(
+        "Densities of tanh and sigmoid, with and without HR (DQN, Breakout)",
+        "Tanh (HR) avoids strong saturation, Sigmoid (HR) less so",
+        *(
+            Grid(label, variant, "output", 40 * M)
+            for variant, label in (
+                ("tanh", "Tanh"),
+                ("tanh-hr", "Tanh (HR)"),
+                ("sigmoid", "Sigmoid"),
+                ("sigmoid-hr", "Sigmoid (HR)"),
+            )
+        ),
+    ),
+    "hr-figure-12": Exhibit(
+        "Regression with shallow and deep networks",
+        figure_12,
+        "about 20 minutes on one core",
+        done="results/hr-regression",
+    ),
+    "hr-figure-13": _panels(
+        "A wider representation: score, dead units, rank, learning rates (DQN, 8 games)",
+        "Tanh (HR) scores above Tanh of 1024 units at every learning rate",
+        Panel("(a) score", "baseline", _dqn("relu", "tanh", "tanh-1024", "tanh-hr")),
+        Panel("(b) dead units", "dead", _dqn("tanh", "tanh-1024", "tanh-hr")),
+        Panel("(c) effective rank", "rank", _dqn("tanh", "tanh-1024", "tanh-hr")),
+        Panel("(d) learning rates", "baseline", _dqn("relu", "tanh-1024", "tanh-1024-slow", "tanh-hr")),
+        choices=("learning rates of (d): 1e-4 and 5e-5, of which the paper names the second",),
+    ),
+    "hr-figure-14": _panels(
+        "Dead units with and without HR, by activation (DQN, 8 games)",
+        "(a) no change, (b) fewer with HR, (c) more with HR",
+        Panel("(a) Sigmoid", "dead", _dqn("sigmoid", "sigmoid-hr")),
+        Panel("(b) Tanh", "dead", _dqn("tanh", "tanh-hr")),
+        Panel("(c) ReLU", "dead", _dqn("relu", "relu-hr")),
+    ),
+    "hr-figure-15": _panels(
+        "ReLU with and without HR: score, dead units, rank (DQN, 8 games)",
+        "with HR a lower score and rank, and more dead units",
+        Panel("(a) score", "baseline", _dqn("relu", "relu-hr")),
+        Panel("(b) dead units", "dead", _dqn("relu", "relu-hr")),
+        Panel("(c) effective rank", "rank", _dqn("relu", "relu-hr")),
+    ),
+    "hr-figure-16": _panels(
+        "Mean human-normalised score (DQN, 8 games)",
+        "dominated by VideoPinball",
+        Panel("DQN", "human mean", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+    ),
+    "hr-figure-17": _games("Scores game by game (DQN)", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+    "hr-figure-18": _games("Scores game by game (PPO)", PPO),
+    **{
+        f"hr-figure-{18 + part}": _games(f"Scores game by game (PQN), part {part} of 7", PQN, part, 7)
+        for part in range(1, 8)
+    },
+    "hadamax-headline": _panels(
+        "Median human-normalised score over 57 games (PQN, 200M frames)",
+        "at 200M frames PQN 1.83, ResNet-15 2.05, Hadamax 3.19; at 40M 0.90, 1.12, 1.50 (read off figures)",
+        Panel("PQN", "human median", HEADLINE, "pqn"),
+    ),
+    "hadamax-atari10": _panels(
+        "Median human-normalised score over Atari-10 (PQN, 40M frames)",
+        "Hadamax 50 to 70% over PQN (expected in the summary of the paper)",
+        Panel("PQN", "human median", Need("hadamax-atari10"), "pqn"),
+    ),
+    "hadamax-ablations": _panels(
+        "Ablations: no GELU, no product, no max-pool (PQN, Atari-10)",
+        "importance: max-pooling, then product, then GELU",
+        Panel("PQN", "human median", ABLATIONS, "hadamax"),
+        choices=("40M frames on Atari-10",),
+    ),
+    "hadamax-layers": _panels(
+        "Effective rank and dead units layer by layer (PQN, Atari-10)",
+        "a higher rank than PQN in the second and third block; under 8% dead units at 200M frames",
+        *(Panel(f"{layer}: rank", f"rank {i}", ATARI10, "pqn") for i, layer in enumerate(LAYERS, start=1)),
+        *(Panel(f"{layer}: dead units", f"dead {i}", ATARI10, "pqn") for i, layer in enumerate(LAYERS, start=1)),
+        choices=("40M frames on Atari-10",),
+    ),
+    "hadamax-depth": _panels(
+        "Depth: three, five and seven blocks (PQN, Atari-10)",
+        "five and seven blocks were no help",
+        Panel("PQN", "human median", Need("hadamax-ablations", ("hadamax", "depth-5", "depth-7")), "hadamax"),
+        choices=("40M frames on Atari-10",),
+    ),
+    "hadamax-width": _study("Width: half, one, two (PQN, Atari-5)", "hadamax-width", "width=1.0"),
+    "hadamax-c51": _panels(
+        "Hadamax in C51 (Atari-10)",
+        "about 70% over C51",
+        Panel("C51", "human median", Need("hadamax-c51"), "c51"),
+        choices=("40M frames",),
+    ),
+    "hadamax-run-time": Exhibit("Run time against score (PQN, 57 games)", run_time, needs=(HEADLINE,)),
+    # Open questions and next checks of the papers.
+    "question-scaling": _study("Does Hadamax scale in width and depth?", "hadamax-width", "width=1.0"),
+    "question-learning-rate": _study(
+        "At which learning rates and norms does Hadamax keep its advantage?",
+        "hadamax-learning-rate",
+        "pqn,learning_rate=0.00025,norm=channels",
+    ),
+    "question-tuning": _study(
+        "HR's baselines are tuned for ReLU: what if each is tuned?", "hr-learning-rate", "relu,learning_rate=0.00025"
+    ),
+    "question-positions": _study("Does max-pooling lose positions (Amidar, Hero)?", "hadamax-positions", "pqn"),
+    "question-activations": _study(
+        "Other and mixed activations in a product", "hr-mixed-activations", "activation=tanh+tanh"
+    ),
+    "question-rainbow": _study("HR and Hadamax in Rainbow", "hr-rainbow", "relu"),
+    "question-impala": _study("HR in an Impala encoder", "hr-impala", "relu"),
+    "question-redo": _study("ReDo on tanh", "hr-redo-tanh", "relu"),
+    "question-exploration": Exhibit(
+        "Hadamax-PQN on hard-exploration games",
+        waits="exploration comes from ensemble heads first (hadamax train pqn --ensemble 10); no study of it yet",
+    ),
+    "question-continual": Exhibit(
+        "HR when games follow each other", waits="a run trains on one game; games in sequence come later"
+    ),
+    "question-other-agents": Exhibit(
+        "HR and Hadamax in SPR, BBF, DreamerV3 and transformer agents",
+        waits="those agents are not here; the layers and encoders can be imported there (docs/integrations.md)",
+    ),
+}

@@ -1,0 +1,152 @@
+"""HR Figures 2 and 12 (arXiv 2406.09079): tanh, ReLU and a Hadamard product of tanh fit a sum of sinusoids.
+
+Published are the target, the architectures and one fit of each. Everything else is ours, fixed before the first fit:
+see `CHOICES`. All seeds of an architecture and a learning rate are trained side by side, as one stack of networks.
+
+    hadamax paper hr-figure-2 --out figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from hadamax.networks import HadamardLinear
+
+Array = NDArray[Any]
+
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+STEPS = 2000
+POINTS = 128  # to learn from
+TEST_POINTS = 1001
+RANGE = (-1.0, 1.0)
+WIDE = (-3.0, 3.0)  # added after the first fits: almost every network fits the narrow one
+LOGGED = 60  # points of an error curve
+CHOOSING_SEEDS = (1001, 1002, 1003)  # that choose the learning rate, apart from those that are reported
+SEEDS = tuple(range(1, 21))
+CHOICES = (
+    f"x evenly from {RANGE[0]:g} to {RANGE[1]:g}, and from {WIDE[0]:g} to {WIDE[1]:g}: {POINTS} points to learn from, "
+    f"{TEST_POINTS} to measure on, no noise (the wide range was added after the narrow one had been fitted)",
+    f"Adam on all points at once, {STEPS:,} steps, mean squared error, PyTorch's default initial weights",
+    f"learning rate: the best of {', '.join(f'{rate:g}' for rate in RATES)} for each architecture by the median error "
+    f"at the end over {len(CHOOSING_SEEDS)} seeds that are not among those reported",
+    "intervals: 95%, of the median over seeds (order statistics, exact binomial)",
+)
+
+
+class Architecture(NamedTuple):
+    """A network of one input and one output."""
+
+    name: str
+    variant: str
+    make: Callable[[], nn.Module]
+    published: int | None  # parameters
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.make().parameters())
+
+
+class Fit(NamedTuple):
+    """An architecture at its best learning rate."""
+
+    architecture: Architecture
+    rate: float
+    steps: Array  # [point]
+    errors: Array  # [point, seed], mean squared, on the test points
+    predictions: Array  # [seed, test point], at the end
+    choosing: dict[float, float]  # median error of the choosing seeds by learning rate
+
+    @property
+    def final(self) -> Array:
+        return np.asarray(self.errors[-1])
+
+
+def network(activation: str, width: int, layers: int, branches: int = 1) -> nn.Module:
+    """`layers` hidden layers of `width` units between one input and one output."""
+    sizes = [1] + [width] * layers
+    hidden = [HadamardLinear(a, b, branches=branches, activation=activation) for a, b in pairwise(sizes)]
+    return nn.Sequential(*hidden, nn.Linear(width, 1))
+
+
+TANH = Architecture("Tanh", "tanh", lambda: network("tanh", 200, 1), 601)
+RELU = Architecture("ReLU", "relu", lambda: network("relu", 200, 1), 601)
+TANH_HR = Architecture("Tanh (HR)", "tanh-hr", lambda: network("tanh", 100, 1, branches=2), 501)
+DEEP_TANH = Architecture("deep Tanh", "tanh", lambda: network("tanh", 200, 3), 81_001)
+DEEP_RELU = Architecture("deep ReLU", "relu", lambda: network("relu", 200, 3), 81_001)
+# Appendix C.1 does not say how wide: half of the others, as the shallow one is.
+DEEP_TANH_HR = Architecture("deep Tanh (HR)", "tanh-hr", lambda: network("tanh", 100, 3, branches=2), None)
+SHALLOW = (TANH, RELU, TANH_HR)
+DEEP = (DEEP_TANH, DEEP_RELU, DEEP_TANH_HR)
+
+
+def target(x: Tensor) -> Tensor:
+    """10 sin 7x + 15 sin 10x + 5 cos 5x (HR Fig. 2)."""
+    return 10 * torch.sin(7 * x) + 15 * torch.sin(10 * x) + 5 * torch.cos(5 * x)
+
+
+def best_fit(architecture: Architecture, seeds: Sequence[int] = SEEDS, **how: Any) -> Fit:
+    """Choose the learning rate on seeds of its own, then train the others at it."""
+    rates = how.pop("rates", RATES)
+    choosing = {rate: float(np.median(train(architecture.make, CHOOSING_SEEDS, rate, **how)[1][-1])) for rate in rates}
+    rate = min(choosing, key=lambda rate: choosing[rate] if np.isfinite(choosing[rate]) else np.inf)
+    return Fit(architecture, rate, *train(architecture.make, seeds, rate, **how), choosing)
+
+
+def train(
+    make: Callable[[], nn.Module],
+    seeds: Sequence[int],
+    rate: float,
+    *,
+    steps: int = STEPS,
+    points: int = POINTS,
+    range_: tuple[float, float] = RANGE,
+) -> tuple[Array, Array, Array]:
+    """One network for each seed: steps [point], errors on the test points [point, seed], predictions [seed, test]."""
+    networks = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            networks.append(make())
+    parameters, buffers = stack_module_state(networks)
+    skeleton = networks[0]
+
+    def one(p: dict[str, Tensor], b: dict[str, Tensor], x: Tensor) -> Tensor:
+        output: Tensor = functional_call(skeleton, (p, b), (x,))
+        return output
+
+    forward = vmap(one, in_dims=(0, 0, None))
+    x, test = torch.linspace(*range_, points)[:, None], torch.linspace(*range_, TEST_POINTS)[:, None]
+    y, test_y = target(x), target(test)
+    optimizer = torch.optim.Adam(parameters.values(), lr=rate)
+    logged = np.unique(np.geomspace(1, steps, LOGGED).round().astype(int))
+    errors = []
+    for step in range(1, steps + 1):
+        loss = (forward(parameters, buffers, x) - y).square().mean(dim=(1, 2)).sum()  # seeds do not meet
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step in logged:
+            with torch.no_grad():
+                predictions = forward(parameters, buffers, test)
+            errors.append((predictions - test_y).square().mean(dim=(1, 2)).numpy())
+    return logged, np.array(errors), predictions[..., 0].numpy()
+
+
+def median_interval(values: Array, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The median and the interval between two order statistics that holds it with at least this probability.
+
+    Where there are too few values for that (5 or fewer at 95%), the interval is from the lowest to the highest.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    below = int(stats.binom.ppf((1 - confidence) / 2, ordered.size, 0.5))
+    low = max(below - 1, 0)
+    return float(np.median(ordered)), float(ordered[low]), float(ordered[ordered.size - 1 - low])

@@ -1,0 +1,103 @@
+"""How the figures look: Okabe and Ito's colours, for colour-blind people too; dashes and marks differ as well."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hadamax.diagnostics.pictures import BLUE, COLOURS, GREY, MARKERS, VERMILLION
+
+__all__ = ["BLUE", "COLOURS", "GREY", "MARKERS", "VERMILLION", "Look", "draw_table", "dress", "figure", "look", "png"]
+
+DASHES = ("-", "--", ":", "-.")
+
+
+class Look(NamedTuple):
+    """Of one variant, the same in every figure."""
+
+    label: str
+    colour: str
+    dash: str
+    marker: str
+
+
+# A colour for each activation, dashed where there is a product, so that pairs are seen as pairs.
+_KNOWN = {
+    "relu": ("ReLU", 1, 0),
+    "relu-hr": ("ReLU (HR)", 1, 1),
+    "tanh": ("Tanh", 0, 0),
+    "tanh-hr": ("Tanh (HR)", 2, 1),
+    "sigmoid": ("Sigmoid", 3, 0),
+    "sigmoid-hr": ("Sigmoid (HR)", 3, 1),
+    "tanh-norm": ("Tanh, layer norm", 4, 2),
+    "tanh-sum": ("Tanh (+)", 5, 3),
+    "tanh-2hr": ("Tanh (2HR)", 6, 1),
+    "tanh-1024": ("Tanh, 1024", 4, 3),
+    "tanh-1024-slow": ("Tanh, 1024, rate 5e-5", 6, 3),
+    "selu": ("SELU", 6, 2),
+    "rational": ("Rational", 4, 0),
+    "crelu": ("CReLU", 4, 3),
+    "relu-redo": ("ReLU, ReDo", 3, 2),
+    "pqn": ("PQN", 1, 0),
+    "hadamax": ("Hadamax", 0, 0),
+    "c51": ("C51", 1, 0),
+    "c51-hadamax": ("C51, Hadamax", 0, 0),
+}
+
+
+def look(variant: str, number: int) -> Look:
+    """The look of a variant; of an unknown one by its `number` in the figure."""
+    label, colour, dash = _KNOWN.get(variant, (variant, number % len(COLOURS), number // len(COLOURS) + number % 2))
+    return Look(label, COLOURS[colour], DASHES[dash % len(DASHES)], MARKERS[number % len(MARKERS)])
+
+
+def figure(width: float, height: float) -> Figure:
+    made = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def dress(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10.5)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def png(made: Figure, title: str, subtitle: str = "") -> bytes:
+    """The picture, headed by a title and a smaller line."""
+    heading = "\n".join(textwrap.wrap(title, int(made.get_figwidth() * 10)))
+    made.suptitle(heading + (f"\n{subtitle}" if subtitle else ""), fontsize=12)
+    picture = io.BytesIO()
+    made.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> bytes:
+    """A table as a picture; `widths` are the columns' widths in characters, longer cells are wrapped."""
+    cells = [["\n".join(textwrap.wrap(cell, w) or [""]) for cell, w in zip(row, widths, strict=True)] for row in rows]
+    heights = [1.0 + max(cell.count("\n") for cell in row) for row in cells]
+    total = sum(heights) + 1.6
+    made = figure(0.105 * sum(widths), 0.215 * total + 0.6)
+    axes = made.add_subplot()
+    axes.set_axis_off()
+    lefts = [sum(widths[:i]) for i in range(len(widths))]
+    axes.set_xlim(0, sum(widths))
+    axes.set_ylim(total, 0)
+    text: dict[str, Any] = {"va": "top", "fontsize": 9}
+    for left, column in zip(lefts, columns, strict=True):
+        axes.text(left, 0.2, column, fontweight="bold", **text)
+    y = 1.4
+    for row, height in zip(cells, heights, strict=True):
+        axes.axhline(y - 0.1, color=GREY, linewidth=0.4, alpha=0.5)
+        for left, cell in zip(lefts, row, strict=True):
+            axes.text(left, y, cell, **text)
+        y += height
+    return png(made, title)
