@@ -1,10 +1,12 @@
-"""HR Table 3: two counts come out exactly, the third does not, and the printed table says so."""
+"""HR Table 3: two counts come out exactly, the third does not, and the table says so."""
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from hadamax.papers.hr_table_3 import main, rows
+from tests.training.runs import hadamax
+
+from hadamax.papers.hr_table_3 import rows
 
 
 def test_the_counts() -> None:
@@ -16,8 +18,8 @@ def test_the_counts() -> None:
     }
 
 
-def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    main()
-    text = capsys.readouterr().out
+def test_what_is_written(tmp_path: Path) -> None:
+    assert hadamax("paper", "hr-table-3", "--out", tmp_path).code == 0
+    text = (tmp_path / "hr-table-3.csv").read_text()
     for words in ("1,687,206", "6,717,376", "6,724,934", "+7,558", "3,373,382", "none"):
         assert words in text

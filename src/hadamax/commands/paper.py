@@ -97,9 +97,10 @@ def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Ru
     command = f"hadamax paper {given.name} --start"
     found: dict[str, list[Run]] = {}
     problems = []
-    for need in exhibit.needs:
+    for number, need in enumerate(exhibit.needs):
         try:
-            runs, left_out = find(need, folder, scale, command)
+            # A second study is there for its algorithm: other runs would be the first one's again.
+            runs, left_out = find(need, folder, scale, command, any_algorithm=number == 0)
         except UserError as error:
             problems.append(error)
             continue

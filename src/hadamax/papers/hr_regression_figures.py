@@ -172,7 +172,7 @@ def _draw_ends(axes: Axes, of: Sequence[Fit]) -> None:
     axes.set_xticks(range(len(of)), labels, fontsize=8)
     axes.set_yscale("log")
     axes.set_xlim(-0.5, len(of) - 0.4)
-    dress(axes, "at the end, every seed; median with interval", "", "mean squared error")
+    dress(axes, "at the end: every seed, median", "", "mean squared error")
 
 
 def _look(fit: Fit, number: int) -> Look:

@@ -49,7 +49,8 @@ def _steps(settings: TrainSettings[Any]) -> int:
 
 
 def _epsilon_steps(settings: TrainSettings[Any]) -> int:
-    return int(round(settings.algorithm.epsilon_decay * _steps(settings)))
+    decay: float = settings.algorithm.epsilon_decay
+    return round(decay * _steps(settings))
 
 
 def _latent(settings: TrainSettings[Any]) -> object:
@@ -158,7 +159,8 @@ def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> 
         picture,
         rows,
         f"{len(stated)} settings",
-        f"{len(stated) - len(different)} of {len(stated)} are our defaults" + (f"; not {', '.join(different)}" if different else ""),
+        f"{len(stated) - len(different)} of {len(stated)} are our defaults"
+        + (f"; not {', '.join(different)}" if different else ""),
         f"defaults of `hadamax train {algorithm}` on Atari, read from the code",
         "none",
     )

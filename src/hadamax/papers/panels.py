@@ -75,12 +75,12 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
         order = [v for v in variants if v in bands]
         for variant in order:
             _draw_band(place, bands[variant], variant, variants.index(variant))
-        dress(place, panel.title, "emulator frames, millions", drawn.label)
+        dress(place, f"{panel.title}, {runs[0].algorithm.upper()}", "emulator frames, millions", drawn.label)
         if panel.measure.startswith(("dead", "rank")):
             place.set_ylim(bottom=0)
         rows += [row for v in order for row in _rows(panel.title, drawn.label, v, bands[v], drawn)]
         said.append(f"{panel.title}: " + ", ".join(_final(v, bands[v]) for v in order))
-        notes += {f"panel {panel.title!r}: {bands[v].note}": None for v in order if bands[v].note}
+        notes += [f"panel {panel.title!r}: {bands[v].note}" for v in order if bands[v].note]
     for place in axes[len(filled) :]:
         place.set_visible(False)
     handles = {label: h for place in axes for h, label in zip(*place.get_legend_handles_labels(), strict=True)}

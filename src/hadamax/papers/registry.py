@@ -87,7 +87,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "hr-figure-1": _panels(
         "Median human-normalised score by activation (PQN)",
         "Tanh (HR) more than 100% above Tanh, ReLU (HR) below ReLU; as a picture",
-        Panel("PQN", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
+        Panel("score", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
         choices=("the variants shown are our reading of the caption",),
     ),
     "hr-figure-2": Exhibit(
@@ -120,20 +120,20 @@ EXHIBITS: dict[str, Exhibit] = {
         "Ablations (DQN), score and rank (PPO), 8 games",
         "(a) Tanh (HR) above Tanh, Rational like ReLU; (b) SELU and the sum below, 2HR better than Tanh; "
         "(c, d) Tanh (HR) has the highest rank and a good score",
-        Panel("(a) score, DQN", "baseline", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+        Panel("(a) score", "baseline", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
         Panel(
-            "(b) ablations, DQN",
+            "(b) ablations",
             "baseline",
             _dqn("relu", "tanh-hr", "tanh-norm", "tanh-1024-slow", "tanh-sum", "tanh-2hr", "selu"),
         ),
-        Panel("(c) score, PPO", "baseline", PPO),
-        Panel("(d) effective rank, PPO", "rank", PPO),
+        Panel("(c) score", "baseline", PPO),
+        Panel("(d) effective rank", "rank", PPO),
         choices=("which variants are in which panel, where the caption does not say",),
     ),
     "hr-figure-9": _panels(
         "Median human-normalised score (PQN, 51 games)",
         "Tanh (HR) best, more than 100% above Tanh; as a picture",
-        Panel("PQN", "human median", PQN),
+        Panel("score", "human median", PQN),
         choices=("the six games left out of 57; ReDo every 256,000 frames",),
     ),
     "hr-figure-10": _grids(
@@ -189,7 +189,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "hr-figure-16": _panels(
         "Mean human-normalised score (DQN, 8 games)",
         "dominated by VideoPinball",
-        Panel("DQN", "human mean", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+        Panel("score", "human mean", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
     ),
     "hr-figure-17": _games("Scores game by game (DQN)", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
     "hr-figure-18": _games("Scores game by game (PPO)", PPO),
@@ -200,17 +200,17 @@ EXHIBITS: dict[str, Exhibit] = {
     "hadamax-headline": _panels(
         "Median human-normalised score over 57 games (PQN, 200M frames)",
         "at 200M frames PQN 1.83, ResNet-15 2.05, Hadamax 3.19; at 40M 0.90, 1.12, 1.50 (read off figures)",
-        Panel("PQN", "human median", HEADLINE, "pqn"),
+        Panel("score", "human median", HEADLINE, "pqn"),
     ),
     "hadamax-atari10": _panels(
         "Median human-normalised score over Atari-10 (PQN, 40M frames)",
         "Hadamax 50 to 70% over PQN (expected in the summary of the paper)",
-        Panel("PQN", "human median", Need("hadamax-atari10"), "pqn"),
+        Panel("score", "human median", Need("hadamax-atari10"), "pqn"),
     ),
     "hadamax-ablations": _panels(
         "Ablations: no GELU, no product, no max-pool (PQN, Atari-10)",
         "importance: max-pooling, then product, then GELU",
-        Panel("PQN", "human median", ABLATIONS, "hadamax"),
+        Panel("score", "human median", ABLATIONS, "hadamax"),
         choices=("40M frames on Atari-10",),
     ),
     "hadamax-layers": _panels(
@@ -223,14 +223,14 @@ EXHIBITS: dict[str, Exhibit] = {
     "hadamax-depth": _panels(
         "Depth: three, five and seven blocks (PQN, Atari-10)",
         "five and seven blocks were no help",
-        Panel("PQN", "human median", Need("hadamax-ablations", ("hadamax", "depth-5", "depth-7")), "hadamax"),
+        Panel("score", "human median", Need("hadamax-ablations", ("hadamax", "depth-5", "depth-7")), "hadamax"),
         choices=("40M frames on Atari-10",),
     ),
     "hadamax-width": _study("Width: half, one, two (PQN, Atari-5)", "hadamax-width", "width=1.0"),
     "hadamax-c51": _panels(
         "Hadamax in C51 (Atari-10)",
         "about 70% over C51",
-        Panel("C51", "human median", Need("hadamax-c51"), "c51"),
+        Panel("score", "human median", Need("hadamax-c51"), "c51"),
         choices=("40M frames",),
     ),
     "hadamax-run-time": Exhibit("Run time against score (PQN, 57 games)", run_time, needs=(HEADLINE,)),

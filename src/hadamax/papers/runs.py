@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ class Size(NamedTuple):
         return f"{self.runs:,} run{'s' * (self.runs > 1)} of {_short(self.frames)} frames ({self.algorithm})"
 
 
+@cache
 def size(need: Need) -> Size:
     """At the paper's scale."""
     definition = read_definition(shipped_studies()[need.study])
@@ -97,11 +99,14 @@ def study_content(need: Need, scale: Scale) -> dict[str, Any]:
     return content
 
 
-def find(need: Need, folder: Path, scale: Scale, command: str) -> tuple[list[Run], list[str]]:
+def find(
+    need: Need, folder: Path, scale: Scale, command: str, *, any_algorithm: bool = True
+) -> tuple[list[Run], list[str]]:
     """Finished runs of a need in or below a folder, and what was left out, a line each.
 
     Args:
         command: what makes the runs, for the refusal.
+        any_algorithm: take runs of another algorithm where there are none of the study's.
 
     Raises:
         UserError: there is none; or some that cannot stand beside each other.
@@ -111,7 +116,9 @@ def find(need: Need, folder: Path, scale: Scale, command: str) -> tuple[list[Run
     # A folder of many studies: this one's, else those of its algorithm, else what there is.
     named = re.compile(rf"{re.escape(need.study)}(-\d+)?")
     wanted = _prefer(wanted, lambda run: any(named.fullmatch(part) for part in run.path.resolve().parts[:-3]))
-    wanted = _prefer(wanted, lambda run: run.algorithm.upper() == size(need).algorithm)
+    algorithm = size(need).algorithm
+    same = [run for run in wanted if run.algorithm.upper() == algorithm]
+    wanted = same if same or not any_algorithm else wanted
     games = [known_game(game) for game in scale.games]
     wanted = [run for run in wanted if not games or run.game in games]
     if need.games and not games:
@@ -126,6 +133,7 @@ def find(need: Need, folder: Path, scale: Scale, command: str) -> tuple[list[Run
     ]
     if not finished:
         what = f"variants {', '.join(need.variants)}" if need.variants else f"study {need.study}"
+        what += "" if any_algorithm else f" by {algorithm}"
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(f"runs: {folder} has no finished run of {what}{why}; made by: {command}")
     _refuse_mixed(finished)

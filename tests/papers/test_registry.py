@@ -1,0 +1,113 @@
+"""Every figure and table of the papers has a name, and says what it needs."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from tests.training.runs import hadamax
+
+from hadamax.experiments.study import read_study, shipped_studies
+from hadamax.papers.registry import EXHIBITS
+from hadamax.papers.runs import Need, Scale, size, study_content
+
+ROOT = Path(__file__).parents[2]
+WITH_RUNS = [name for name, exhibit in EXHIBITS.items() if exhibit.needs]
+WAITING = [name for name, exhibit in EXHIBITS.items() if exhibit.waits]
+
+
+whole = cache(read_study)
+
+
+def test_every_figure_and_table_is_there() -> None:
+    hr = [f"hr-table-{i}" for i in range(1, 7)] + [f"hr-figure-{i}" for i in range(1, 26)]
+    assert set(hr) <= EXHIBITS.keys()
+    hadamax_ones = {"headline", "ablations", "layers", "depth", "width", "c51", "run-time"}
+    assert {f"hadamax-{name}" for name in hadamax_ones} <= EXHIBITS.keys()
+    for exhibit in EXHIBITS.values():
+        assert sum(map(bool, (exhibit.effort, exhibit.needs, exhibit.waits))) == 1
+        assert (exhibit.draw is None) == bool(exhibit.waits)
+        assert not exhibit.done or (ROOT / exhibit.done.split()[0] / "README.md").exists()
+
+
+def test_the_list_shows_all_of_it() -> None:
+    result = hadamax("paper", "list")
+    assert result.code == 0
+    shown = {line.split()[0] for line in result.out.splitlines() if line and not line.startswith(" ")}
+    assert EXHIBITS.keys() <= shown
+
+
+@pytest.mark.parametrize("name", WITH_RUNS)
+def test_needs_name_variants_that_their_study_has(name: str) -> None:
+    for need in EXHIBITS[name].needs:
+        study = whole(need.study)
+        kept = [
+            run
+            for run in study.runs
+            if (not need.variants or run.variant in need.variants)
+            and (not need.games or run.game in need.games)
+            and (not need.seeds or run.seed <= need.seeds)
+        ]
+        assert set(need.variants) <= {run.variant for run in study.runs}
+        assert size(need)[:2] == (len(kept), max(run.settings.run.frames for run in kept))
+
+
+@pytest.mark.parametrize("name", WITH_RUNS)
+def test_without_runs_a_line_says_what_it_takes(name: str) -> None:
+    line = hadamax("paper", name).refusal
+    assert line.startswith(f"runs: {name} needs ")
+    for words in (str(size(EXHIBITS[name].needs[0])), "--runs FOLDER", "--start", "--frames"):
+        assert words in line
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_what_waits_says_why(name: str) -> None:
+    assert hadamax("paper", name).refusal == f"paper: {name} waits: {EXHIBITS[name].waits}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("hr-figure-77",), "paper: 'hr-figure-77' is not known; did you mean 'hr-figure-7'? valid: list, hr-table-1"),
+        (("hr-table-3", "--runs", "."), "runs: hr-table-3 needs none"),
+        (("hr-figure-7", "--runs", "nowhere"), "runs: there is none in nowhere"),
+        (("hr-figure-7", "--seeds", "0"), "seeds: 0 is too small; valid: 1 or more"),
+        (("hr-figure-7", "--frames", "0"), "frames: 0 is too small"),
+        (("hr-figure-7", "--games", "Tetris3", "--seeds", "1"), "game: 'Tetris3' is not known"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert hadamax("paper", *arguments).refusal.startswith(line)
+
+
+def test_a_study_at_a_smaller_scale(tmp_path: Path) -> None:
+    """Through the sweep's own reader: games, seeds, frames and schedules are what was asked for."""
+    import tomli_w
+
+    need = Need("hr-densities", ("tanh", "tanh-hr"))
+    content = study_content(need, Scale(("MinAtar/Breakout-v1", "MinAtar/Asterix-v1"), 3, 40_000))
+    file = tmp_path / "small.toml"
+    file.write_text(tomli_w.dumps(content))
+    study = read_study(file)
+    assert study.name == "hr-densities-40000"
+    assert len(study.runs) == 2 * 2 * 3
+    for run in study.runs:
+        settings = run.settings
+        assert (settings.run.frames, settings.run.keep_checkpoints_at) == (40_000, (4_000, 20_000, 40_000))
+        assert settings.network.encoder == "minatar"
+        assert settings.run.diagnostics_every == 2_000
+    whole = study_content(need, Scale())
+    assert (whole["name"], whole["settings"]["frames"], list(whole["variants"])) == (
+        "hr-densities",
+        40_000_000,
+        ["tanh", "tanh-hr"],
+    )
+
+
+def test_the_shipped_studies_are_all_used() -> None:
+    used = {need.study for exhibit in EXHIBITS.values() for need in exhibit.needs}
+    assert {name for name in shipped_studies() if name not in ("hr-minatar", "hadamax-minatar")} == used
