@@ -14,6 +14,7 @@ from hadamax.diagnostics import (
     feature_norm,
     gradient_norm,
     output_shares,
+    saturated_neurons,
     saturation,
     update_ratio,
     weight_norm,
@@ -46,6 +47,13 @@ def test_saturation_by_range() -> None:
     assert saturation(given, 0.0, 1.0).tolist() == [1.0, 0.0, 0.5]
     x = torch.linspace(-8, 8, 999)[:, None]  # sigmoid(2x) = (1 + tanh x) / 2: the same inputs saturate
     assert saturation(x.tanh()).item() == pytest.approx(saturation((2 * x).sigmoid(), 0.0, 1.0).item())
+
+
+def test_saturated_at_one_end() -> None:
+    """A unit at both ends has full saturation and is not dead; one beyond the margin once is not either."""
+    given = torch.tensor([[0.99, -1.0, 1.0, 0.97, 0.0], [1.0, -0.985, -1.0, 1.0, 0.0]])
+    assert saturated_neurons(given).tolist() == [True, True, False, False, False]
+    assert saturated_neurons((given + 1) / 2, 0.0, 1.0).tolist() == [True, True, False, False, False]
 
 
 def test_feature_norm() -> None:

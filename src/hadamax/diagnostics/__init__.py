@@ -8,7 +8,14 @@ from hadamax.diagnostics.health import Health, measure, observe
 from hadamax.diagnostics.probe import Probe, Sample, sample_of
 from hadamax.diagnostics.rank import effective_rank, singular_values, stable_rank
 from hadamax.diagnostics.selection import Layered
-from hadamax.diagnostics.units import dormant_neurons, feature_norm, output_shares, saturation, zero_neurons
+from hadamax.diagnostics.units import (
+    dormant_neurons,
+    feature_norm,
+    output_shares,
+    saturated_neurons,
+    saturation,
+    zero_neurons,
+)
 from hadamax.diagnostics.updates import churn, gradient_norm, update_ratio, weight_norm
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "observe",
     "output_shares",
     "sample_of",
+    "saturated_neurons",
     "saturation",
     "singular_values",
     "stable_rank",

@@ -42,13 +42,25 @@ def saturation(activations: Tensor, low: float = -1.0, high: float = 1.0, margin
     Raises:
         ValueError: not [N, d], no sample, NaN, an end that is not finite, or a margin out of (0, 0.5).
     """
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"range ({low}, {high}) is not of a bounded activation")
-    if not 0 < margin < 0.5:
-        raise ValueError(f"margin {margin} is out of range; valid: more than 0 and less than 0.5")
+    _check_range(low, high, margin)
     values = checked("activations", activations)
     room = margin * (high - low)
     return ((values <= low + room) | (values >= high - room)).float().mean(dim=0)
+
+
+def saturated_neurons(activations: Tensor, low: float = -1.0, high: float = 1.0, margin: float = 0.01) -> Tensor:
+    """Units that are within `margin` of the range from one end, the same end, on every sample: [N, d] -> [d] bool.
+
+    The plain form of dead for a bounded activation: HR equation 1, its margin ours. A unit that switches between both
+    ends tells its samples apart and is not dead.
+
+    Raises:
+        ValueError: as `saturation`.
+    """
+    _check_range(low, high, margin)
+    values = checked("activations", activations)
+    room = margin * (high - low)
+    return (values <= low + room).all(dim=0) | (values >= high - room).all(dim=0)
 
 
 def feature_norm(features: Tensor) -> float:
@@ -58,6 +70,13 @@ def feature_norm(features: Tensor) -> float:
         ValueError: not [N, d], no sample, or NaN.
     """
     return float(checked("features", features).double().norm(dim=1).mean())
+
+
+def _check_range(low: float, high: float, margin: float) -> None:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"range ({low}, {high}) is not of a bounded activation")
+    if not 0 < margin < 0.5:
+        raise ValueError(f"margin {margin} is out of range; valid: more than 0 and less than 0.5")
 
 
 def output_shares(features: Tensor, weight: Tensor, dead: Tensor) -> tuple[float, float]:
