@@ -74,7 +74,7 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
         if abs(frame - wanted) > 0.1 * wanted:
             notes.append(f"{grid.title}: the checkpoint nearest to frame {wanted:,} is of frame {frame:,}")
     return Output(
-        _together(asked, pictures),
+        _together(asked, pictures, protocol_of(used)),
         rows,
         published,
         "; ".join(said),
@@ -120,7 +120,7 @@ def _last_layer(path: Path, frame: int) -> list[Sample]:
     return sorted(last, key=lambda sample: sample.part != "output")
 
 
-def _together(asked: Asked, pictures: Sequence[bytes]) -> bytes:
+def _together(asked: Asked, pictures: Sequence[bytes], protocol: str) -> bytes:
     columns = min(len(pictures), 2)
     lines = -(-len(pictures) // columns)
     made = figure(9 * columns, 8 * lines + 0.5)
@@ -129,4 +129,4 @@ def _together(asked: Asked, pictures: Sequence[bytes]) -> bytes:
         axes.imshow(np.asarray(Image.open(io.BytesIO(picture))))
     for axes in grid:
         axes.set_axis_off()
-    return png(made, f"{asked.name}: {asked.title}")
+    return png(made, f"{asked.name}: {asked.title}", protocol)

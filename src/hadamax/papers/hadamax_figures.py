@@ -53,7 +53,7 @@ def run_time(asked: Asked) -> Output:
     axes.set_xscale("log")
     dress(axes, "", f"hours of training a game, {frames / 1e6:g}M frames", drawn.label)
     return Output(
-        png(made, f"{asked.name}: {asked.title}"),
+        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
         rows,
         ", ".join(f"{agent} {median:g} in {hours:g} hours" for agent, hours, median in published_points()[:3])
         + " (200M frames, one GPU; read off a figure)",

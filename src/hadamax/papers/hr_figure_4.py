@@ -51,7 +51,7 @@ def figure_4(asked: Asked) -> Output:
     dress(axes, "", "emulator frames, millions", "average contribution to the Q-values")
     axes.legend(frameon=False)
     return Output(
-        png(made, f"{asked.name}: {asked.title}"),
+        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
         rows,
         "the dead units' part is substantial and not zero (DQN, tanh, Seaquest, 40M frames)",
         "at the end: " + ", ".join(said),

@@ -65,7 +65,7 @@ def table_2(asked: Asked) -> Output:
         )
     said = ", ".join(f"{look(v, 0).label} {with_interval(*numbers[v][:3])}" for v in variants)
     return Output(
-        _draw(asked, numbers),
+        _draw(asked, numbers, protocol_of(runs)),
         rows,
         ", ".join(f"{look(v, 0).label} {PUBLISHED[v]:g}" for v in variants) + " (DQN, 8 Atari games, 40M frames)",
         said,
@@ -74,8 +74,8 @@ def table_2(asked: Asked) -> Output:
         [
             "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement (the CSV "
             "has the average over training too); " + dead_units(runs).choices[0],
-            "a claim holds where the 95% interval of the difference (bootstrap over seeds) lies on its side; "
-            "'as many' is within 0.05",
+            "a claim holds where the 95% interval of the difference (Welch's t over seeds, each claim by itself) "
+            "lies on its side; 'as many' is within 0.05",
         ],
         [f"claim: {verdict.line()}" for verdict in verdicts(finals)],
     )
@@ -110,7 +110,7 @@ def _average(runs: Sequence[Run], variant: str) -> float:
     return sum(fractions) / len(fractions)
 
 
-def _draw(asked: Asked, numbers: dict[str, Any]) -> bytes:
+def _draw(asked: Asked, numbers: dict[str, Any], protocol: str) -> bytes:
     made = figure(7.5, 4.8)
     axes = made.add_subplot()
     places: list[float] = []
@@ -131,4 +131,4 @@ def _draw(asked: Asked, numbers: dict[str, Any]) -> bytes:
     axes.set_ylim(0, 1)
     dress(axes, "bars: ours with 95% interval; hatched: Hadamard representation", "", "dead units, fraction")
     axes.legend(frameon=False)
-    return png(made, f"{asked.name}: {asked.title}")
+    return png(made, f"{asked.name}: {asked.title}", protocol)

@@ -34,7 +34,7 @@ class Output:
         return [
             line,
             *(f"our choice, not in the paper: {choice}" for choice in self.choices),
-            *(f"note: {note}" for note in self.notes),
+            *(note if note.startswith("claim: ") else f"note: {note}" for note in self.notes),
         ]
 
     def write(self, name: str, title: str, out: Path) -> list[Path]:

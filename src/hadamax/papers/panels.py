@@ -89,7 +89,7 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     groups = dict.fromkeys(protocol_of(runs) for _, runs in filled)
     protocol = "; ".join(groups) if len(groups) < 3 else next(iter(groups))
     return Output(
-        png(made, f"{asked.name}: {asked.title}", protocol if len(protocol) < 120 else ""),
+        png(made, f"{asked.name}: {asked.title}", protocol),
         rows,
         published,
         "; ".join(said),
@@ -131,7 +131,7 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
     handles = {label: h for place in axes for h, label in zip(*place.get_legend_handles_labels(), strict=True)}
     made.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
     return Output(
-        png(made, f"{asked.name}: {asked.title}"),
+        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
         rows,
         published,
         "; ".join(said),

@@ -73,8 +73,8 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
 
 def png(made: Figure, title: str, subtitle: str = "") -> bytes:
     """The picture, headed by a title and a smaller line."""
-    heading = "\n".join(textwrap.wrap(title, int(made.get_figwidth() * 10)))
-    made.suptitle(heading + (f"\n{subtitle}" if subtitle else ""), fontsize=12)
+    wide = int(made.get_figwidth() * 11)
+    made.suptitle("\n".join([*textwrap.wrap(title, wide), *textwrap.wrap(subtitle, wide)]), fontsize=11)
     picture = io.BytesIO()
     made.savefig(picture, format="png")
     return picture.getvalue()
