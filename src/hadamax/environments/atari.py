@@ -7,6 +7,7 @@ here: the loss of a life is read from the lives, since ale-py's own episodic lif
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def atari_games() -> dict[str, str]:
     return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in roms.get_all_rom_ids()}
 
 
+@cache
 def atari_name(env: str) -> str | None:
     """The game behind `Pong`, `ALE/Pong-v5`, `PongNoFrameskip-v4` and the like; None where it is no Atari game."""
     # Versions 0, 4 and 5 only: `Blackjack-v1` is Gymnasium's card table. Ids of the RAM name no pictures.

@@ -59,6 +59,8 @@ def score_table(runs: Iterable[Run], source: str, *, unfinished: bool = False) -
             left_out.append(f"{run.path}: evaluated at frame {frame:,}, trained to {run.frame:,}")
         elif not returns:
             left_out.append(f"{run.path}: no score of source {source!r}")
+        elif not np.isfinite(returns).all():
+            left_out.append(f"{run.path}: a score of source {source!r} is not a finite number")
         else:
             mean, number = float(np.mean(returns)), len(returns)
             rows.append(Score(run.variant, run.game, run.seed, source, mean, number, frame, total, protocol, run.path))
@@ -88,7 +90,7 @@ def pool(rows: Iterable[Score], scale: Scale = raw, *, mixed: bool = False) -> d
             (one, first), (other, second), *_ = kinds.items()
             raise UserError(
                 f"{name}: {first.run} has {one}, {second.run} has {other}: their scores cannot be pooled, "
-                "unless mixed runs are asked for"
+                "unless mixed runs are asked for (mixed=True; hadamax report --allow-mixed)"
             )
     pooled: dict[str, dict[str, list[float]]] = {}
     before: Score | None = None
