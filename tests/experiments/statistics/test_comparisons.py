@@ -9,7 +9,13 @@ import pytest
 from scipy import stats
 from tests.experiments.statistics.test_aggregates import X, Y
 
-from hadamax.experiments.statistics import compare_games, compare_over_games, holm, probability_of_improvement
+from hadamax.experiments.statistics import (
+    compare_games,
+    compare_over_games,
+    difference_intervals,
+    holm,
+    probability_of_improvement,
+)
 
 
 def test_the_worked_number_of_rliable() -> None:
@@ -38,6 +44,23 @@ def test_improvement_interval_against_every_resample() -> None:
     ]
     found = probability_of_improvement({"g": ours}, {"g": theirs}, replicates=20_000, confidence=0.7)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(every, [0.15, 0.85])))  # 2/9 and 7/9
+
+
+def test_difference_interval_against_every_resample() -> None:
+    """Of the means of two games' runs: each of the 27 x 4 resamples of ours beside each of the 8 of theirs."""
+    ours, theirs = {"g": [1.0, 3.0, 2.5], "h": [0.0, 4.0]}, {"g": [0.5, 1.0, 4.0], "h": [2.0, 2.0]}
+
+    def means(scores: dict[str, list[float]]) -> list[float]:
+        draws = itertools.product(*(list(itertools.product(row, repeat=len(row))) for row in scores.values()))
+        return [float(np.mean([np.mean(row) for row in draw])) for draw in draws]
+
+    every = [x - y for x, y in itertools.product(means(ours), means(theirs))]
+    found = difference_intervals(ours, dict(reversed(theirs.items())), replicates=40_000, confidence=0.72)["mean"]
+    assert found.estimate == pytest.approx(np.mean([6.5 / 3, 2.0]) - np.mean([5.5 / 3, 2.0]))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(every, [0.14, 0.86])), abs=0.02)
+    assert difference_intervals({"g": [1.0]}, {"g": [0.5]})["iqm"][:3] == (0.5, None, None)
+    with pytest.raises(ValueError, match="games: only one of the two has h"):
+        difference_intervals(ours, {"g": [1.0]})
 
 
 def test_improvement_of_single_runs_has_no_interval() -> None:

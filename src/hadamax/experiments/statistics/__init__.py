@@ -11,6 +11,7 @@ from hadamax.experiments.statistics.comparisons import (
     Comparison,
     compare_games,
     compare_over_games,
+    difference_intervals,
     holm,
     probability_of_improvement,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "common_frames",
     "compare_games",
     "compare_over_games",
+    "difference_intervals",
     "holm",
     "iqm",
     "mean",

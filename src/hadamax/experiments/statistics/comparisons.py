@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from hadamax.experiments.statistics.aggregates import AGGREGATES
 from hadamax.experiments.statistics.bootstrap import (
     CONFIDENCE,
+    REPLICATES,
     Interval,
     check_options,
     hopeless,
@@ -31,6 +33,41 @@ class Comparison(NamedTuple):
     p_value: float | None
     adjusted: float | None  # the p-value with all comparisons made together in mind
     note: str = ""
+
+
+def difference_intervals(
+    scores: Scores,
+    baseline: Scores,
+    aggregates: Mapping[str, Callable[[Runs], Array]] = AGGREGATES,
+    *,
+    replicates: int = REPLICATES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """By how much each aggregate of a variant is above the baseline's: stratified bootstrap over the seeds of both.
+
+    Two intervals that overlap may still differ; this one says whether they do.
+
+    Raises:
+        ValueError: the games differ, or the scores cannot be compared.
+    """
+    check_options(replicates, confidence)
+    _same_games(scores, baseline)
+    both = Runs.of(scores), Runs.of({game: baseline[game] for game in scores})
+    ours, theirs = (np.array([float(function(runs)) for function in aggregates.values()]) for runs in both)
+    note = untold(both, False)
+    if hopeless(both, False):
+        return {name: Interval(float(e), None, None, note) for name, e in zip(aggregates, ours - theirs, strict=True)}
+
+    def draws(runs: Runs, generator: np.random.Generator) -> Array:
+        values = runs.values.ravel()
+        drawn = (Runs(values[positions], counts) for positions, counts in resamples(runs, replicates, generator))
+        return np.concatenate([np.stack([function(one) for function in aggregates.values()]) for one in drawn], -1)
+
+    mine, other = map(draws, both, np.random.default_rng(seed).spawn(2))
+    low, high = percentiles([mine - other], confidence)
+    rows = zip(aggregates, (ours - theirs).tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Interval(difference, below, above, note) for name, difference, below, above in rows}
 
 
 def probability_of_improvement(
