@@ -22,7 +22,11 @@ USAGE = """usage: hadamax VERB ...
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
   hadamax status DIR                                      how far its runs are
+<<<<<<< HEAD
   hadamax doctor                                          what this machine has, and what would make it faster
+=======
+  hadamax report RUNS --out DIR                           what they show: a page, tables, figures
+>>>>>>> aca49d5 (hadamax report: a page that opens from disk, tables and figures, each number with its runs)
   hadamax --version
 """
 
@@ -32,6 +36,7 @@ VERBS: dict[str, str] = {
     "evaluate": "hadamax.commands.evaluate",
     "sweep": "hadamax.commands.sweep",
     "status": "hadamax.commands.status",
+    "report": "hadamax.commands.report",
     "export": "hadamax.commands.export",
     "diagnose": "hadamax.commands.diagnose",
     "paper": "hadamax.commands.paper",

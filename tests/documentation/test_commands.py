@@ -26,6 +26,7 @@ SHORT = {
     "evaluate": "--episodes 2 --max-episode-frames 80",
     "sweep": "--dry-run --measure 0",
     "bench": "--help",
+    "report": "--help",  # runs this short have no finished game to report
 }
 ELSEWHERE = ("pip", "make", "git", "python", "python3", "sh", "pytest", "HADAMAX_KERNELS=reference")
 

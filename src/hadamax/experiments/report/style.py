@@ -1,0 +1,58 @@
+"""How a variant looks in every figure: colour, dashes and marker, so that none of them is needed to tell it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+# Okabe and Ito's colours without yellow, which is lost on white; the page turns them into variables of its style sheet.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, MUTED, LINES = "#1a1a1b", "#5c5c5f", "#cfcfd2"
+
+PAPER: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hadamax",
+    "pdf.fonttype": 42,  # text that can be selected and is not drawn letter by letter
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "axes.grid": True,
+    "grid.color": LINES,
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "path.simplify_threshold": 0.3,
+}
+
+
+class Look(NamedTuple):
+    colour: str
+    dashes: Any
+    marker: str
+
+
+def look(number: int) -> Look:
+    """Of the variant with this place in the order; no two of the first 210 are alike."""
+    return Look(COLOURS[number % 6], DASHES[number % 5], MARKERS[number % 7])
