@@ -15,7 +15,7 @@ from hadamax.experiments.scores import Array
 from hadamax.experiments.suites import folder_name
 from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.recorder import WINDOWS
-from hadamax.training.settings import TrainSettings, read_toml
+from hadamax.training.settings import TrainSettings, from_toml, read_toml
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ def read_run(path: Path) -> Run:
     Raises:
         UserError: not a run, or damaged.
     """
-    folder, algorithm, settings = RunFolder.open(path)
-    versions = read_toml(folder.config).get("versions", {})
+    folder = RunFolder(path)
+    content = read_toml(folder.config)
+    algorithm, settings = from_toml(content, folder.config)
     try:
         columns = [f"{source}_return" for source in WINDOWS]
         metrics = read_columns(folder.metrics, ["frame", *columns], ["seconds", "memory_mib"])
@@ -95,6 +96,7 @@ def read_run(path: Path) -> Run:
     in_study = names[1:] == (folder_name(settings.environment.game), f"seed-{settings.run.seed}")
     variant = names[0] if in_study else f"{settings.network.encoder}-{algorithm}"
     finished = bool(frames) and settings.run.frames - last < interval
+    versions = content["versions"] if isinstance(content.get("versions"), dict) else {}
     scores = last, finished, curves, returns, evaluation
     return Run(path, variant, algorithm, settings, fingerprint, *scores, clock, memory, versions)
 
