@@ -120,8 +120,10 @@ def games(evidence: Evidence, analysis: Analysis) -> Table:
     columns = [text("Game")]
     for variant in evidence.variants:
         columns += [spread(variant, variant), figure("Seeds", f"{variant}_seeds")]
-    columns += [figure(f"p, {v} against {evidence.baseline}", f"{v}_p_holm") for v in evidence.variants[1:]]
-    caption = "Raw scores, mean over seeds with Student's 95% interval; p: Welch's t-test, Holm over games"
+    columns += [figure(f"p, {v}", f"{v}_p_holm") for v in evidence.variants[1:]]
+    caption = "Raw scores, mean over seeds with Student's 95% interval"
+    if evidence.variants[1:]:
+        caption += f"; p: Welch's t-test against {evidence.baseline}, Holm over games"
     return Table("games", caption, tuple(columns), rows, searched=True)
 
 
