@@ -22,11 +22,8 @@ USAGE = """usage: hadamax VERB ...
   hadamax bench --out bench.png                           what this machine makes of it, beside its limits
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
   hadamax status DIR                                      how far its runs are
-<<<<<<< HEAD
-  hadamax doctor                                          what this machine has, and what would make it faster
-=======
   hadamax report RUNS --out DIR                           what they show: a page, tables, figures
->>>>>>> aca49d5 (hadamax report: a page that opens from disk, tables and figures, each number with its runs)
+  hadamax doctor                                          what this machine has, and what would make it faster
   hadamax --version
 """
 
