@@ -67,6 +67,7 @@ class Plan(NamedTuple):
     kills_a_run: float = 1.5  # of workers, by the time that an undisturbed run takes; 0: none
     sweep_kills: int = 2
     nodes_removed: int = 0
+    nodes: int = 3  # of the cluster, each for one run at a time
 
 
 class Report(NamedTuple):
@@ -181,7 +182,7 @@ def _place(plan: Plan) -> Iterator[tuple[list[str], Callable[[], None]]]:
     if plan.engine == "local":
         yield ["--workers", "2"], lambda: None
         return
-    with cluster(3) as (address, nodes, remove):
+    with cluster(plan.nodes) as (address, nodes, remove):
         yield ["--engine", "ray", "--ray-address", address], lambda: remove(nodes.pop())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import time
 from importlib.util import find_spec
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hadamax.errors import UserError
-from hadamax.experiments.runs import Run
+from hadamax.experiments.runs import Run, State, state_of
 from hadamax.experiments.worker import Attempt, Outcome, stopped
+from hadamax.training.checkpoints import write_atomically
 
 SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_STOP = 120.0
@@ -43,19 +45,20 @@ class OnRay:
     """
 
     def __init__(self, study: Path, address: str, *, workers: int | None, gpus: float, threads: int) -> None:
-        self.study, self.workers, self.gpus = study, workers, gpus
+        self.study, self.address, self.workers, self.gpus = study, address, workers, gpus
         self.tasks: dict[Any, Run] = {}
         self.ray = connect(address)
         self._require_a_place(threads)
         study.mkdir(parents=True, exist_ok=True)
-        self.mark = f"{time.time_ns()}"
-        (study / MARK).write_text(self.mark)
+        self.mark = _mark(study)
         self._task = self.ray.remote(attempt)
 
     def has_room(self) -> bool:
         return self.workers is None or len(self.tasks) < self.workers
 
     def start(self, run: Run) -> Outcome | None:
+        if state_of(self.study / run.name) is State.RUNNING:  # nobody's place in the queue for that
+            return Outcome(run.name, taken=True)
         options = {
             "name": run.name,
             "num_cpus": run.threads,
@@ -74,9 +77,9 @@ class OnRay:
         return [self._outcome(task, self.tasks.pop(task)) for task in ended]
 
     def stop(self) -> None:
-        for task in self.tasks:
-            self.ray.cancel(task, force=False)
         with contextlib.suppress(Exception):  # a cluster that is gone has stopped
+            for task in self.tasks:
+                self.ray.cancel(task, force=False)
             self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=SECONDS_TO_STOP)
         self.tasks = {}
         self.ray.shutdown()
@@ -91,6 +94,9 @@ class OnRay:
             if isinstance(cause, UserError):
                 raise cause from None
             return Outcome(run.name, " ".join(f"{type(cause).__name__}: {cause}".split()))
+        except lost.LocalRayletDiedError:
+            there = f"the cluster at {self.address!r} does not answer any more"
+            raise UserError(f"ray_address: {there}; what was done stays, and the same command goes on") from None
         except lost.RayError as error:  # its worker or its node is gone
             return stopped(run, self.study, type(error).__name__)
 
@@ -105,6 +111,13 @@ class OnRay:
                     f"{name}: {wanted:g} of each run is more than any node of the cluster has; "
                     f"valid: up to {most[kind]:g} {what}"
                 )
+
+
+def _mark(study: Path) -> str:
+    """What the study's folder is known by, made once: nodes that find it share the folder."""
+    if not (study / MARK).exists():
+        write_atomically(study / MARK, secrets.token_hex(8).encode())
+    return (study / MARK).read_text()
 
 
 def attempt(run: Run, study: str, mark: str) -> Outcome:

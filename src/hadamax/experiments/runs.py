@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from hadamax.training.checkpoints import frame_of, newest_first
 from hadamax.training.finished import evaluated, marked
 from hadamax.training.folder import CONFIG, LOCK
 
@@ -60,8 +61,9 @@ class Progress(NamedTuple):
 
 
 def progress_of(folder: Path) -> Progress:
-    """The last row of `metrics.csv`, and the final evaluation where there is one."""
+    """The last row of `metrics.csv` or the last checkpoint, and the final evaluation where there is one."""
     last = _last_row(folder / "metrics.csv")
+    saved = max(map(frame_of, newest_first(folder / "checkpoints")), default=0)
     score, source = None, ""
     for column, name in (("training_return", "training games"), ("test_return", "greedy test games")):
         if last.get(column):
@@ -69,7 +71,7 @@ def progress_of(folder: Path) -> Progress:
     report = evaluated(folder)
     if report is not None:
         score, source = float(report["agent"]["mean"]), str(report.get("source", "final evaluation"))
-    return Progress(int(_number(last.get("frame"))), _number(last.get("frames_per_second")), score, source)
+    return Progress(max(int(_number(last.get("frame"))), saved), _number(last.get("frames_per_second")), score, source)
 
 
 def _last_row(path: Path) -> dict[str, str]:

@@ -11,7 +11,10 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """While entered, the first signal sets `pending`, and breaks an iteration off where `breakable`; a second kills."""
+    """While entered, the first signal sets `pending`, and breaks an iteration off where `breakable`.
+
+    A second Ctrl-C kills. A second SIGTERM does nothing: a scheduler and the sweep may well send one each.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +36,7 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.pending = True
-        for other in self.SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self.breakable:
             raise Interrupted
