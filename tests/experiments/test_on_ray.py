@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,14 @@ def refusal(address: str) -> str:
 
 
 @pytest.fixture
-def taken() -> int:
+def taken() -> Iterator[int]:
     """A port where somebody listens and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.mark.extra("ray")
+@pytest.mark.slow
 def test_nobody_answers(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
