@@ -106,7 +106,7 @@ def _sample(run: Run, grid: Grid) -> tuple[int, Sample]:
 def _last_layer(path: Path, frame: int) -> list[Sample]:
     """The last hidden layer of a checkpoint on observations that its agent plays: its output, then its parts."""
     _, _, settings = RunFolder.open(path)
-    agent = agents.load(path, str(frame), device="cpu", say=lambda line: None)
+    agent = agents.load_run(path, str(frame), device="cpu", say=lambda line: None)
     generator = torch.Generator().manual_seed(SEED)
     played = play_observations(
         lambda seen: agent.act(seen, EPSILON, generator),
