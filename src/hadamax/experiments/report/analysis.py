@@ -24,10 +24,12 @@ from hadamax.experiments.statistics import (
     probability_of_improvement,
     sample_efficiency,
 )
+from hadamax.experiments.statistics.aggregates import iqm, median
 from hadamax.experiments.statistics.bootstrap import CONFIDENCE, REPLICATES
 from hadamax.experiments.statistics.runs import Runs
 
 POINTS = 50  # of a curve
+COMPARED = {"iqm": iqm, "median": median}
 CURVE_REPLICATES = 1_000  # of each of its points
 PROFILE_POINTS = 101
 PROFILE_END = 0.975  # quantile of all scores at which a profile's axis ends: a few games go far beyond
@@ -77,7 +79,7 @@ def analyse(evidence: Evidence, *, replicates: int = REPLICATES) -> Analysis:
     ours = scale.scores[evidence.baseline]
     confidence = 1 - (1 - CONFIDENCE) / max(len(others), 1)  # Bonferroni: together they hold with 95%
     differences = {
-        name: difference_intervals(scale.scores[name], ours, replicates=replicates, confidence=confidence)
+        name: difference_intervals(scale.scores[name], ours, COMPARED, replicates=replicates, confidence=confidence)
         for name in others
     }
     improvement = {
