@@ -30,7 +30,7 @@ EXTRAS := sb3 flax torchrl ray wandb docs
 test-extras: $(EXTRAS:%=test-extra-%)
 
 test-extra-%: .venvs/%/.installed
-	OMP_NUM_THREADS=1 .venvs/$*/bin/python -m pytest -n auto --dist loadfile --extra $*
+	OMP_NUM_THREADS=1 .venvs/$*/bin/python -m pytest -n auto --dist loadfile --extra=$*
 
 # Such an environment lies over .venv: what that has is seen through it, and not installed again.
 .venvs/%/.installed: .venv/.installed

@@ -1,6 +1,6 @@
 """What has to be set before anything imports Triton; and the tests that belong to an extra.
 
-`pytest --extra sb3` runs those marked `extra("sb3")` and no others, and does not start where a package of the extra is
+`pytest --extra=sb3` runs those marked `extra("sb3")` and no others, and does not start where a package of the extra is
 missing: there they cannot be skipped unseen.
 """
 
@@ -20,7 +20,7 @@ if not torch.cuda.is_available():
 EXTRAS: dict[str, tuple[str, ...]] = {
     "sb3": ("stable_baselines3", "sb3_contrib", "cv2"),
     "flax": ("flax", "jax", "optax"),
-    "torchrl": ("torchrl", "tensordict"),
+    "torchrl": ("torchrl", "tensordict", "cv2"),
     "ray": ("ray",),
     "wandb": ("wandb",),
     "docs": ("mkdocs", "material"),
