@@ -32,6 +32,7 @@ test-extras: $(EXTRAS:%=test-extra-%)
 test-extra-%: .venvs/%/.installed
 	OMP_NUM_THREADS=1 .venvs/$*/bin/python -m pytest -n auto --dist loadfile --extra=$*
 
+.PRECIOUS: .venvs/%/.installed
 # Such an environment lies over .venv: what that has is seen through it, and not installed again.
 .venvs/%/.installed: .venv/.installed
 	rm -rf .venvs/$* && $(BIN)/python -m venv .venvs/$*
