@@ -1,7 +1,9 @@
-"""Compiles the CPU kernels into the wheel; all else stands in pyproject.toml.
+"""Compiles CPU kernels into the wheel; all else stands in pyproject.toml.
 
-Where there is no C++ compiler the wheel is pure Python, and the kernels are compiled where it is used, or PyTorch does
-their work. HADAMAX_BUILD_KERNELS=0 asks for that; names of kernels/shipped.py, joined by commas, build only those.
+HADAMAX_BUILD_KERNELS says which. Unset, as where a person installs from a clone: those of the published encoders, for
+this processor; that takes half a minute, and others are compiled on first use. all, for a wheel that goes elsewhere:
+everything in kernels/shipped.py, for every kind of processor; names from there, joined by commas: only theirs. 0: none,
+as where there is no C++ compiler: the wheel is pure Python then.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def compiler() -> str | None:
 
 
 class Compile(build_py):
-    """Copies the modules, then compiles every kernel for every kind of this machine's processors."""
+    """Copies the modules, then compiles the kernels that are wanted."""
 
     def run(self) -> None:
         super().run()
@@ -43,13 +45,9 @@ class Compile(build_py):
             self.compile_kernels(path, Path(self.build_lib) / "hadamax" / "kernels" / "compiled")
 
     def compile_kernels(self, path: str, folder: Path) -> None:
-        names = os.environ.get("HADAMAX_BUILD_KERNELS", "")
-        chosen = shipped["libraries"](tuple(names.split(","))) if names else shipped["libraries"]()
         jobs: list[tuple[list[str], Path]] = []
-        for kind in (kind for kind in shipped["KINDS"] if kind.machine == os.uname().machine):
-            for library in chosen:
-                if kind.bfloat16_only and "HADAMAX_ELEMENT=bfloat16" not in library:
-                    continue
+        for kind, libraries in self.wanted():
+            for library in libraries:
                 target = folder / kind.name / shipped["file_name"](library)
                 macros = [f"-D{macro}" for macro in library[1:]]
                 source = str(KERNELS / "csrc" / library[0])
@@ -60,6 +58,19 @@ class Compile(build_py):
         print(f"hadamax: {sum(made)} of {len(jobs)} kernels compiled with {path}")
         if any(made):
             (folder / shipped["COMPILER"]).write_text(build["compiler_name"]() + "\n")
+
+    def wanted(self) -> list[tuple[Any, list[Any]]]:
+        """Kinds of processors, and the libraries to compile for each."""
+        setting = os.environ.get("HADAMAX_BUILD_KERNELS", "")
+        kinds = [kind for kind in shipped["KINDS"] if kind.machine == os.uname().machine]
+        if setting:
+            libraries = shipped["libraries"](*([] if setting == "all" else [tuple(setting.split(","))]))
+            return [(kind, [library for library in libraries if kind.serves(library)]) for kind in kinds]
+        found, left = [], shipped["libraries"](shipped["INSTALLED"])
+        for kind in shipped["kinds"]():
+            found.append((kind, [library for library in left if kind.serves(library)]))
+            left = [library for library in left if not kind.serves(library)]
+        return found
 
     def compile_one(self, command: list[str], target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)

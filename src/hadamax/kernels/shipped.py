@@ -28,7 +28,11 @@ class Kind(NamedTuple):
     machine: str
     features: frozenset[str]  # as /proc/cpuinfo names them
     flags: tuple[str, ...]
-    bfloat16_only: bool = False  # differs from the kind before it in bfloat16 alone
+    bfloat16_only: bool = False  # differs from the kind after it in bfloat16 alone
+
+    def serves(self, library: Library) -> bool:
+        """Whether the library is to be compiled for this kind."""
+        return not self.bfloat16_only or "HADAMAX_ELEMENT=bfloat16" in library
 
 
 # The best first. Older processors than these have no kernel in the wheel.
@@ -51,6 +55,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]]
     "minatar": (("Relu",), 1, ((16, 1, 1),)),
     "hadamax-minatar": (("GeluTanh", "GeluTanh"), 1, ((16, 3, 1),)),
 }
+INSTALLED = ("nature-norm", "hadamax")  # compiled where a person installs from a clone; the rest on first use
 
 
 def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
