@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_on_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
-    plan = Plan(games=1, seeds=1, frames=8192, kills_a_run=1.0, sweep_kills=1)
+    plan = Plan(games=1, seeds=1, frames=8192, kills_a_run=3, sweep_kills=1)
     assert trial(tmp_path, plan, random.Random(1)).workers_killed
 
 

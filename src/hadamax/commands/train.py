@@ -56,10 +56,7 @@ def train(loop: Loop, games: int = 0) -> int:
         if done and games:
             _say_end(loop)
             return _evaluate(path, games)
-    try:
-        draw_curve(path, loop.folder.curve)
-    except OSError as error:
-        raise UserError(f"out: {loop.folder.curve} cannot be written: {error.strerror}; the run is whole") from None
+    _draw(loop.folder)
     if not done:
         say(f"{loop.recorder.throughput()} until here")
         say(f"interrupted at {_frames(loop)}, checkpoint written; go on with: hadamax resume {path}")
@@ -85,6 +82,8 @@ def go_on(path: Path, games: int = 0) -> int:
         with closing(loop):
             ended = Finished(loop.algorithm.frames, loop.recorder.latest_score())
             mark(path, ended.score)
+    if not folder.curve.exists():  # killed before it was drawn
+        _draw(folder)
     print(f"{path} is finished: {ended.frame:,} frames, {ended.score}")
     if not games:
         print(f"next: hadamax evaluate {path} --episodes 30")
@@ -95,6 +94,13 @@ def go_on(path: Path, games: int = 0) -> int:
         finally:
             folder.unlock()
     return 0
+
+
+def _draw(folder: RunFolder) -> None:
+    try:
+        draw_curve(folder.path, folder.curve)
+    except OSError as error:
+        raise UserError(f"out: {folder.curve} cannot be written: {error.strerror}; the run is whole") from None
 
 
 def _evaluate(path: Path, games: int) -> int:

@@ -140,14 +140,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     if line:
         say(line)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
-    _say_replay(built, say)
     return _restored(folder, settings, built, say)
-
-
-def _say_replay(algorithm: Algorithm, say: Callable[[str], None]) -> None:
-    replay = getattr(algorithm, "replay", None)
-    if replay is not None:
-        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} once it is full")
 
 
 def resume(path: Path, say: Callable[[str], None]) -> Loop:
@@ -163,7 +156,6 @@ def resume(path: Path, say: Callable[[str], None]) -> Loop:
     except BaseException:
         folder.unlock()
         raise
-    _say_replay(built, say)
     return _restored(folder, settings, built, say)
 
 
@@ -174,4 +166,7 @@ def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm,
     except BaseException:
         folder.unlock()
         raise
+    replay = getattr(built, "replay", None)
+    if replay is not None:
+        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} once it is full")
     return loop
