@@ -142,7 +142,8 @@ def test_damaged_rows_cost_no_exactness(
         if name in ("a bit is flipped", "heads of another replay"):  # one read before the rest of the state, one after
             assert loop.train()
             same({**undisturbed, "frames": 0}, {**outcome(run), "frames": 0})
-    (line,) = said
+    line, size = said
+    assert size.startswith("replay: 90 transitions, ")
     assert line.startswith("checkpoint frame_000000001280 cannot be used (")
     assert line.endswith("); trying the one before")
     assert len(line.splitlines()) == 1
