@@ -135,7 +135,7 @@ def _disturbed(
     sweep = subprocess.Popen(_sweep(study, out, *arguments), stderr=said)
     disturbances = ["sweep"] * plan.sweep_kills + ["node"] * plan.nodes_removed
     chance.shuffle(disturbances)
-    times = (seconds_a_run * (i + 1) for i in range(len(disturbances)))
+    times = (seconds_a_run * (i + 1) / 2 for i in range(len(disturbances)))
     due = {"worker": start + seconds_a_run / plan.kills_a_run if plan.kills_a_run else math.inf, "next": next(times, 0)}
     workers = 0
     left = list(disturbances)
