@@ -65,7 +65,7 @@ class Plan(NamedTuple):
     games: int = 3
     seeds: int = 3
     frames: int = 100_000
-    kills_a_run: float = 1.5  # of workers, by the time that an undisturbed run takes; 0: none
+    kills_a_run: float = 1.5  # of workers, in the time that an undisturbed run takes, and at most in all; 0: none
     sweep_kills: int = 2
     nodes_removed: int = 0
     nodes: int = 3  # of the cluster, each for one run at a time
@@ -102,7 +102,8 @@ def trial(folder: Path, plan: Plan, chance: random.Random) -> Report:
     assert calm.returncode == 0, calm.stderr
     seconds_a_run = 2 * (time.monotonic() - start) / len(runs)
     with _place(plan) as (arguments, remove_a_node):
-        report = _disturbed(study, folder / "chaos", arguments, remove_a_node, plan, seconds_a_run, chance)
+        most = round(plan.kills_a_run * len(runs))
+        report = _disturbed(study, folder / "chaos", arguments, remove_a_node, plan, seconds_a_run, most, chance)
     _check_ledger(folder / "chaos" / "study" / "ledger.csv", [run.id for run in runs])
     for run in runs:
         calm_run, chaos_run = run.folder(folder / "calm"), run.folder(folder / "chaos")
@@ -128,6 +129,7 @@ def _disturbed(
     remove_a_node: Callable[[], None],
     plan: Plan,
     seconds_a_run: float,
+    most: int,
     chance: random.Random,
 ) -> Report:
     start = time.monotonic()
@@ -150,7 +152,7 @@ def _disturbed(
                 sweep.kill()
                 sweep.wait()
                 sweep = subprocess.Popen(_sweep(study, out, *arguments), stderr=said)
-        elif now > due["worker"] and (at_work := list(_workers(out))):
+        elif workers < most and now > due["worker"] and (at_work := list(_workers(out))):
             due["worker"] = now + seconds_a_run / plan.kills_a_run * chance.uniform(0.5, 1.5)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(at_work), signal.SIGKILL)
