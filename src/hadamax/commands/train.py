@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,8 @@ def train(loop: Loop, games: int = 0) -> int:
         if done and games:
             _say_end(loop)
             return _evaluate(path, games)
+        if not done:  # a parent that dies sends SIGTERM once for each of its threads: it has been heard
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _draw(loop.folder)
     if not done:
         say(f"{loop.recorder.throughput()} until here")
