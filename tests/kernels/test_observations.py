@@ -27,6 +27,15 @@ def test_equals_pad_divide_and_round(
             assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_stacks_that_share_frames(kernel: None) -> None:
+    frames = torch.randint(256, (6, 5, 9, 7), dtype=torch.uint8)
+    views = {"now": frames[:, :4], "later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:]}
+    views |= {"repeated": frames[:1].expand(3, -1, -1, -1), "every other channel": frames[:, ::2]}
+    for name, view in views.items():
+        found = scaled_observations(view, 255.0, torch.float32, ((1, 0), (0, 2)))
+        assert torch.equal(found, F.pad(view / 255.0, (0, 2, 1, 0))), name
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> None:
     torch.set_num_threads(threads)

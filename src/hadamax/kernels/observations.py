@@ -25,8 +25,8 @@ def scaled_observations(
         margins: ((top, bottom), (left, right)).
     """
     (top, bottom), (left, right) = margins
-    usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS and observations.is_contiguous()
-    if usable and cpu.wanted() and _can_be_built(dtype):
+    usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS
+    if usable and observations[:1].is_contiguous() and cpu.wanted() and _can_be_built(dtype):
         margin = [top, bottom, left, right]
         scaled: Tensor = (_scale if is_plain(observations) else _scaled)(observations, scale, dtype, margin)
         return scaled
@@ -50,8 +50,9 @@ def _scale(observations: Tensor, scale: float, dtype: torch.dtype, margins: list
         raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure()}")
     out = _empty(observations, scale, dtype, margins)
     shape = (ctypes.c_int32 * 9)(*observations.shape, *margins, torch.get_num_threads())
-    table = _table(scale, dtype)
-    kernel.hadamax_observations(shape, *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out)))
+    apart, table = ctypes.c_int64(observations.stride(0)), _table(scale, dtype)
+    places = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out))
+    kernel.hadamax_observations(shape, apart, *places)
     return out
 
 

@@ -1,5 +1,6 @@
 // Observations for a convolution: bytes [image, channel, row, column] to numbers [image, row, column, channel], each
 // looked up in a table of 256, with a margin of zeros around the map. One pass instead of a copy, a division and a pad.
+// Images may lie `apart` bytes from one another: a replay's stacks share frames with those that follow them.
 #include <algorithm>
 #include <cstddef>
 
@@ -29,7 +30,7 @@ INLINE void pixel(const Element* table, const uint8_t* byte, size_t plane, int c
 }
 
 template <int CHANNELS>
-static void convert(const Shape s, const Element* table, const uint8_t* bytes, Element* out) {
+static void convert(const Shape s, int64_t apart, const Element* table, const uint8_t* bytes, Element* out) {
     const size_t plane = size_t(s.rows) * s.columns, channels = s.channels;
     const size_t width = s.left + s.columns + s.right, height = s.top + s.rows + s.bottom;
 #pragma omp parallel for collapse(2) num_threads(s.threads) schedule(static)
@@ -40,7 +41,7 @@ static void convert(const Shape s, const Element* table, const uint8_t* bytes, E
             std::fill(to, to + (margin ? width : s.left) * channels, Element{});
             if (margin) continue;
             to += s.left * channels;
-            const uint8_t* from = bytes + image * channels * plane + (row - s.top) * s.columns;
+            const uint8_t* from = bytes + image * apart + (row - s.top) * s.columns;
             for (int column = 0; column < s.columns; column++)
                 pixel<CHANNELS>(table, from + column, plane, s.channels, to + column * channels);
             to += s.columns * channels;
@@ -48,7 +49,8 @@ static void convert(const Shape s, const Element* table, const uint8_t* bytes, E
         }
 }
 
-extern "C" void hadamax_observations(const Shape* s, const Element* table, const uint8_t* bytes, Element* out) {
+extern "C" void hadamax_observations(
+    const Shape* s, int64_t apart, const Element* table, const uint8_t* bytes, Element* out) {
     auto specialised = s->channels == 4 ? convert<4> : s->channels == 1 ? convert<1> : convert<0>;
-    specialised(*s, table, bytes, out);
+    specialised(*s, apart, table, bytes, out);
 }
