@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -222,6 +222,7 @@ def make_learner(
     *,
     algorithm: str = "pqn",
     encoder: str = "mlp",
+    encoder_options: Mapping[str, Any] | None = None,
     decay_iterations: int = 100,
     reward_clipping: bool = False,
     precision: torch.dtype = torch.float32,
@@ -237,7 +238,7 @@ def make_learner(
     learner = entry.build(
         chosen,
         environment,
-        build_encoder(encoder, observation_shape=shape, input_scale=scale),
+        build_encoder(encoder, observation_shape=shape, input_scale=scale, **(encoder_options or {})),
         decay_frames=decay_iterations * chosen.num_steps * chosen.num_envs * environment.frames_per_step,
         reward_clipping=reward_clipping,
         device=torch.device("cpu"),

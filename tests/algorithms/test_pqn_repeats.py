@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,24 @@ from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.training import checkpoints
 
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nature-norm": ("nature-norm", {}),
+    "nature": ("nature", {"width": 0.125}),
+    "hadamax": ("hadamax", {"width": 0.125}),
+    "hr": ("nature-norm", {"width": 0.125, "activation": "tanh", "branches": 2}),
+}
 
-def atari(precision: torch.dtype = torch.float32, seed: int = 1) -> PQN:
+
+def atari(precision: torch.dtype = torch.float32, seed: int = 1, network: str = "nature-norm") -> PQN:
     """Sticky Breakout at tiny scale; its games are cut short and reseeded often."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
     environment = make_environment(settings, 3, seed=seed, threads=2)
     environment.engine.reseed_steps = 10
+    encoder, options = ENCODERS[network]
     return make_learner(
         environment,
-        encoder="nature-norm",
+        encoder=encoder,
+        encoder_options=options,
         precision=precision,
         seed=seed,
         reward_clipping=True,
@@ -66,21 +76,27 @@ def test_the_same_seed_repeats_and_another_differs(make: Any) -> None:
     assert not torch.equal(*weights)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_a_resumed_learner_equals_one_that_was_never_stopped(precision: torch.dtype, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [*((network, torch.float32) for network in ENCODERS), ("nature-norm", torch.bfloat16)],
+)
+def test_a_resumed_learner_equals_one_that_was_never_stopped(
+    network: str, precision: torch.dtype, tmp_path: Any
+) -> None:
     torch.set_num_threads(2)  # sums over two threads must come out alike too
-    whole = atari(precision)
+    whole = atari(precision, network=network)
     run(whole, 5)
     path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
     expected = run(whole, 4)
     found = checkpoints.read(path)
-    resumed = atari(precision, seed=1)
+    resumed = atari(precision, seed=1, network=network)
     run(resumed, 1)  # a state is loaded over whatever was there
     resumed.load_state_dict({"network": found.weights, **found.state})
     assert resumed.frames == found.frame
     assert run(resumed, 4) == expected
     assert_same(resumed, whole)
     assert any(iteration.games for iteration in expected)
+    assert all(math.isfinite(iteration.metrics["loss"]) for iteration in expected)
     assert int(whole.environment.state_dict()["seed_count"].max()) > 1
 
 
