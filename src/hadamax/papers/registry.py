@@ -90,7 +90,12 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("score", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
         choices=("the variants shown are our reading of the caption",),
     ),
-    "hr-figure-2": Exhibit("Regression with shallow networks", figure_2, "about 4 minutes on one core"),
+    "hr-figure-2": Exhibit(
+        "Regression with shallow networks",
+        figure_2,
+        "about 4 minutes on one core",
+        done="results/hr-regression (20 seeds)",
+    ),
     "hr-figure-3": _grids(
         "Densities of units, Tanh (DQN, Breakout)",
         "sixteen units with spikes at 1 or -1, more after 10M iterations than after 1M",
@@ -159,6 +164,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Regression with shallow and deep networks",
         figure_12,
         "about 20 minutes on one core",
+        done="results/hr-regression (20 seeds)",
     ),
     "hr-figure-13": _panels(
         "A wider representation: score, dead units, rank, learning rates (DQN, 8 games)",
