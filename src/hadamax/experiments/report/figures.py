@@ -18,6 +18,7 @@ from hadamax.experiments.statistics import Band, Interval
 
 WIDTH = 6.8  # inches: a paper's text width
 MILLION = 1e6
+LEGEND_COLUMNS = 4
 FAR = 20.0  # a score above which a scatter's axis is logarithmic
 TITLES = {"median": "Median", "iqm": "IQM", "mean": "Mean", "optimality_gap": "Optimality gap ↓"}
 Rows = Mapping[str, Sequence[tuple[Array, Array]]]  # {variant: [(x, y) of each run]}
@@ -159,12 +160,13 @@ def game(axes: Axes, rows: Rows, variants: Sequence[str], *, labels: bool = True
 
 
 def games_grid(tables: Mapping[str, Rows], variants: Sequence[str], columns: int = 5) -> Figure:
-    """Every game's curves on one page."""
-    lines = -(-len(tables) // columns)
+    """Every game's curves on one page; of few games, larger."""
+    columns = min(columns, len(tables))
+    lines, legend = -(-len(tables) // columns), 0.24 + 0.18 * -(-len(variants) // LEGEND_COLUMNS)  # inches
     with matplotlib.rc_context({**PAPER, "font.size": 6, "axes.titlesize": 6.5}):
-        height = 1.15 * lines + 0.5
+        height = min(5.75 / columns, 2.2) * lines + 0.08 + legend
         drawn = figure(height=height, layout=None)
-        bottom, top = 0.3 / height, 1 - 0.42 / height
+        bottom, top = 0.3 / height, 1 - legend / height
         drawn.subplots_adjust(left=0.06, right=0.99, bottom=bottom, top=top, wspace=0.32, hspace=0.55)
         panels = drawn.subplots(lines, columns, squeeze=False).ravel()
         for axes, (name, rows) in zip(panels, tables.items(), strict=False):
@@ -200,7 +202,7 @@ def _legend(drawn: Figure, variants: Sequence[str], *, lines: bool = True, place
         )
         for variant, style in zip(variants, map(look, range(len(variants))), strict=True)
     ]
-    drawn.legend(handles=handles, loc=place, ncols=min(len(variants), 4), handlelength=3.2)
+    drawn.legend(handles=handles, loc=place, ncols=min(len(variants), LEGEND_COLUMNS), handlelength=3.2)
 
 
 def _short(value: float, _: Any) -> str:
