@@ -162,11 +162,11 @@ def game(axes: Axes, rows: Rows, variants: Sequence[str], *, labels: bool = True
 def games_grid(tables: Mapping[str, Rows], variants: Sequence[str], columns: int = 5) -> Figure:
     """Every game's curves on one page; of few games, larger."""
     columns = min(columns, len(tables))
-    lines, legend = -(-len(tables) // columns), 0.24 + 0.18 * -(-len(variants) // LEGEND_COLUMNS)  # inches
+    lines, legend = -(-len(tables) // columns), 0.24 + 0.21 * -(-len(variants) // LEGEND_COLUMNS)  # inches
     with matplotlib.rc_context({**PAPER, "font.size": 6, "axes.titlesize": 6.5}):
-        height = min(5.75 / columns, 2.2) * lines + 0.08 + legend
+        height = min(5.75 / columns, 2.2) * lines + 0.14 + legend
         drawn = figure(height=height, layout=None)
-        bottom, top = 0.3 / height, 1 - legend / height
+        bottom, top = 0.36 / height, 1 - legend / height
         drawn.subplots_adjust(left=0.06, right=0.99, bottom=bottom, top=top, wspace=0.32, hspace=0.55)
         panels = drawn.subplots(lines, columns, squeeze=False).ravel()
         for axes, (name, rows) in zip(panels, tables.items(), strict=False):
