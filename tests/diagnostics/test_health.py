@@ -56,9 +56,10 @@ def test_each_number_is_its_functions() -> None:
         assert h.feature_norm == feature_norm(values)
         assert (h.units, h.samples, h.map_rank, h.map_samples) == (64, 500, None, None)
     assert health[0].dead_kde == pytest.approx(20 / 64)
+    assert health[0].dead_saturated == pytest.approx(20 / 64)
     assert health[0].saturated is not None
     assert health[0].saturated > 20 / 64
-    assert health[1].saturated is None
+    assert (health[1].saturated, health[1].dead_saturated) == (None, None)
     assert health[1].dead_zero is not None
     assert health[1].dead_zero >= 30 / 64
 
@@ -126,7 +127,7 @@ def test_the_branch_that_saves_a_unit_is_named() -> None:
 
 def test_an_early_collapse_is_told_from_a_late_one() -> None:
     def health(layer: str, rank: int) -> Health:
-        return Health(layer, "output", 64, 500, 0.0, 0.0, 0.0, None, 10, 2.0, rank, 500, 1.0)
+        return Health(layer, "output", 64, 500, 0.0, 0.0, None, 0.0, None, 10, 2.0, rank, 500, 1.0)
 
     (early,) = signs([health("a", 25), health("b", 26)])
     assert early == (

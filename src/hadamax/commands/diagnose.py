@@ -210,17 +210,19 @@ def _read(path: Path) -> Tensor:
 def _table(health: list[Health]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("layer")
-    for column in ("units", "dead, KDE", "dead, zero", "dormant", "saturated", "effective rank", "stable rank", "norm"):
+    fractions = ("dead, KDE", "dead, plain", "dormant", "saturated")
+    for column in ("units", *fractions, "effective rank", "stable rank", "norm"):
         table.add_column(column, justify="right")
     layers = list(dict.fromkeys(h.layer for h in health))
     for h in sorted(health, key=lambda h: (layers.index(h.layer), h.part != "output")):
         rank = "-" if h.effective_rank is None else f"{h.effective_rank} of {min(h.units, h.samples)}"
         if h.map_rank is not None:
             rank = f"{rank}, map {h.map_rank} of {h.map_samples}"
+        plain = h.dead_zero if h.dead_saturated is None else h.dead_saturated
         table.add_row(
             h.layer if h.part == "output" else f"  {h.part}",
             str(h.units),
-            *map(_percent, (h.dead_kde, h.dead_zero, h.dormant, h.saturated)),
+            *map(_percent, (h.dead_kde, plain, h.dormant, h.saturated)),
             rank,
             "-" if h.stable_rank is None else f"{h.stable_rank:.1f}",
             f"{h.feature_norm:.3g}",

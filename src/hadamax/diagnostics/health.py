@@ -16,7 +16,14 @@ from hadamax.diagnostics.density import kde_peak_density
 from hadamax.diagnostics.probe import Probe, Sample
 from hadamax.diagnostics.rank import effective_rank, stable_rank
 from hadamax.diagnostics.selection import Layers
-from hadamax.diagnostics.units import dormant_neurons, feature_norm, output_shares, saturation, zero_neurons
+from hadamax.diagnostics.units import (
+    dormant_neurons,
+    feature_norm,
+    output_shares,
+    saturated_neurons,
+    saturation,
+    zero_neurons,
+)
 
 DEAD_PEAK = 20.0  # HR appendix B.1
 BATCH = 256  # observations in a pass
@@ -31,6 +38,7 @@ class Health(NamedTuple):
     samples: int  # rows that the units were judged by
     dead_kde: float | None  # HR's criterion
     dead_zero: float | None  # zero on every sample
+    dead_saturated: float | None  # at one and the same end of a bounded range on every sample
     dormant: float | None  # ReDo's criterion
     saturated: float | None  # fraction of activations near an end of a bounded range
     effective_rank: int | None
@@ -112,6 +120,7 @@ def shares(network: nn.Module, samples: list[Sample], seed: int = 0) -> tuple[fl
 def _health(sample: Sample, seed: int) -> Health:
     values = sample.activations
     several = values.shape[1] > 1
+    bounded = all(map(math.isfinite, sample.range))
     maps = sample.maps if sample.maps is not None and sample.maps.shape[1] > 1 else None
     try:
         silent = not values.any()
@@ -122,8 +131,9 @@ def _health(sample: Sample, seed: int) -> Health:
             samples=values.shape[0],
             dead_kde=_share(_peaks(sample, seed) >= DEAD_PEAK),
             dead_zero=_share(zero_neurons(values)),
+            dead_saturated=_share(saturated_neurons(values, *sample.range)) if bounded else None,
             dormant=_share(dormant_neurons(values)) if several else None,
-            saturated=float(saturation(values, *sample.range).mean()) if _bounded(sample) else None,
+            saturated=float(saturation(values, *sample.range).mean()) if bounded else None,
             effective_rank=effective_rank(values) if several else None,
             stable_rank=stable_rank(values) if several and not silent else None,
             map_rank=None if maps is None else effective_rank(maps),
@@ -136,10 +146,6 @@ def _health(sample: Sample, seed: int) -> Health:
 
 def _peaks(sample: Sample, seed: int) -> Tensor:
     return kde_peak_density(sample.activations, generator=torch.Generator().manual_seed(seed))
-
-
-def _bounded(sample: Sample) -> bool:
-    return all(map(math.isfinite, sample.range))
 
 
 def _share(units: Tensor) -> float:
