@@ -1,6 +1,8 @@
 """The modules of an encoder's blocks. Each knows its `out_channels` and the `output_size` of a map."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from hadamax.networks.names import whole
 from hadamax.networks.pooling import Pooling
 from hadamax.networks.specs import Activate, Block, Conv, Residual
 from hadamax.networks.windows import Margins
+
+PIECE = 64 * 2**20  # bytes of a convolution's output that are differentiated at a time
 
 # What PyTorch does in one pass, and quicker than the kernel, which also notes where each maximum was.
 LONE = [
@@ -114,7 +118,26 @@ class ConvBlock(EncoderBlock):
         return self.layer.window.margins(height, width)
 
     def forward(self, x: Tensor, *, padded: bool = False) -> Tensor:
+        number = self._pieces(x, padded)
+        if number == 1:
+            return self._whole(x, padded)
+        return torch.cat([self._whole(piece, padded) for piece in x.chunk(number)])
+
+    def _whole(self, x: Tensor, padded: bool) -> Tensor:
         return finish_block(self.layer.convolve(x, padded=padded), self.layer, self.pool)
+
+    def _pieces(self, x: Tensor, padded: bool) -> int:
+        """In how many pieces a batch goes through the block: one, but for training on the CPU where maps are large.
+
+        The backward pass then holds the gradient of one piece's convolution and not of all of them, the largest
+        tensor of the network, for a percent of the time.
+        """
+        if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return 1
+        window = replace(self.layer.window, margin=(0, 0)) if padded else self.layer.window
+        values = self.layer.weight.shape[0] * math.prod(window.output_size(x.shape[2], x.shape[3]))
+        rows = max(PIECE // max(values * x.element_size(), 1), 1)
+        return max(-(-len(x) // rows), 1)
 
     @property
     def output_range(self) -> Range | None:

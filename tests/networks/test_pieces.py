@@ -1,0 +1,78 @@
+"""A block trained piece by piece is the block trained whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hadamax.networks import blocks, build_encoder
+from hadamax.networks.encoders import Encoder
+from hadamax.networks.hadamard import HadamardConv2d
+
+SHAPE = (4, 21, 19)
+
+
+def learn(encoder: Encoder, x: Tensor) -> list[Tensor]:
+    """The features, and the gradients of some sum of them."""
+    features = encoder(x)
+    weights = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
+    return [features.detach(), *torch.autograd.grad((features * weights).sum(), list(encoder.parameters()))]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each convolution was given."""
+    seen: list[int] = []
+    convolve = HadamardConv2d.convolve
+
+    def watched(self: HadamardConv2d, x: Tensor, *, padded: bool = False) -> Tensor:
+        seen.append(len(x))
+        return convolve(self, x, padded=padded)
+
+    monkeypatch.setattr(HadamardConv2d, "convolve", watched)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["hadamax", "hadamax-c51", "hadamax-deep", "nature-norm", "hadamax-fast"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
+def test_pieces_make_the_whole(
+    name: str, dtype: torch.dtype, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    shape = (4, 44, 40) if name in ("nature-norm", "hadamax-deep") else SHAPE
+    encoder = build_encoder(name, shape).double()
+    x = torch.randint(256, (7, *shape)).to(dtype)
+    whole = learn(encoder, x)
+    assert set(calls) == {7}
+    calls.clear()
+    monkeypatch.setattr(blocks, "PIECE", 70_000)  # one row of the largest first block here, three of the smallest
+    pieces = learn(encoder, x)
+    assert min(calls) < 7
+    assert len(calls) > len(encoder.blocks)
+    for ours, expected in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_row_is_the_least_and_without_gradients_all_go_at_once(
+    calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "PIECE", 1)
+    encoder = build_encoder("hadamax", SHAPE)
+    x = torch.randint(256, (5, *SHAPE), dtype=torch.uint8)
+    pieces = encoder(x)
+    assert set(calls) == {1}
+    calls.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x), pieces)
+    assert set(calls) == {5}
+    empty = encoder(x[:0])
+    assert empty.shape == (0, 512)
+
+
+def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = build_encoder("hadamax", (4, 84, 84))
+    row = 64 * 84 * 84 * 4
+    monkeypatch.setattr(blocks, "PIECE", 2 * row)
+    encoder(torch.randint(256, (5, 4, 84, 84), dtype=torch.uint8))
+    assert calls[:3] == [2, 2, 1]  # of the first block, whose input comes padded
