@@ -100,13 +100,16 @@ def memory() -> list[Finding]:
 
 def compiler() -> list[Finding]:
     """The C++ compiler, and the cache of what it made."""
-    folder, name = build.cache_folder(), build.compiler_name()
+    name = build.compiler_name()
+    mend = f"export XDG_CACHE_HOME={Path(tempfile.gettempdir()) / 'cache'}: kernels are compiled into it once"
     try:
+        folder = build.cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):
             cache = Finding("cache", f"{folder} can be written")
+    except build.BuildError as error:
+        cache = Finding("cache", str(error), mend)
     except OSError as error:
-        mend = f"export XDG_CACHE_HOME={Path(tempfile.gettempdir()) / 'cache'}: kernels are compiled into it once"
         cache = Finding("cache", f"{folder} cannot be written ({error.strerror})", mend)
     if name != "none":
         return [Finding("compiler", name), cache]

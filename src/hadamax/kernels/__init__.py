@@ -22,6 +22,7 @@ from hadamax.kernels.operator import fused_block
 from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
 from hadamax.kernels.variant import Pool, Variant, check
+from hadamax.kernels.watchers import is_transformed
 
 __all__ = [
     "KERNEL_ACTIVATIONS",
@@ -78,7 +79,7 @@ def hadamax_block(
     variant = Variant(branches, tuple(activations), combine, norm, eps, pool)
     check(x, weight, bias, variant, KERNEL_ACTIVATIONS)
     channels = x.shape[1] // branches
-    if _obstacle(x.device.type, x.dtype, variant, channels) is not None:
+    if is_transformed() or _obstacle(x.device.type, x.dtype, variant, channels) is not None:
         return reference_block(x, weight, bias, variant)
     if torch.compiler.is_compiling():
         usable = _can_be_built(x.device.type, x.dtype, channels, variant.activations, combine, norm, pool)

@@ -63,9 +63,16 @@ def compiler_name() -> str:
 
 
 def cache_folder() -> Path:
-    """Where libraries are kept: below `XDG_CACHE_HOME`, or `~/.cache`."""
+    """Where libraries are kept: below `XDG_CACHE_HOME`, or `~/.cache`.
+
+    Raises:
+        BuildError: there is neither.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "hadamax" / "kernels"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "hadamax" / "kernels"
+    except RuntimeError as error:  # a user without a home
+        raise BuildError("there is no home folder to keep it in; set XDG_CACHE_HOME") from error
 
 
 def _index(macros: tuple[str, ...], source: str) -> Path:
@@ -122,6 +129,8 @@ def _compile(index: Path, compiler: str, macros: tuple[str, ...], source: str) -
         with tempfile.TemporaryDirectory(dir=folder) as name:
             built = Path(name) / "library"
             _try_compiling(compiler, macros, source, built)
+            if not built.is_file():
+                raise BuildError(f"{compiler} made no library")
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             os.replace(built, folder / f"{digest}.so")
             note = Path(name) / "index"
@@ -150,7 +159,7 @@ def _try_compiling(compiler: str, macros: tuple[str, ...], source: str, output: 
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{command[0]} does not run ({error})") from error
     if done.returncode:

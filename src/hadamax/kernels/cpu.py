@@ -173,7 +173,7 @@ def backward(
     to_x = torch.empty_like(x)
     sizes = _sizes(x, gradient, variant)
     # A row for each thread, added in their order: the sum is the same every time.
-    to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64)
+    to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64, device="cpu")
     kernel.hadamax_backward(
         ctypes.byref(sizes),
         *(_pointer(tensor) for tensor in (x, weight, bias, gradient, positions, to_x, to_affine)),

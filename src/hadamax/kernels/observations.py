@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.constant import constant
-from hadamax.kernels.operator import is_plain
+from hadamax.kernels.watchers import is_plain, is_transformed
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
@@ -32,6 +32,8 @@ def scaled_observations(
         return scaled
     if any((top, bottom, left, right)):
         observations = F.pad(observations, (left, right, top, bottom))
+    if is_transformed():  # a batch within a batch has no channels-last
+        return observations.to(dtype) / scale
     return observations.to(dtype=dtype, memory_format=torch.channels_last).div_(scale)
 
 
@@ -64,7 +66,9 @@ def _empty(observations: Tensor, scale: float, dtype: torch.dtype, margins: list
 
 @torch.library.custom_op("hadamax::scaled_observations", mutates_args=(), device_types="cpu")
 def _scaled(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
-    return _scale(observations, scale, dtype, margins)
+    # Seen when it was traced, an observation's memory may lie otherwise today.
+    plain = observations if observations[:1].is_contiguous() else observations.contiguous()
+    return _scale(plain, scale, dtype, margins)
 
 
 _scaled.register_fake(_empty)
@@ -73,4 +77,4 @@ _scaled.register_fake(_empty)
 @functools.lru_cache(maxsize=16)
 def _table(scale: float, dtype: torch.dtype) -> Tensor:
     """What each byte becomes, rounded as PyTorch rounds it."""
-    return torch.arange(256).to(dtype).div_(scale)
+    return torch.arange(256, device="cpu").to(dtype).div_(scale)

@@ -10,11 +10,13 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hadamax.kernels import cpu, cuda
+from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
+from hadamax.kernels.watchers import is_plain, is_transformed
 
 
 def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
@@ -25,20 +27,6 @@ def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: 
     else:
         y = _forward(x, weight, bias, *_encode(variant))[0]
     return y
-
-
-def is_plain(x: Tensor) -> bool:
-    """Whether nobody watches: no compiler, trace, transform or mode, whom only a registered operator serves.
-
-    Going through one costs more than a small network's arithmetic.
-    """
-    return (
-        type(x) in (Tensor, nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
-    )
 
 
 class _Direct(torch.autograd.Function):
@@ -55,13 +43,27 @@ class _Direct(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
+        if is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient):  # many at once
+            return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
         found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
         return (*_affine_gradients(found, weight, bias), None)
 
 
+def _reference_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant
+) -> list[Tensor | None]:
+    """Gradients of x, weight and bias by plain PyTorch."""
+    with torch.enable_grad():
+        inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
+        assert inputs[0] is not None
+        y = reference_block(inputs[0], inputs[1], inputs[2], variant)
+    found = iter(torch.autograd.grad(y, [tensor for tensor in inputs if tensor is not None], gradient))
+    return [None if tensor is None else next(found) for tensor in inputs]
+
+
 def _encode(variant: Variant) -> tuple[str, str, str, float, list[int]]:
     """A variant in the types an operator's schema knows."""
-    pool = list(variant.pool or ())
+    pool = [int(size) if isinstance(size, Tensor) else size for size in variant.pool or ()]  # tensors when traced
     return ",".join(variant.activations), variant.combine, variant.norm or "", variant.eps, pool
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels.variant import Variant
+from hadamax.kernels.watchers import is_transformed
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -44,7 +45,8 @@ def reference_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, varia
     ]
     combined = reduce(torch.mul if variant.combine == "product" else torch.add, branches)
     pooled = combined if variant.pool is None else _max_pool(combined, *variant.pool)
-    return pooled.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    y = pooled.to(x.dtype)
+    return y if is_transformed() else y.contiguous(memory_format=torch.channels_last)  # unknown within a vmap
 
 
 def _split(affine: Tensor | None, branches: int, dtype: torch.dtype) -> list[Tensor | None]:

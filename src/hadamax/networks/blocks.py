@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.kernels import Implementation, hadamax_block, implementation
+from hadamax.kernels.watchers import is_plain
 from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
@@ -18,6 +19,7 @@ from hadamax.networks.specs import Activate, Block, Conv, Residual
 from hadamax.networks.windows import Margins
 
 PIECE = 64 * 2**20  # bytes of a convolution's output that are differentiated at a time
+MOST_PIECES = 8  # their gradients of the weights are added in the weights' precision under autocast
 
 # What PyTorch does in one pass, and quicker than the kernel, which also notes where each maximum was.
 LONE = [
@@ -132,12 +134,12 @@ class ConvBlock(EncoderBlock):
         The backward pass then holds the gradient of one piece's convolution and not of all of them, the largest
         tensor of the network, for a percent of the time.
         """
-        if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if x.ndim != 4 or x.device.type != "cpu" or not torch.is_grad_enabled() or not is_plain(x):
             return 1
         window = replace(self.layer.window, margin=(0, 0)) if padded else self.layer.window
         values = self.layer.weight.shape[0] * math.prod(window.output_size(x.shape[2], x.shape[3]))
         rows = max(PIECE // max(values * x.element_size(), 1), 1)
-        return max(-(-len(x) // rows), 1)
+        return min(max(-(-len(x) // rows), 1), MOST_PIECES)
 
     @property
     def output_range(self) -> Range | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.kernels import scaled_observations
+from hadamax.kernels.watchers import is_transformed
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.blocks import EncoderBlock, make_block
@@ -66,8 +67,6 @@ class Encoder(nn.Module):
         self.observation_shape = _checked_shape(spec, observation_shape, name)
         self.head_initialiser = resolve_initialiser(spec.head_initialiser)
         self._flatten = lookup("flatten", spec.flatten, FLATTENS)
-        is_map = len(self.observation_shape) == 3
-        self._memory_format = torch.channels_last if is_map else torch.contiguous_format
         self.features = math.prod(self._add_blocks(name))
         self._add_dense(name)
 
@@ -146,7 +145,9 @@ class Encoder(nn.Module):
         return first.weight.dtype
 
     def _scale(self, observations: Tensor) -> Tensor:
-        x = observations.to(self._weight_dtype(), memory_format=self._memory_format)
+        x = observations.to(self._weight_dtype())
+        if x.ndim == 4 and not is_transformed():  # a batch within a batch has no channels-last
+            x = x.contiguous(memory_format=torch.channels_last)
         return x / self.input_scale
 
     def _check(self, observations: Tensor) -> None:

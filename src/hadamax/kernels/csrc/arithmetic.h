@@ -26,12 +26,11 @@ INLINE Floats quick_reciprocal(Floats x) {
     return reciprocal(x);
 }
 
-// 1/sqrt(x) of a positive x, to about one unit in the last place.
+// 1/sqrt(x) of a positive x, to about one unit in the last place; 1/sqrt(inf) is 0.
 INLINE Floats inverse_root(Floats x) {
 #ifdef HADAMAX_AVX512
-    x = smaller(x, 1e38f);
     Floats guess = (Floats)_mm512_rsqrt14_ps((__m512)x);
-    return guess * (1.5f - 0.5f * x * guess * guess);
+    return x < INFINITY ? guess * (1.5f - 0.5f * x * guess * guess) : guess;
 #else
     float lanes[LANES];
     store(lanes, x);

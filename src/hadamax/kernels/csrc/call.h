@@ -48,6 +48,7 @@ INLINE Span window_span(const Sizes& s, int index, int extent) {
     return {origin, std::max(origin, 0), std::min(origin + s.window(), extent)};
 }
 
+constexpr int FEW = 4;  // channels whose gradients all but cancel, so that every digit of the variance counts
 constexpr size_t LARGE = 32 << 20;  // bytes: what follows will not find a tensor of this size in the caches
 
 // Asks for memory that is needed soon: measuring the next strip of the map would otherwise wait for it.
@@ -115,8 +116,14 @@ struct Statistics {
             for (int b = 0; b < BRANCHES; b++) {
                 Floats mean = row_sums(sums[b]) * per_channel;
                 Floats variance = row_sums(squares[b]) * per_channel - mean * mean;
-                if (any(variance < mean * mean * (PRECISE ? 0.1f : 1e-3f)))
-                    variance = variance_from_differences(start + b * s.channels(), pixels - first, mean, s);
+                Ints unsure = ~(variance >= mean * mean * (PRECISE ? 0.1f : 1e-3f));  // NaN where a square overflows
+                if (PRECISE && s.channels() <= FEW) unsure = unsure | -1;
+                if (any(unsure)) {
+                    Floats exact_mean = mean;
+                    Floats exact = variance_from_differences(start + b * s.channels(), pixels - first, exact_mean, s);
+                    variance = unsure ? exact : variance;  // a pixel's numbers do not depend on its neighbours
+                    mean = unsure ? exact_mean : mean;
+                }
                 Floats scale = inverse_root(variance + s.epsilon);
                 store(&scales[b][first], scale);
                 store(&shifts[b][first], PRECISE ? -mean : -mean * scale);
@@ -129,17 +136,20 @@ struct Statistics {
     }
 
   private:
-    // The mean of squares less the square of the mean loses its digits where the mean is far from zero. This
-    // does not.
-    static __attribute__((noinline)) Floats variance_from_differences(const Element* row, int pixels,
-                                                                      Floats mean, const Sizes& s) {
-        Floats sums[LANES] = {};
+    // The mean of squares less the square of the mean loses its digits where the mean is far from zero. This does
+    // not; and it corrects the mean by what the differences show that it is off, so that equal channels have none.
+    static __attribute__((noinline)) Floats variance_from_differences(const Element* row, int pixels, Floats& mean,
+                                                                      const Sizes& s) {
+        Floats sums[LANES] = {}, squares[LANES] = {};
         for (int i = 0; i < std::min(pixels, LANES); i++)
             for_channels(s.channels(), [&](int c, auto count) {
                 Floats difference = existing(load(row + i * s.pixel() + c, count) - mean[i], count);
-                sums[i] += difference * difference;
+                sums[i] += difference;
+                squares[i] += difference * difference;
             });
-        return row_sums(sums) / float(s.channels());
+        Floats off = row_sums(sums) / float(s.channels());
+        mean += off;
+        return row_sums(squares) / float(s.channels()) - off * off;
     }
 };
 

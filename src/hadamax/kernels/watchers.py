@@ -1,0 +1,25 @@
+"""Who else sees a call: compilers, traces, modes, and the transforms of torch.func."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether nobody watches: no compiler, trace, transform or mode, whom only a registered operator serves.
+
+    Going through one costs more than a small network's arithmetic.
+    """
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+def is_transformed() -> bool:
+    """Whether torch.func (grad, jvp, vmap) is at work, which an operator of one derivative does not serve."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()

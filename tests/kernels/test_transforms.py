@@ -1,0 +1,146 @@
+"""The fused block and encoders under what looks on: torch.func, traces, batched gradients, other default devices."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+from hadamax.kernels import build, cpu, hadamax_block
+from hadamax.kernels.reference import reference_block
+from hadamax.kernels.variant import Variant
+from hadamax.networks import build_encoder
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch warns of tracing, and of parts of itself
+
+SETTINGS: dict[str, Any] = {
+    "branches": 2,
+    "activations": ("gelu_tanh", "tanh"),
+    "combine": "product",
+    "norm": "channels",
+    "eps": 1e-3,
+    "pool": (2, 2, 0, 0),
+}
+
+
+def fused(x: Tensor) -> Tensor:
+    return hadamax_block(x, None, None, **SETTINGS)
+
+
+def plain(x: Tensor) -> Tensor:
+    return reference_block(x, None, None, Variant(**SETTINGS))
+
+
+def test_derivatives_of_torch_func() -> None:
+    x, direction = torch.randn(3, 10, 6, 6), torch.randn(3, 10, 6, 6)
+    forward = jvp(fused, (x,), (direction,))[1]
+    assert forward.abs().sum() > 0
+    torch.testing.assert_close(forward, jvp(plain, (x,), (direction,))[1])
+    of_each = vmap(grad(lambda x: fused(x[None]).sum()))(x)
+    leaf = x.clone().requires_grad_()
+    fused(leaf).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(of_each, leaf.grad)
+
+
+def test_many_gradients_at_once() -> None:
+    x, weight = torch.randn(2, 10, 6, 6, requires_grad=True), torch.rand(10, requires_grad=True)
+    y = hadamax_block(x, weight, None, **SETTINGS)
+    gradients = torch.randn(3, *y.shape)
+    together = torch.autograd.grad(y, (x, weight), gradients, is_grads_batched=True, retain_graph=True)
+    for i, gradient in enumerate(gradients):
+        for found, expected in zip(together, torch.autograd.grad(y, (x, weight), gradient, True), strict=True):
+            torch.testing.assert_close(found[i], expected)
+
+
+def test_an_encoder_is_mapped_traced_and_saved() -> None:
+    encoder = build_encoder("hadamax-minatar", (4, 10, 10), input_scale=1.0)
+    floats, images = torch.rand(3, 2, 4, 10, 10), torch.randint(2, (3, 2, 4, 10, 10), dtype=torch.uint8)
+    for batches in (floats, images):
+        expected = torch.stack([encoder(batch) for batch in batches])
+        torch.testing.assert_close(vmap(encoder)(batches), expected)
+        torch.testing.assert_close(vmap(encoder, in_dims=-1)(batches.movedim(0, -1)), expected)
+    traced = torch.jit.trace(encoder, images[0], check_trace=False)  # type: ignore[no-untyped-call]
+    assert torch.equal(traced(images[1]), encoder(images[1]))
+    torch.save(encoder, io.BytesIO())
+
+
+def test_memory_may_lie_otherwise_than_when_it_was_traced() -> None:
+    encoder = build_encoder("nature", (4, 36, 36))
+    seen = torch.randint(256, (2, 4, 36, 36), dtype=torch.uint8)
+    other = seen.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = encoder(seen)
+        traced = torch.jit.trace(encoder, (seen,))  # type: ignore[no-untyped-call]
+        assert torch.equal(traced(other), expected)
+        assert torch.equal(torch.export.export(encoder, (seen,)).module()(other), expected)
+
+
+def test_another_default_device() -> None:
+    code = (
+        "import torch; from hadamax import build_encoder; e = build_encoder('nature', (4, 36, 36));"
+        "o = torch.randint(256, (2, 4, 36, 36), dtype=torch.uint8); torch.set_default_device('meta');"
+        "e(o).sum().backward(); print(e(o).device)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "cpu\n"), done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_pixel_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+    """Equal pixels tie, so the first of a window wins, though another pixel is measured with it."""
+    settings: dict[str, Any] = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": "channels"}
+    variant = Variant(**settings, eps=1e-6, pool=(2, 2, 0, 0))
+    library = cpu.library(dtype, variant, 20)
+    if library is None:
+        pytest.skip("no compiler")
+    for seed in range(40):
+        torch.manual_seed(seed)
+        x = torch.randn(1, 20, 1, 1).expand(1, 20, 2, 16).clone()
+        x[0, :, 0, 15] += 500.0
+        _, positions = cpu.forward(library, x.to(dtype), None, None, variant)
+        assert not positions[0, :, 0, :7].any()
+
+
+@pytest.mark.parametrize(("channels", "value"), [(7, 100.3), (7, 3e4), (33, 77.7), (5, 1e18)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_equal_channels_are_nothing(channels: int, value: float, dtype: torch.dtype) -> None:
+    settings: dict[str, Any] = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": "channels"}
+    x = torch.full((2, channels, 3, 1), value, dtype=dtype)
+    assert not hadamax_block(x, None, None, **settings, eps=1e-6, pool=None).any()
+
+
+def test_squares_that_overflow_make_an_infinite_variance() -> None:
+    x = torch.randn(1, 10, 4, 4)
+    torch.testing.assert_close(fused(x * 1e18), plain(x.double() * 1e18).float(), rtol=1e-4, atol=1e-6)
+    for size in (1e20, 1e30):
+        assert not fused(x * size).any()  # x / inf
+
+
+def test_compilers_that_mislead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    silent, latin = tmp_path / "silent", tmp_path / "latin"
+    silent.write_text("#!/bin/sh\nexit 0\n")
+    latin.write_bytes(b"#!/bin/sh\n[ $1 = --version ] && exit 0\nprintf '\\351 error' >&2\nexit 1\n")
+    for compiler, reason in ((silent, "made no library"), (latin, "fails")):
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        with pytest.raises(build.BuildError, match=reason):
+            build.build(("HADAMAX_ELEMENT=float",), "observations.cpp")
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(build.BuildError, match="set XDG_CACHE_HOME"):
+        build.build(("HADAMAX_ELEMENT=float",), "observations.cpp")
