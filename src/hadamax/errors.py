@@ -25,6 +25,6 @@ def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
     return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's kind and text as a part of a line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

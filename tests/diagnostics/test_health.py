@@ -23,7 +23,7 @@ from hadamax.diagnostics import (
     stable_rank,
 )
 from hadamax.diagnostics import pictures as drawing
-from hadamax.diagnostics.health import last_linear_weight, shares
+from hadamax.diagnostics.health import last_linear, shares
 from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
 from hadamax.diagnostics.probe import Sample
 from hadamax.diagnostics.signs import signs
@@ -91,8 +91,9 @@ def test_mistakes_name_the_layer() -> None:
 
 def test_what_is_wrong_is_said() -> None:
     network = broken()
-    samples = observe(network, torch.randn(500, 6))
-    found = signs(measure(samples), shares(network, samples))
+    observations = torch.randn(500, 6)
+    samples = observe(network, observations)
+    found = signs(measure(samples), shares(network, samples, observations))
     expected = [
         "1: 31% of its 64 units are dead (almost constant); trouble begins at 15%",
         "3: ",
@@ -108,8 +109,9 @@ def test_what_is_wrong_is_said() -> None:
 def test_a_healthy_network_is_left_in_peace() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 2))
-    samples = observe(network, torch.randn(1000, 30))
-    assert signs(measure(samples), shares(network, samples)) == []
+    observations = torch.randn(1000, 30)
+    samples = observe(network, observations)
+    assert signs(measure(samples), shares(network, samples, observations)) == []
 
 
 def test_the_branch_that_saves_a_unit_is_named() -> None:
@@ -141,11 +143,12 @@ def test_an_early_collapse_is_told_from_a_late_one() -> None:
 
 def test_the_last_layer_is_found() -> None:
     network = mlp()
-    assert last_linear_weight(network, 8) is network[5].weight
-    assert last_linear_weight(network, 9) is None
-    assert last_linear_weight(nn.Sequential(nn.ReLU()), 8) is None
-    samples = observe(network, torch.randn(100, 4))
-    found = shares(network, samples)
+    assert last_linear(network, 8) is network[5]
+    assert last_linear(network, 9) is None
+    assert last_linear(nn.Sequential(nn.ReLU()), 8) is None
+    observations = torch.randn(100, 4)
+    samples = observe(network, observations)
+    found = shares(network, samples, observations)
     assert found is not None
     expected = (network[5](samples[-1].activations) - network[5].bias).mean().item()
     assert sum(found) == pytest.approx(expected, abs=1e-6)

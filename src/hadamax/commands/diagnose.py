@@ -24,6 +24,7 @@ from hadamax.commands.arguments import parse, say
 from hadamax.diagnostics import Health, Sample, measure, observe
 from hadamax.diagnostics.health import shares
 from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
+from hadamax.diagnostics.probe import NotMeasurable
 from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.signs import signs
 from hadamax.errors import UserError, one_line
@@ -96,7 +97,7 @@ def run(arguments: list[str]) -> int:
             patient.network, patient.observations, given.layers or None, forward=patient.forward, seed=given.seed
         )
         health = measure(samples, given.seed)
-        parts = shares(patient.network, samples, given.seed)
+        parts = shares(patient.network, samples, patient.observations, forward=patient.forward, seed=given.seed)
     except (ValueError, TypeError) as error:
         raise UserError(_line(error)) from None
     print(f"{patient.title}; {len(patient.observations):,} observations")
@@ -141,7 +142,15 @@ def _of_run(given: Arguments) -> Patient:
         observations = torch.from_numpy(played)
     title = f"{settings.environment.env}, {settings.network.encoder}, agent of frame {agent.frame:,}"
     out = Path(given.out) if given.out else path / "diagnosis"
-    history = [row for row in read_csv(folder.diagnostics) if int(row["frame"]) <= agent.frame]
+    rows = read_csv(folder.diagnostics)
+    if rows and not {"frame", "observations", "layer", "part"} <= set(rows[0]):
+        raise UserError(f"run: {folder.diagnostics} is not what a run writes: its first line names no frame and layer")
+    if not rows:
+        say(
+            f"{folder.diagnostics} has no measurements, so no curves are drawn "
+            "(--diagnostics-every 0, or too short a run)"
+        )
+    history = [row for row in rows if int(row["frame"]) <= agent.frame]
     return Patient(title, agent.network, agent.q_values, observations, out, history)
 
 
@@ -161,7 +170,7 @@ def _of_module(given: Arguments) -> Patient:
         sys.path.insert(0, os.getcwd())
     try:
         network = getattr(importlib.import_module(module), factory)()
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise UserError(f"module: {name} cannot be made: {one_line(error)}") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"module: {name} gives {type(network).__name__}, not an nn.Module")
@@ -172,9 +181,14 @@ def _of_module(given: Arguments) -> Patient:
     device = choose_device(given.device)
     network = network.to(device)
 
+    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
+
     def forward(batch: Tensor) -> Any:
+        batch = batch.to(device, dtype) if batch.is_floating_point() and dtype is not None else batch.to(device)
         try:
-            return network(batch.to(device))
+            return network(batch)
+        except NotMeasurable:
+            raise
         except Exception as error:
             shape = [*batch.shape]
             raise UserError(f"observations: {shape} {batch.dtype} do not fit {name}: {one_line(error)}") from None
@@ -209,7 +223,7 @@ def _read(path: Path) -> Tensor:
 
 def _table(health: list[Health]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("layer")
+    table.add_column("layer", overflow="fold")
     fractions = ("dead, KDE", "dead, plain", "dormant", "saturated")
     for column in ("units", *fractions, "effective rank", "stable rank", "norm"):
         table.add_column(column, justify="right")
@@ -235,15 +249,25 @@ def _percent(fraction: float | None) -> str:
 
 
 def _draw(patient: Patient, samples: list[Sample], seed: int) -> list[Path]:
-    pictures = {"spectra.png": draw_spectra(samples, patient.title)}
+    pictures = {}
+    if any(min(sample.activations.shape) > 1 and sample.activations.any() for sample in samples):
+        pictures["spectra.png"] = draw_spectra(samples, patient.title)
     for sample in samples:
         name = re.sub(r"[^\w.]+", "-", sample.name).strip("-")
         pictures[f"density-{name}.png"] = draw_densities(sample, patient.title, seed)
     if patient.history:
         title, rows = patient.title, patient.history
         pictures["rank.png"] = draw_ranks(rows, title)
-        for name, label in (("dead_kde", "dead units by density, %"), ("dead_zero", "units zero on every sample, %")):
-            pictures[f"{name.replace('_', '-')}.png"] = draw_dead(rows, name, label, title)
+        # Of each layer the forms of dead that count for it: see `dead_fraction`.
+        bounded = [row for row in rows if row.get("saturated")]
+        others = [row for row in rows if not row.get("saturated")]
+        for name, label, of in (
+            ("dead_kde", "dead units by density, %", bounded),
+            ("dead_saturated", "units at one end on every sample, %", bounded),
+            ("dead_zero", "units zero on every sample, %", others),
+        ):
+            if any(row.get(name) for row in of):
+                pictures[f"{name.replace('_', '-')}.png"] = draw_dead(of, name, label, title)
     try:
         patient.out.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():

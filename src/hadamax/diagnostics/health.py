@@ -27,6 +27,7 @@ from hadamax.diagnostics.units import (
 
 DEAD_PEAK = 20.0  # HR appendix B.1
 BATCH = 256  # observations in a pass
+ROUNDING = 0.03  # relative, of outputs in bfloat16
 
 
 class Health(NamedTuple):
@@ -101,20 +102,53 @@ def dead(sample: Sample, seed: int = 0) -> Tensor:
     return _peaks(sample, seed) >= DEAD_PEAK
 
 
-def last_linear_weight(network: nn.Module, units: int) -> Tensor | None:
-    """The weight [outputs, units] of the network's last layer, where that is linear in a layer of so many units."""
-    weights = [getattr(module, "weight", None) for module in network.modules()]
-    last = next((weight for weight in reversed(weights) if isinstance(weight, Tensor)), None)
-    return last if last is not None and last.ndim == 2 and last.shape[1] == units else None
+def last_linear(network: nn.Module, units: int) -> nn.Module | None:
+    """The network's last layer, as far as the order of its modules tells, where that takes so many units."""
+    weighted = [module for module in network.modules() if isinstance(getattr(module, "weight", None), Tensor)]
+    last: Any = weighted[-1] if weighted else None
+    return last if last is not None and last.weight.ndim == 2 and last.weight.shape[1] == units else None
 
 
-def shares(network: nn.Module, samples: list[Sample], seed: int = 0) -> tuple[float, float] | None:
-    """What live and dead units of the last hidden layer add to the output (see `output_shares`); None if not linear."""
+@torch.no_grad()
+def shares(
+    network: nn.Module,
+    samples: list[Sample],
+    observations: Tensor,
+    *,
+    forward: Callable[[Tensor], Any] | None = None,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """What live and dead units of the last hidden layer add to the output (see `output_shares`).
+
+    None unless the network's outputs are linear in those units: that is tried on some of the observations, since
+    nothing else tells which weight stands on which layer. So there is none for log-probabilities, for dueling and
+    distributional heads, for ensembles, nor where the last of the samples is of an earlier layer.
+
+    Args:
+        samples: what `observe` gave for the network.
+        observations: [N, ...], some of which are tried.
+        forward: as for `observe`.
+    """
     last = samples[-1]
-    weight = last_linear_weight(network, last.activations.shape[1])
-    if weight is None or last.part != "output":
+    layer: Any = last_linear(network, last.activations.shape[1])
+    if layer is None or last.part != "output":
         return None
-    return output_shares(last.activations.cpu(), weight.detach().cpu(), dead(last, seed).cpu())
+    outputs: list[Any] = []
+
+    def run(batch: Tensor) -> None:
+        device = next(network.parameters()).device
+        outputs.append(forward(batch) if forward else network(batch.to(device)))
+
+    tried = observe(network, observations[:BATCH], forward=run, samples=BATCH, seed=seed)
+    features, output = tried[-1].activations.float(), outputs[0]
+    weight = layer.weight.detach().float()
+    if tried[-1].name != last.name or not isinstance(output, Tensor) or output.shape != (len(features), len(weight)):
+        return None
+    bias = getattr(layer, "bias", None)
+    linear = features @ weight.T + (0 if bias is None else bias.detach().float())
+    if (linear - output.float()).norm() > ROUNDING * output.float().norm():
+        return None
+    return output_shares(last.activations.cpu(), weight.cpu(), dead(last, seed).cpu())
 
 
 def _health(sample: Sample, seed: int) -> Health:

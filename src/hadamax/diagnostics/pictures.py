@@ -24,7 +24,7 @@ from hadamax.diagnostics.signs import DEAD
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"
 MARKERS = "osD^vPX*"
-STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--"}  # branches: dotted
+STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--", "branch 2": "-."}  # other branches: dotted
 MILLION = 1e6
 NOISE = 1e-5
 SMALLEST = 1e-7  # part of a spectrum that is drawn: what is below is rounding
@@ -38,24 +38,33 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
     units = np.unique(np.linspace(0, values.shape[1] - 1, 16).round().astype(int))
     peaks = kde_peak_density(values, NOISE, torch.Generator().manual_seed(seed))
     dead = int((peaks >= DEAD_PEAK).sum())
-    noisy = values + NOISE**0.5 * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
+    noise = NOISE**0.5 * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
+    lowest = values.amin(dim=0)
+    noisy = (values.double() - lowest + noise).numpy()  # above the lowest: beside a large value noise would vanish
     figure = _figure(9, 8)
     grid = figure.subplots(4, 4, squeeze=False).flatten()
     for axes, unit in zip(grid, units, strict=False):
-        _draw_density(axes, noisy[:, unit].numpy(), sample.range, int(unit), float(peaks[unit]))
+        _draw_density(axes, noisy[:, unit], float(lowest[unit]), sample.range, int(unit), float(peaks[unit]))
     for axes in grid[len(units) :]:
         axes.set_visible(False)
-    figure.suptitle(f"{title}\n{sample.name}: {dead} of {values.shape[1]} units dead (outlined: peak 20 or more)")
+    counts = "" if all(map(math.isfinite, sample.range)) else "; it counts where activations are bounded only"
+    outlined = f"outlined: peak 20 or more{counts}"
+    figure.suptitle(
+        f"{title}\n{sample.name}: {dead} of {values.shape[1]} units dead by density ({outlined})", fontsize=11
+    )
     figure.supxlabel("activation")
     figure.supylabel("density (1 / activation)")
     return _png(figure)
 
 
-def _draw_density(axes: Axes, samples: Any, range_: tuple[float, float], unit: int, peak: float) -> None:
-    low, high = _view(samples, range_)
+def _draw_density(axes: Axes, above: Any, lowest: float, range_: tuple[float, float], unit: int, peak: float) -> None:
+    """`above`: the samples less the lowest of them."""
+    low, high = _view(above + lowest, range_)
     # A needle would fall between the points of an even grid.
-    places = np.sort(np.concatenate([np.linspace(low, high, 300), np.linspace(samples.min(), samples.max(), 300)]))
-    density = gaussian_kde(samples)(places)
+    needle = np.linspace(above.min(), above.max(), 300)
+    places = np.sort(np.concatenate([np.linspace(low, high, 300) - lowest, needle]))
+    density = gaussian_kde(above)(places)
+    places = places + lowest
     dead = peak >= DEAD_PEAK
     axes.plot(places, density, color=VERMILLION if dead else BLUE, linewidth=1.2)
     axes.fill_between(places, density, color=VERMILLION if dead else BLUE, alpha=0.25, linewidth=0)
@@ -74,7 +83,8 @@ def _view(samples: Any, range_: tuple[float, float]) -> tuple[float, float]:
     if all(map(math.isfinite, range_)):
         low, high = range_
     else:
-        middle, half = (samples.min() + samples.max()) / 2, max(np.ptp(samples) / 2, 0.1)
+        middle = (samples.min() + samples.max()) / 2
+        half = max(np.ptp(samples) / 2, 0.1, 1e-6 * abs(middle))
         low, high = float(middle - half), float(middle + half)
     room = 0.08 * (high - low)
     return low - room, high + room
@@ -112,7 +122,7 @@ def draw_ranks(rows: Sequence[Row], title: str) -> bytes:
 
 
 def draw_dead(rows: Sequence[Row], column: str, label: str, title: str) -> bytes:
-    """Percentage of dead units of each part of each layer over training, by `dead_kde` or `dead_zero`."""
+    """Percentage of dead units of each part of each layer over training, by `dead_kde` or a plain form."""
     return _draw_curves(rows, (column,), label, title, percent=True)
 
 
@@ -171,7 +181,8 @@ def _dress(figure: Figure, axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+        columns = 2 if max(map(len, labels)) < 60 else 1
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def _png(figure: Figure) -> bytes:

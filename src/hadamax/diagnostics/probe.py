@@ -27,6 +27,10 @@ MOST_MAP_NUMBERS = 2**24  # of a layer's maps kept whole: fewer maps of a larger
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+class NotMeasurable(TypeError):
+    """A layer's output is nothing that can be measured."""
+
+
 class Sample(NamedTuple):
     """What a layer gave."""
 
@@ -179,6 +183,7 @@ class _Record:
         self.range, self._map_capacity, self._seed = range_, map_capacity, seed
         self._rows = Reservoir(capacity, seed)
         self._maps: Reservoir | None = None
+        self._map_shape: tuple[int, ...] = ()
         self._places = np.random.default_rng([seed, 1])
 
     def add(self, values: Tensor, convolution: bool) -> None:
@@ -205,6 +210,10 @@ class _Record:
         self._rows.offer(batch * each, rows)
         if not self._map_capacity:
             return
+        if self._maps is not None and self._map_shape != values.shape[1:]:  # maps of several sizes have no rank
+            self._map_capacity, self._maps = 0, None
+            return
+        self._map_shape = values.shape[1:]
         if self._maps is None:
             capacity = min(self._map_capacity, MOST_MAP_NUMBERS // max(channels * places, 1))
             self._maps = Reservoir(max(capacity, 2), self._seed)
@@ -219,8 +228,8 @@ class _Record:
 
 
 def _first_tensor(layer: str, output: Any) -> Tensor:
-    """The output, or the first of several. Raises TypeError where that is not a tensor of floating-point numbers."""
+    """The output, or the first of several. Raises NotMeasurable where that is no tensor of floating-point numbers."""
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor) or not first.is_floating_point():
-        raise TypeError(f"layer {layer}: its output is not a tensor of floating-point numbers; choose other layers")
+        raise NotMeasurable(f"layer {layer}: its output is not a tensor of floating-point numbers; choose other layers")
     return first

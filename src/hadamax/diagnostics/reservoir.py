@@ -12,8 +12,8 @@ from torch import Tensor
 class Reservoir:
     """Keeps `capacity` rows of all that were offered, each as likely as any other.
 
-    Vitter's algorithm R, a batch at a time. Rows that are kept are copies, of the type and on the device they came
-    with. Two reservoirs of one seed that were offered as many rows keep the same ones.
+    Vitter's algorithm R, a batch at a time. Rows that are kept are copies, of the type and on the device of the
+    first. Two reservoirs of one seed that were offered as many rows keep the same ones.
     """
 
     def __init__(self, capacity: int, seed: int) -> None:
@@ -23,8 +23,8 @@ class Reservoir:
 
     @property
     def rows(self) -> Tensor | None:
-        """[up to capacity, ...]; None before the first."""
-        return None if self._rows is None else self._rows[: min(self.offered, self.capacity)]
+        """A copy, [up to capacity, ...]; None before the first."""
+        return None if self._rows is None else self._rows[: min(self.offered, self.capacity)].clone()
 
     def offer(self, number: int, take: Callable[[Tensor], Tensor]) -> None:
         """Offer the next `number` rows; `take` gives those at an index [k] int64, all of one shape."""
@@ -32,8 +32,11 @@ class Reservoir:
         if len(sources):
             rows = take(torch.from_numpy(sources))
             if self._rows is None:
-                self._rows = rows.new_empty((self.capacity, *rows.shape[1:]))
-            self._rows[torch.from_numpy(slots).to(rows.device)] = rows
+                with torch.inference_mode(False):  # a pass with gradients may follow one of inference
+                    self._rows = torch.empty(
+                        (self.capacity, *rows.shape[1:]), dtype=rows.dtype, device=rows.device, requires_grad=False
+                    )
+            self._rows[torch.from_numpy(slots).to(self._rows.device)] = rows.to(self._rows)
 
     def _choose(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Which of the next rows are kept, and where: of those that go to one place the last."""

@@ -78,7 +78,8 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
     """
     network = unwrapped(network)
     modules = {name or type(module).__name__: module for name, module in network.named_modules()}
-    hidden = dict(_hidden(network)) or _of_type(modules, WEIGHTED)
+    named = set(modules)  # a module with several parents once, as in `named_modules()`
+    hidden = {name: module for name, module in _hidden(network) if name in named} or _of_type(modules, WEIGHTED)
     if layers is None:
         if not hidden:
             raise ValueError(f"layers: {type(network).__name__} has no activation, linear or convolution modules")

@@ -75,7 +75,7 @@ def _collapsed(health: Health, is_last: bool) -> list[str]:
         rank, most, what = health.effective_rank, min(health.units, health.samples), ""
     else:
         return []
-    if rank > COLLAPSED * most:
+    if most < 2 or rank > max(COLLAPSED * most, 1):
         return []
     place = "" if is_last else ", in an early layer: what is lost here no later layer can bring back"
     return [f"the effective rank {what + ' ' if what else ''}has collapsed to {rank} of {most}{place}"]

@@ -120,7 +120,7 @@ class Diagnostics:
         network = self.algorithm.network
         samples = observe(network, observations, forward=self.algorithm.q_values, samples=OBSERVATIONS)
         rows: list[Row] = [{"observations": kind, **health._asdict()} for health in measure(samples, self.seed)]
-        parts = shares(network, samples, self.seed)
+        parts = shares(network, samples, observations, forward=self.algorithm.q_values, seed=self.seed)
         if parts is not None:
             rows[-1]["output_live"], rows[-1]["output_dead"] = parts
         return rows
