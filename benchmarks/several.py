@@ -1,0 +1,69 @@
+"""Several trainings at once on one machine, the cores (or a card) shared: training frames a second of all together.
+
+    python benchmarks/several.py                            # 1 run on all cores, 2 on half of them each, 4
+    python benchmarks/several.py --device cuda --runs 1 2 3 4
+    python benchmarks/several.py --encoder nature-norm --minutes 2
+
+Every run is a `hadamax train pqn` of its own, on Atari, as in a sweep with `--workers`. The rate is of the training
+itself, from the first row of metrics.csv to the last; the runs begin together and stop after the same minutes. Each
+number of runs is measured twice, in the order there and back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hadamax.training.logs import read_csv
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 2, 4], help="how many at a time")
+    parser.add_argument("--env", default="Breakout")
+    parser.add_argument("--encoder", default="hadamax-fast")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--minutes", type=float, default=1.0)
+    given = parser.parse_args()
+    found: dict[int, list[float]] = {number: [] for number in given.runs}
+    for number in [*given.runs, *reversed(given.runs)]:
+        with tempfile.TemporaryDirectory() as folder:
+            found[number].append(rate(number, Path(folder), given))
+        print(f"{number} at once: {found[number][-1]:,.0f} frames/s", flush=True)
+    alone = sum(found[given.runs[0]])
+    for number, rates in found.items():
+        threads = threads_of(number)
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f} frames/s in all"
+        print(f"{number} with {threads} threads each: {spread}, {sum(rates) / alone:.2f} times {given.runs[0]}")
+
+
+def threads_of(number: int) -> int:
+    return max((os.cpu_count() or 1) // number, 1)
+
+
+def rate(number: int, folder: Path, given: argparse.Namespace) -> float:
+    """Frames a second of so many runs at once, all together."""
+    train = [sys.executable, "-m", "hadamax", "train", "pqn", "--env", given.env, "--encoder", given.encoder]
+    train += ["--device", given.device, "--threads", str(threads_of(number)), "--max-minutes", str(given.minutes)]
+    train += ["--log-every", "1", "--diagnostics-every", "0"]
+    outs = [folder / f"seed-{seed}" for seed in range(1, number + 1)]
+    running = [
+        subprocess.Popen([*train, "--seed", str(seed), "--out", str(out)], stdout=subprocess.DEVNULL)
+        for seed, out in enumerate(outs, start=1)
+    ]
+    if any([process.wait() for process in running]):
+        sys.exit("a run failed")
+    total = 0.0
+    for out in outs:
+        first, *_, last = read_csv(out / "metrics.csv")
+        frames, seconds = (float(last[name]) - float(first[name]) for name in ("frame", "seconds"))
+        total += frames / seconds
+    return total
+
+
+if __name__ == "__main__":
+    main()
