@@ -118,6 +118,25 @@ def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
     assert "the spread over seeds cannot be told" in result.out
 
 
+def test_seeds_are_those_of_a_game_in_figures_of_several_panels(runs: Path, tmp_path: Path) -> None:
+    assert f"| seeds: {len(SEEDS)}" in paper("hr-figure-15", runs, tmp_path).out
+
+
+def test_without_a_baseline_the_score_alone_is_missing(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "copy")
+    shutil.rmtree(copy / "relu")
+    result = paper("hr-figure-7", copy, tmp_path)
+    assert result.code == 0
+    assert "note: panel '(c) score' is left out: runs: there is none of relu, the baseline" in result.out
+    assert "note: panel '(a) dead units' lacks relu, " in result.out
+
+
+def test_a_layer_that_networks_lack_is_named(runs: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs / "relu", copy / "pqn")
+    assert "has 2 hidden layers" in paper("hadamax-layers", copy, tmp_path).refusal
+
+
 def test_a_run_without_measurements_is_named(runs: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "copy")
     (copy / "tanh" / GAME.replace("/", "-") / "seed-2" / "diagnostics.csv").unlink()

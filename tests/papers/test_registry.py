@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.training.runs import hadamax
 
 from hadamax.experiments.study import read_study, shipped_studies
 from hadamax.papers.registry import EXHIBITS
-from hadamax.papers.runs import Need, Scale, size, study_content
+from hadamax.papers.runs import Need, Scale, in_common_games, size, study_content
 
 ROOT = Path(__file__).parents[2]
 WITH_RUNS = [name for name, exhibit in EXHIBITS.items() if exhibit.needs]
@@ -111,3 +113,32 @@ def test_a_study_at_a_smaller_scale(tmp_path: Path) -> None:
 def test_the_shipped_studies_are_all_used() -> None:
     used = {need.study for exhibit in EXHIBITS.values() for need in exhibit.needs}
     assert {name for name in shipped_studies() if name not in ("hr-minatar", "hadamax-minatar")} == used
+
+
+def test_variants_stand_over_the_same_games() -> None:
+    def runs(games: dict[str, str]) -> list[Any]:
+        return [SimpleNamespace(variant=v, game=game) for v, letters in games.items() for game in letters]
+
+    kept, remark = in_common_games(runs({"tanh": "abc", "relu": "bc"}))
+    assert [(run.variant, run.game) for run in kept] == [("tanh", "b"), ("tanh", "c"), ("relu", "b"), ("relu", "c")]
+    assert remark == "left out are games that relu lacks: a"
+    assert in_common_games(runs({"tanh": "ab", "relu": "ba"}))[1] == ""
+    kept, remark = in_common_games(runs({"tanh": "a", "relu": "b"}))
+    assert (len(kept), remark) == (2, "no game is common to all variants: they are not of the same games")
+
+
+def test_on_minatar_a_network_without_a_norm_stays_without() -> None:
+    """`minatar` has one; of the studies' variants only those that name a norm do."""
+    content = study_content(Need("hr-dqn"), Scale(("MinAtar/Breakout-v1",), 1, 1_000_000))
+    settings = {name: content["settings"] | table for name, table in content["variants"].items()}
+    assert settings["tanh"]["encoder"] == "minatar"
+    assert settings["tanh"]["norm"] == "none"
+    assert settings["tanh-norm"]["norm"] == "channels"
+
+
+def test_a_shorter_run_starts_to_learn_sooner() -> None:
+    frames = {f: study_content(Need("hr-dqn"), Scale(frames=f))["settings"] for f in (40_000_000, 4_000_000, 1_000)}
+    assert "learning_starts" not in frames[40_000_000]
+    assert frames[4_000_000]["learning_starts"] == 8_000  # a tenth of HR Table 4's
+    assert frames[1_000]["learning_starts"] == 256
+    assert "learning_starts" not in study_content(Need("hr-ppo"), Scale(frames=1_000_000))["settings"]

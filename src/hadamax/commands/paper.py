@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from hadamax.errors import UserError, unknown
 from hadamax.experiments.collect import Run
 from hadamax.papers.panels import Asked
 from hadamax.papers.registry import EXHIBITS, Exhibit
-from hadamax.papers.runs import Need, Scale, find, size, study_content
+from hadamax.papers.runs import Need, Scale, find, in_common_games, size, study_content
 from hadamax.training.checkpoints import write_atomically
 
 LIST = "list"
@@ -71,7 +71,12 @@ def run(arguments: list[str]) -> int:
         found = _runs(given, exhibit, scale)
     elif given.runs or given.start or given.games or given.frames:
         raise UserError(f"runs: {given.name} needs none; of --runs, --start, --games, --frames it takes nothing")
+    remarks = []
+    for study, runs in found.items():
+        found[study], remark = in_common_games(runs)
+        remarks += [remark] if remark else []
     output = exhibit.draw(Asked(given.name, exhibit.title, found, given.seeds))
+    output = replace(output, notes=[*remarks, *output.notes])
     print(f"{given.name}: {exhibit.title}")
     print("\n".join(output.lines()))
     for path in output.write(given.name, exhibit.title, Path(given.out)):
@@ -94,7 +99,7 @@ def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Ru
     if given.start or given.runs is None:
         for need in exhibit.needs:
             _start(given, need, scale, folder)
-    command = f"hadamax paper {given.name} --start"
+    command = _command(given)
     found: dict[str, list[Run]] = {}
     problems = []
     for number, need in enumerate(exhibit.needs):
@@ -112,6 +117,16 @@ def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Ru
     for problem in problems:
         say(f"left out: {problem}")
     return found
+
+
+def _command(given: Arguments) -> str:
+    """What makes the runs, at the scale that was asked for."""
+    words = ["hadamax", "paper", given.name, "--start"]
+    for option in ("runs", "seeds", "frames"):
+        value = getattr(given, option)
+        words += [f"--{option}", str(value)] if value is not None else []
+    words += ["--games", *given.games] if given.games else []
+    return shlex.join(words)
 
 
 def _start(given: Arguments, need: Need, scale: Scale, folder: Path) -> None:

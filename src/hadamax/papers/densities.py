@@ -22,7 +22,7 @@ from hadamax.errors import UserError
 from hadamax.experiments.collect import Run
 from hadamax.papers.output import Output
 from hadamax.papers.panels import Asked
-from hadamax.papers.runs import Need, protocol_of
+from hadamax.papers.runs import Need, in_common_games, protocol_of
 from hadamax.papers.style import figure, png
 from hadamax.training import agent as agents
 from hadamax.training import checkpoints
@@ -32,6 +32,7 @@ from hadamax.training.observations import play_observations
 OBSERVATIONS = 2048
 EPSILON = 0.05
 SEED = 4_000_000
+GAME = "Breakout"  # the paper's; another where there is no run of it
 PAPER_FRAMES = 40_000_000
 
 
@@ -50,7 +51,9 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
     Raises:
         UserError: a variant has no run, or its checkpoints are gone.
     """
-    by_variant = {run.variant: run for run in sorted(asked.found[need.study], key=lambda run: -run.seed)}
+    runs, _ = in_common_games([run for run in asked.found[need.study] if run.variant in need.variants])
+    games = sorted({run.game for run in runs}, key=lambda game: (GAME not in game, game))
+    by_variant = {run.variant: run for run in sorted(runs, key=lambda run: -run.seed) if run.game == games[0]}
     pictures, rows, said = [], [], []
     notes: list[str] = []
     used = []
@@ -62,11 +65,18 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
         used.append(run)
         peaks = kde_peak_density(sample.activations.float(), generator=torch.Generator().manual_seed(0)).numpy()
         dead = int((peaks >= DEAD_PEAK).sum())
-        title = f"{grid.title}, {frame:,} frames"
+        title = f"{grid.title}, {run.game}, {frame:,} frames"
         pictures.append(draw_densities(sample, title))
         said.append(f"{title}: {dead} of {len(peaks)} units dead")
         rows += [
-            {"grid": grid.title, "frame": frame, "part": sample.part, "unit": unit, "peak": float(peak)}
+            {
+                "grid": grid.title,
+                "game": run.game,
+                "frame": frame,
+                "part": sample.part,
+                "unit": unit,
+                "peak": float(peak),
+            }
             | {"dead": bool(peak >= DEAD_PEAK)}
             for unit, peak in enumerate(peaks)
         ]

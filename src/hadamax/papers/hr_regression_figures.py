@@ -27,6 +27,7 @@ from hadamax.papers.regression import (
     Architecture,
     Fit,
     best_fit,
+    interval_name,
     median_interval,
     target,
 )
@@ -41,6 +42,8 @@ def figure_2(asked: Asked) -> Output:
 def figure_12(asked: Asked) -> Output:
     """Shallow and deep networks; the deep Tanh (HR) of appendix C.1 too."""
     groups = {"shallow": _fits(asked, SHALLOW), "deep": _fits(asked, DEEP)}
+    for range_, of in groups["deep"].items():  # the paper's comparison in (b)
+        of += [fit for fit in groups["shallow"][range_] if fit.architecture is TANH_HR]
     return _output(
         asked,
         groups,
@@ -67,14 +70,16 @@ def _output(asked: Asked, groups: Groups, published: str) -> Output:
             f"{_name(range_)} {a.name} {with_interval(*median_interval(fit.final))} ({a.parameters:,} parameters)"
         )
     first = fits[0][2]
+    interval = interval_name(first.final.size)
+    choices = [*CHOICES, f"intervals: {interval}, of the median over seeds (order statistics, exact binomial)"]
     return Output(
         _draw(asked, groups),
         rows,
         published + " (one fit of each, read as a picture)",
-        "median squared error at the end, 95% interval: " + ", ".join(said),
+        f"median squared error at the end, {interval}: " + ", ".join(dict.fromkeys(said)),
         f"regression, {STEPS:,} steps of Adam at the best of one grid of learning rates",
         str(first.errors.shape[1]),
-        CHOICES,
+        choices,
         [*_comparisons(groups), *_edges(fits)],
     )
 
@@ -86,7 +91,7 @@ def _comparisons(groups: Groups) -> list[str]:
         of = [fit for ranges in groups.values() for fit in ranges[range_]]
         hr = next(fit for fit in of if fit.architecture is TANH_HR)
         for other in of:
-            if other is hr:
+            if other is hr:  # which stands beside the deep ones too
                 continue
             test = stats.mannwhitneyu(hr.final, other.final)
             below = test.statistic / (hr.final.size * other.final.size)
@@ -139,10 +144,10 @@ def _draw(asked: Asked, groups: Groups) -> bytes:
         for number, fit in enumerate(of):
             style = _look(fit, number)
             median, low, high = np.array([median_interval(errors) for errors in fit.errors]).T
-            error_axes.plot(fit.steps, median, style.dash, color=style.colour, label=fit.architecture.name)
+            error_axes.plot(fit.steps, median, linestyle=style.dash, color=style.colour, label=fit.architecture.name)
             error_axes.fill_between(fit.steps, low, high, color=style.colour, alpha=0.2, linewidth=0)
         error_axes.set(xscale="log", yscale="log")
-        dress(error_axes, "median over seeds, 95% interval", "step", "mean squared error")
+        dress(error_axes, f"median over seeds, {interval_name(of[0].final.size)}", "step", "mean squared error")
         error_axes.legend(frameon=False, fontsize=8.5)
         _draw_ends(end_axes, of)
     return png(made, f"{asked.name}: {asked.title}")
@@ -155,7 +160,12 @@ def _draw_fits(axes: Axes, range_: tuple[float, float], of: Sequence[Fit]) -> No
         style = _look(fit, number)
         middle = int(np.argsort(fit.final)[fit.final.size // 2])
         axes.plot(
-            x, fit.predictions[middle], style.dash, color=style.colour, linewidth=1.3, label=fit.architecture.name
+            x,
+            fit.predictions[middle],
+            linestyle=style.dash,
+            color=style.colour,
+            linewidth=1.3,
+            label=fit.architecture.name,
         )
     dress(axes, "", "x", "y")
     axes.legend(frameon=False, fontsize=8.5, ncols=2)

@@ -44,6 +44,9 @@ def table_2(asked: Asked) -> Output:
     runs = list(asked.found["hr-dqn"])
     finals = finals_of(runs)
     variants = [v for v in PUBLISHED if v in finals["dead"]]
+    missing = [v for v in PUBLISHED if v not in finals["dead"]]
+    if not variants:
+        raise UserError(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
     rows: list[Row] = []
     numbers: dict[str, Any] = {}
     for variant in variants:
@@ -67,7 +70,7 @@ def table_2(asked: Asked) -> Output:
     return Output(
         _draw(asked, numbers, protocol_of(runs)),
         rows,
-        ", ".join(f"{look(v, 0).label} {PUBLISHED[v]:g}" for v in variants) + " (DQN, 8 Atari games, 40M frames)",
+        ", ".join(f"{look(v, 0).label} {PUBLISHED[v]:g}" for v in PUBLISHED) + " (DQN, 8 Atari games, 40M frames)",
         said,
         protocol_of(runs),
         seeds_of(runs),
@@ -77,7 +80,10 @@ def table_2(asked: Asked) -> Output:
             "a claim holds where the 95% interval of the difference (Welch's t over seeds, each claim by itself) "
             "lies on its side; 'as many' is within 0.05",
         ],
-        [f"claim: {verdict.line()}" for verdict in verdicts(finals)],
+        [
+            *([f"there are no runs of {', '.join(missing)}"] if missing else []),
+            *(f"claim: {verdict.line()}" for verdict in verdicts(finals)),
+        ],
     )
 
 
@@ -88,7 +94,7 @@ def figure_7(asked: Asked) -> Output:
     panels = (
         Panel("(a) dead units", "dead", need),
         Panel("(b) effective rank", "rank", need),
-        Panel("(c) score", "baseline", need),
+        Panel("(c) score", "baseline", need._replace(variants=(*need.variants, "rational"))),
     )
     drawn = draw_panels(
         asked,

@@ -36,7 +36,7 @@ def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
     Raises:
         UserError: no score is logged, or the baseline is not there.
     """
-    source = "test" if all(run.curves["test"][0].size for run in runs) else "training"
+    source = _source(runs)
     choices = [f"scores are the {SOURCES[source]}"]
     if scale.startswith("human") and not all(run.game in random_human() for run in runs):
         choices.append("these games have no published human score: normalised by the baseline instead (HR eq. 8)")
@@ -55,8 +55,16 @@ def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
     return Drawn(found, f"human-normalised score ({scale.split()[1]})", function, tuple(choices))
 
 
-def raw_scores(runs: Sequence[Run]) -> Drawn:
+def _source(runs: Sequence[Run]) -> str:
     source = "test" if all(run.curves["test"][0].size for run in runs) else "training"
+    silent = next((run for run in runs if not run.curves[source][0].size), None)
+    if silent is not None:
+        raise UserError(f"runs: {silent.path} has no score in metrics.csv: it was too short for a game to end")
+    return source
+
+
+def raw_scores(runs: Sequence[Run]) -> Drawn:
+    source = _source(runs)
     return Drawn(curves(runs, source), "raw score", mean, (f"scores are the {SOURCES[source]}",))
 
 
@@ -106,7 +114,13 @@ def diagnostics(run: Run) -> dict[float, list[dict[str, str]]]:
 def _diagnosed(runs: Sequence[Run], layer: int, number: Callable[[dict[str, str]], float]) -> Curves:
     found: Curves = {}
     for run in sorted(runs, key=lambda run: (run.variant, run.game, run.seed)):
-        points = [(frame, number(rows[layer])) for frame, rows in diagnostics(run).items()]
+        measured = diagnostics(run)
+        layers = min(map(len, measured.values()))
+        if not -layers <= layer < layers:
+            raise UserError(
+                f"runs: {run.path} has {layers} hidden layers, and this needs the one of number {layer + 1}"
+            )
+        points = [(frame, number(rows[layer])) for frame, rows in measured.items()]
         x, y = np.array(points, np.float64).T
         found.setdefault(run.variant, {}).setdefault(run.game, []).append((x, y))
     return found

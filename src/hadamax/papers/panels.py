@@ -14,7 +14,7 @@ from hadamax.experiments.collect import Run
 from hadamax.experiments.statistics import Band, common_frames, sample_efficiency
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.runs import Need, protocol_of, seeds_of
+from hadamax.papers.runs import Need, protocol_of, seeds_of, variants_of
 from hadamax.papers.style import dress, figure, look, png
 
 MILLION = 1e6
@@ -57,6 +57,21 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     filled = [(panel, runs) for panel, runs in filled if runs]
     if not filled:
         raise UserError(f"runs: there is none for any panel of {asked.name}")
+    measured: dict[Panel, tuple[dict[str, Band], Drawn]] = {}
+    problems: list[UserError] = []
+    for panel, runs in filled:
+        try:
+            drawn = MEASURES[panel.measure](runs, panel.baseline)
+            measured[panel] = _bands(drawn), drawn
+        except UserError as error:
+            if panel.measure.startswith(("dead", "rank")):
+                raise
+            # Without a baseline, or a game that ended, there is no score, but all else.
+            problems.append(error)
+            notes.append(f"panel {panel.title!r} is left out: {error}")
+    filled = [(panel, runs) for panel, runs in filled if panel in measured]
+    if not filled:
+        raise problems[0]
     columns = min(len(filled), 4)
     height = 4.4 * math.ceil(len(filled) / columns)
     made = figure(max(4.3 * columns, 6.5), height + 0.9)
@@ -66,12 +81,11 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     chosen = dict.fromkeys(choices)
     variants = list(dict.fromkeys(v for panel, runs in filled for v in _order(panel, runs)))
     for place, (panel, runs) in zip(axes, filled, strict=False):
-        drawn = MEASURES[panel.measure](runs, panel.baseline)
+        bands, drawn = measured[panel]
         chosen |= dict.fromkeys(drawn.choices)
-        missing = [v for v in panel.need.variants if v not in drawn.curves]
+        missing = [v for v in variants_of(panel.need) if v not in drawn.curves]
         if missing:
             notes.append(f"panel {panel.title!r} lacks {', '.join(missing)}: there are no runs of them")
-        bands = _bands(drawn)
         order = [v for v in variants if v in bands]
         for variant in order:
             _draw_band(place, bands[variant], variant, variants.index(variant))
@@ -106,6 +120,8 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
     games = sorted({run.game for run in every})
     games = list(np.array_split(np.array(games), part[1])[part[0] - 1]) if len(games) > part[1] else games
     runs = [run for run in every if run.game in games]
+    if not runs:
+        raise UserError(f"runs: there is none of {', '.join(variants_of(need))}, the variants of {asked.name}")
     drawn = raw_scores(runs)
     columns = min(len(games), 4)
     lines = math.ceil(len(games) / columns)
@@ -167,7 +183,9 @@ def _draw_band(axes: Axes, band: Band, variant: str, number: int) -> None:
     style = look(variant, number)
     x = band.x / MILLION
     marker = style.marker if len(x) == 1 else ""
-    axes.plot(x, band.estimate, style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label)
+    axes.plot(
+        x, band.estimate, linestyle=style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label
+    )
     if band.low is not None and band.high is not None:
         axes.fill_between(x, band.low, band.high, color=style.colour, alpha=0.18, linewidth=0)
 

@@ -117,7 +117,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "hr-figure-7": Exhibit(
         "Dead units, effective rank and score (DQN, 8 games)",
         figure_7,
-        needs=(_dqn("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm"),),
+        needs=(_dqn("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm", "rational"),),
     ),
     "hr-figure-8": _panels(
         "Ablations (DQN), score and rank (PPO), 8 games",

@@ -7,12 +7,14 @@ named as a study's are: VARIANT/GAME/seed-N.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hadamax.algorithms import ALGORITHMS
 from hadamax.errors import UserError
 from hadamax.experiments.collect import Run, collect
 from hadamax.experiments.definition import read_definition
@@ -20,6 +22,7 @@ from hadamax.experiments.study import shipped_studies
 from hadamax.experiments.suites import known_game
 from hadamax.training.settings import read_toml
 
+LEAST_START = 256  # rows of a replay before the first update
 MINATAR_ENCODERS = {"nature": "minatar", "nature-norm": "minatar", "hadamax": "hadamax-minatar"}
 
 
@@ -66,6 +69,11 @@ def size(need: Need) -> Size:
     return Size(len(points) * len(games) * seeds, frames, points[0].algorithm.upper())
 
 
+def variants_of(need: Need) -> tuple[str, ...]:
+    """The variants that a need names; of a whole study, all of its."""
+    return need.variants or tuple(point.name for point in read_definition(shipped_studies()[need.study]).points)
+
+
 def study_content(need: Need, scale: Scale) -> dict[str, Any]:
     """The study's file with what a figure needs of it, at a scale. Schedules and logs shrink with the frames.
 
@@ -86,6 +94,7 @@ def study_content(need: Need, scale: Scale) -> dict[str, Any]:
     settings = content.setdefault("settings", {})
     settings["frames"] = frames
     if frames != paper:
+        _shrink_start(content, frames / paper)
         settings["log_every"] = max(frames // 100, 1)
         settings["diagnostics_every"] = max(frames // 20, 1)
         settings["checkpoint_every"] = max(frames // 10, 1)
@@ -95,8 +104,19 @@ def study_content(need: Need, scale: Scale) -> dict[str, Any]:
     if scale.games and all(game.startswith("MinAtar/") for game in content["games"]):
         for table in (settings, *content.get("variants", {}).values()):
             if table.get("encoder") in MINATAR_ENCODERS:
+                if table["encoder"] == "nature":  # has no norm
+                    table.setdefault("norm", "none")
                 table["encoder"] = MINATAR_ENCODERS[table["encoder"]]
     return content
+
+
+def _shrink_start(content: dict[str, Any], part: float) -> None:
+    """Of an algorithm with a replay, learn after the same part of a shorter run."""
+    settings = content["settings"]
+    usual = getattr(ALGORITHMS[content["algorithm"]].settings, "learning_starts", None)
+    start = settings.get("learning_starts", usual)
+    if start is not None:
+        settings["learning_starts"] = max(int(start * part), LEAST_START)
 
 
 def find(
@@ -111,7 +131,10 @@ def find(
     Raises:
         UserError: there is none; or some that cannot stand beside each other.
     """
-    found, left_out = collect([folder])
+    try:
+        found, left_out = collect([folder])
+    except UserError as error:
+        raise UserError(f"{error}; made by: {command}") from None
     wanted = [run for run in found if not need.variants or run.variant in need.variants]
     # A folder of many studies: this one's, else those of its algorithm, else what there is.
     named = re.compile(rf"{re.escape(need.study)}(-\d+)?")
@@ -138,6 +161,22 @@ def find(
         raise UserError(f"runs: {folder} has no finished run of {what}{why}; made by: {command}")
     _refuse_mixed(finished)
     return finished, left_out
+
+
+def in_common_games(runs: list[Run]) -> tuple[list[Run], str]:
+    """The runs in games that every variant has, and what was left out, in words; all where there is no such game."""
+    by_variant: dict[str, set[str]] = {}
+    for run in runs:
+        by_variant.setdefault(run.variant, set()).add(run.game)
+    every = set().union(*by_variant.values())
+    common = set.intersection(*by_variant.values())
+    if common == every:
+        return runs, ""
+    if not common:
+        return runs, "no game is common to all variants: they are not of the same games"
+    short = ", ".join(variant for variant, games in sorted(by_variant.items()) if games < every)
+    left_out = ", ".join(sorted(every - common))
+    return [run for run in runs if run.game in common], f"left out are games that {short} lacks: {left_out}"
 
 
 def _prefer(runs: list[Run], fits: Callable[[Run], bool]) -> list[Run]:
@@ -179,9 +218,7 @@ def protocol_of(runs: Sequence[Run]) -> str:
 
 def seeds_of(runs: Sequence[Run]) -> str:
     """How many seeds each variant has in each game."""
-    counts: dict[tuple[str, str], int] = {}
-    for run in runs:
-        counts[run.variant, run.game] = counts.get((run.variant, run.game), 0) + 1
+    counts = Counter((run.variant, run.game) for run in {run.path: run for run in runs}.values())
     low, high = min(counts.values()), max(counts.values())
     return f"{low}" if low == high else f"{low} to {high}"
 

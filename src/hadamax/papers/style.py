@@ -15,7 +15,10 @@ from hadamax.diagnostics.pictures import BLUE, COLOURS, GREY, MARKERS, VERMILLIO
 
 __all__ = ["BLUE", "COLOURS", "GREY", "MARKERS", "VERMILLION", "Look", "draw_table", "dress", "figure", "look", "png"]
 
-DASHES = ("-", "--", ":", "-.")
+# The first four are of variants that are known, the others of those that are not.
+Dash = str | tuple[int, tuple[int, ...]]
+DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (9, 2)), (0, (3, 3)), (0, (6, 2, 1, 2)), (0, (1, 4)))
+KNOWN_DASHES = 4
 
 
 class Look(NamedTuple):
@@ -23,7 +26,7 @@ class Look(NamedTuple):
 
     label: str
     colour: str
-    dash: str
+    dash: Dash
     marker: str
 
 
@@ -53,8 +56,13 @@ _KNOWN = {
 
 def look(variant: str, number: int) -> Look:
     """The look of a variant; of an unknown one by its `number` in the figure."""
-    label, colour, dash = _KNOWN.get(variant, (variant, number % len(COLOURS), number // len(COLOURS) + number % 2))
-    return Look(label, COLOURS[colour], DASHES[dash % len(DASHES)], MARKERS[number % len(MARKERS)])
+    others = DASHES[KNOWN_DASHES:]
+    if variant in _KNOWN:
+        label, colour, place = _KNOWN[variant]
+        dash = DASHES[place]
+    else:
+        label, colour, dash = variant, number % len(COLOURS), others[number // len(COLOURS) % len(others)]
+    return Look(label, COLOURS[colour], dash, MARKERS[number % len(MARKERS)])
 
 
 def figure(width: float, height: float) -> Figure:
