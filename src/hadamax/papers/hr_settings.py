@@ -163,6 +163,7 @@ def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> 
         + (f"; not {', '.join(different)}" if different else ""),
         f"defaults of `hadamax train {algorithm}` on Atari, read from the code",
         "none",
+        [f"{row['setting']}: {row['remark']}" for row in rows if row["remark"]],
     )
 
 
