@@ -71,7 +71,7 @@ def test_a_run(trained: Path, here: Path) -> None:
     assert rows == ["encoder.dense.0", "branch", "branch", "encoder.dense.1", "branch", "branch"]
     assert "average output: " in result.out
     densities = {f"density-encoder.dense.{i}{part}.png" for i in (0, 1) for part in ("", "-branch-1", "-branch-2")}
-    expected = densities | {"spectra.png", "rank.png", "dead-kde.png", "dead-zero.png"}
+    expected = densities | {"spectra.png", "rank.png", "dead-kde.png", "dead-saturated.png"}
     assert pictures(run / "diagnosis") == expected
     assert {name: data for name, data in contents(run).items() if not name.startswith("diagnosis/")} == before
     again = hadamax("diagnose", run, "--count", 200)
