@@ -33,9 +33,7 @@ class Reservoir:
             rows = take(torch.from_numpy(sources))
             if self._rows is None:
                 with torch.inference_mode(False):  # a pass with gradients may follow one of inference
-                    self._rows = torch.empty(
-                        (self.capacity, *rows.shape[1:]), dtype=rows.dtype, device=rows.device, requires_grad=False
-                    )
+                    self._rows = torch.empty((self.capacity, *rows.shape[1:]), dtype=rows.dtype, device=rows.device)
             self._rows[torch.from_numpy(slots).to(self._rows.device)] = rows.to(self._rows)
 
     def _choose(self, number: int) -> tuple[np.ndarray, np.ndarray]:
