@@ -5,8 +5,8 @@
     python benchmarks/several.py --encoder nature-norm --minutes 2
 
 Every run is a `hadamax train pqn` of its own, on Atari, as in a sweep with `--workers`. The rate is of the training
-itself, from the first row of metrics.csv to the last; the runs begin together and stop after the same minutes. Each
-number of runs is measured twice, in the order there and back.
+itself, without the start of the process; the runs begin together and stop after the same minutes. Each number of runs
+is measured twice, in the order there and back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--env", default="Breakout")
     parser.add_argument("--encoder", default="hadamax-fast")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=2.0)
     given = parser.parse_args()
     found: dict[int, list[float]] = {number: [] for number in given.runs}
     for number in [*given.runs, *reversed(given.runs)]:
@@ -52,16 +52,22 @@ def rate(number: int, folder: Path, given: argparse.Namespace) -> float:
     train += ["--log-every", "1", "--diagnostics-every", "0"]
     outs = [folder / f"seed-{seed}" for seed in range(1, number + 1)]
     running = [
-        subprocess.Popen([*train, "--seed", str(seed), "--out", str(out)], stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*train, "--seed", str(seed), "--out", str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for seed, out in enumerate(outs, start=1)
     ]
-    if any([process.wait() for process in running]):
-        sys.exit("a run failed")
+    said = [process.communicate()[1] for process in running]
+    for process, lines in zip(running, said, strict=True):
+        if process.returncode:
+            sys.exit(f"a run failed:\n{lines}")
     total = 0.0
     for out in outs:
-        first, *_, last = read_csv(out / "metrics.csv")
-        frames, seconds = (float(last[name]) - float(first[name]) for name in ("frame", "seconds"))
-        total += frames / seconds
+        last = read_csv(out / "metrics.csv")[-1]
+        total += float(last["frame"]) / float(last["seconds"])
     return total
 
 
