@@ -22,7 +22,7 @@ from hadamax.errors import UserError
 from hadamax.experiments.collect import Run
 from hadamax.papers.output import Output
 from hadamax.papers.panels import Asked
-from hadamax.papers.runs import Need, in_common_games, protocol_of
+from hadamax.papers.runs import Need, protocol_of
 from hadamax.papers.style import figure, png
 from hadamax.training import agent as agents
 from hadamax.training import checkpoints
@@ -51,7 +51,7 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
     Raises:
         UserError: a variant has no run, or its checkpoints are gone.
     """
-    runs, _ = in_common_games([run for run in asked.found[need.study] if run.variant in need.variants])
+    runs = asked.found[need.study]
     games = sorted({run.game for run in runs}, key=lambda game: (GAME not in game, game))
     by_variant = {run.variant: run for run in sorted(runs, key=lambda run: -run.seed) if run.game == games[0]}
     pictures, rows, said = [], [], []
