@@ -26,9 +26,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     convolve = HadamardConv2d.convolve
 
-    def watched(self: HadamardConv2d, x: Tensor, *, padded: bool = False) -> Tensor:
+    def watched(self: HadamardConv2d, x: Tensor, *, scale: float | None = None) -> Tensor:
         seen.append(len(x))
-        return convolve(self, x, padded=padded)
+        return convolve(self, x, scale=scale)
 
     monkeypatch.setattr(HadamardConv2d, "convolve", watched)
     return seen
@@ -75,4 +75,4 @@ def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest
     row = 64 * 84 * 84 * 4
     monkeypatch.setattr(blocks, "PIECE", 2 * row)
     encoder(torch.randint(256, (5, 4, 84, 84), dtype=torch.uint8))
-    assert calls[:3] == [2, 2, 1]  # of the first block, whose input comes padded
+    assert calls[:3] == [2, 2, 1]  # of the first block

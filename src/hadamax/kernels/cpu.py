@@ -152,7 +152,7 @@ def forward(
     y, positions = empty_outputs(x, variant)
     sizes = _sizes(x, y, variant)
     kernel.hadamax_forward(
-        ctypes.byref(sizes), _pointer(x), _pointer(weight), _pointer(bias), _pointer(y), _pointer(positions)
+        ctypes.byref(sizes), pointer(x), pointer(weight), pointer(bias), pointer(y), pointer(positions)
     )
     return y, positions
 
@@ -176,7 +176,7 @@ def backward(
     to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64, device="cpu")
     kernel.hadamax_backward(
         ctypes.byref(sizes),
-        *(_pointer(tensor) for tensor in (x, weight, bias, gradient, positions, to_x, to_affine)),
+        *(pointer(tensor) for tensor in (x, weight, bias, gradient, positions, to_x, to_affine)),
     )
     to_weight, to_bias = to_affine.sum(0).float()
     return to_x, to_weight.clone(), to_bias.clone()
@@ -203,5 +203,6 @@ def _float32(affine: Tensor | None) -> Tensor | None:
     return None if affine is None else affine.float().contiguous()
 
 
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    """Where a tensor lies, for a kernel; null for None."""
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())

@@ -62,7 +62,7 @@ def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
     """What a wheel ships for some of the encoders of `BLOCKS`."""
     found: list[Library] = [("radam.cpp",)]
     for element in ELEMENTS:
-        found.append(("observations.cpp", f"HADAMAX_ELEMENT={element}"))
+        found += [(source, f"HADAMAX_ELEMENT={element}") for source in ("observations.cpp", "convolution.cpp")]
         for activations, norm, sizes in (BLOCKS[name] for name in names):
             found += [block(element, activations, False, norm, *size) for size in sizes]
     return found

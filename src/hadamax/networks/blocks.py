@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import whole
 from hadamax.networks.pooling import Pooling
 from hadamax.networks.specs import Activate, Block, Conv, Residual
-from hadamax.networks.windows import Margins
 
 PIECE = 64 * 2**20  # bytes of a convolution's output that are differentiated at a time
 MOST_PIECES = 8  # their gradients of the weights are added in the weights' precision under autocast
@@ -33,14 +31,12 @@ class EncoderBlock(nn.Module):
     """Float [N, in_channels, H, W] -> [N, out_channels, H', W']."""
 
     out_channels: int
+    takes_bytes = False
+    """Whether it also takes uint8 maps, with the `scale` that they are to be divided by."""
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(H', W'); 0 where the map is too small for the block."""
         return height, width
-
-    def margins(self, height: int, width: int) -> Margins:
-        """What its first convolution adds to a map: a block whose margins are uneven takes `padded` maps too."""
-        return (0, 0), (0, 0)
 
 
 def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) -> Tensor:
@@ -86,6 +82,8 @@ def kernel_pool(pool: Pooling, height: int, width: int) -> tuple[int, int, int, 
 class ConvBlock(EncoderBlock):
     """The one convolutional block, from a `Conv`."""
 
+    takes_bytes = True
+
     def __init__(self, spec: Conv, in_channels: int, initialiser: InitialiserSetting) -> None:
         super().__init__()
         self.layer = HadamardConv2d(
@@ -116,19 +114,16 @@ class ConvBlock(EncoderBlock):
         channels = self.layer.weight.shape[0] // self.layer.branches
         return implementation(**settings, dtype=dtype, device=device, channels=channels)
 
-    def margins(self, height: int, width: int) -> Margins:
-        return self.layer.window.margins(height, width)
-
-    def forward(self, x: Tensor, *, padded: bool = False) -> Tensor:
-        number = self._pieces(x, padded)
+    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        number = self._pieces(x)
         if number == 1:
-            return self._whole(x, padded)
-        return torch.cat([self._whole(piece, padded) for piece in x.chunk(number)])
+            return self._whole(x, scale)
+        return torch.cat([self._whole(piece, scale) for piece in x.chunk(number)])
 
-    def _whole(self, x: Tensor, padded: bool) -> Tensor:
-        return finish_block(self.layer.convolve(x, padded=padded), self.layer, self.pool)
+    def _whole(self, x: Tensor, scale: float | None) -> Tensor:
+        return finish_block(self.layer.convolve(x, scale=scale), self.layer, self.pool)
 
-    def _pieces(self, x: Tensor, padded: bool) -> int:
+    def _pieces(self, x: Tensor) -> int:
         """In how many pieces a batch goes through the block: one, but for training on the CPU where maps are large.
 
         The backward pass then holds the gradient of one piece's convolution and not of all of them, the largest
@@ -136,9 +131,8 @@ class ConvBlock(EncoderBlock):
         """
         if x.ndim != 4 or x.device.type != "cpu" or not torch.is_grad_enabled() or not is_plain(x):
             return 1
-        window = replace(self.layer.window, margin=(0, 0)) if padded else self.layer.window
-        values = self.layer.weight.shape[0] * math.prod(window.output_size(x.shape[2], x.shape[3]))
-        rows = max(PIECE // max(values * x.element_size(), 1), 1)
+        values = self.layer.weight.shape[0] * math.prod(self.layer.window.output_size(x.shape[2], x.shape[3]))
+        rows = max(PIECE // max(values * self.layer.dtype("cpu").itemsize, 1), 1)
         return min(max(-(-len(x) // rows), 1), MOST_PIECES)
 
     @property
@@ -205,6 +199,8 @@ class ResidualBlock(nn.Module):
 class ResidualStage(EncoderBlock):
     """An Impala stage, from a `Residual`."""
 
+    takes_bytes = True
+
     def __init__(self, spec: Residual, in_channels: int, initialiser: InitialiserSetting) -> None:
         super().__init__()
         entry = Conv(spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias)
@@ -216,8 +212,8 @@ class ResidualStage(EncoderBlock):
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         return self.entry.output_size(height, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.residuals(self.entry(x))
+    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        output: Tensor = self.residuals(self.entry(x, scale=scale))
         return output
 
 

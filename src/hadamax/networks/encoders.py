@@ -13,7 +13,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hadamax.kernels import scaled_observations
 from hadamax.kernels.watchers import is_transformed
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
@@ -118,26 +117,14 @@ class Encoder(nn.Module):
         return features
 
     def _from_bytes(self, observations: Tensor) -> Tensor:
-        """The blocks on uint8 maps: scaled, and padded where the first convolution pads unevenly, in one pass."""
+        """The blocks on uint8 maps, which a first convolution takes as they are."""
         first, *others = cast(list[EncoderBlock], list(self.blocks))
-        (top, bottom), (left, right) = margins = first.margins(*observations.shape[2:])
-        uneven = (top, left) != (bottom, right)
-        scaled = scaled_observations(
-            observations,
-            self.input_scale,
-            self._dtype(observations.device.type),
-            margins if uneven else ((0, 0), (0, 0)),
-        )
-        x: Tensor = first(scaled, padded=True) if uneven else first(scaled)
+        if not first.takes_bytes:
+            return cast(Tensor, self.blocks(self._scale(observations)))
+        x: Tensor = first(observations, scale=self.input_scale)
         for block in others:
             x = block(x)
         return x
-
-    def _dtype(self, device: str) -> torch.dtype:
-        """What the first layer computes in: rounding to it at once saves a pass and changes nothing."""
-        dtype = self._weight_dtype()
-        autocast = dtype == torch.float32 and torch.is_autocast_enabled(device)
-        return torch.get_autocast_dtype(device) if autocast else dtype
 
     def _weight_dtype(self) -> torch.dtype:
         # Not of `parameters()`: frameworks that swap the weights for plain tensors leave none.

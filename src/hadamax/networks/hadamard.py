@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hadamax.kernels import KERNEL_ACTIVATIONS
+from hadamax.kernels import KERNEL_ACTIVATIONS, Geometry, byte_convolution
 from hadamax.networks.activations import ActivationSetting, activation_names, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
@@ -216,17 +216,29 @@ class HadamardConv2d(_HadamardLayer):
             padding,
         )
 
-    def convolve(self, x: Tensor, *, padded: bool = False) -> Tensor:
-        """The convolution of all branches: [N, in, H, W] -> [N, branches * out, H', W']; x may be padded already."""
+    def convolve(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        """The convolution of all branches: [N, in, H, W] -> [N, branches * out, H', W'].
+
+        With a `scale` x is uint8, divided by it in the same pass.
+        """
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
-        if padded:
-            return F.conv2d(x, self.weight, self.bias, self.stride)
+        if scale is not None:
+            return byte_convolution(x, self.weight, self.bias, self.byte_geometry(x, scale))
         (top, bottom), (left, right) = self.window.margins(x.shape[2], x.shape[3])
         if (top, left) != (bottom, right):
             x = F.pad(x, (left, right, top, bottom))
             top = left = 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+
+    def byte_geometry(self, x: Tensor, scale: float) -> Geometry:
+        """What `byte_convolution` is told for bytes x."""
+        return Geometry(self.stride, self.window.margins(x.shape[2], x.shape[3]), scale, self.dtype(x.device.type))
+
+    def dtype(self, device: str) -> torch.dtype:
+        """What the layer computes in: its weight's, or what autocast makes of that."""
+        autocast = self.weight.dtype == torch.float32 and torch.is_autocast_enabled(device)
+        return torch.get_autocast_dtype(device) if autocast else self.weight.dtype
 
     def combine_branches(self, merged: Tensor) -> Tensor:
         """What follows: [N, branches * C, H, W] -> [N, out_channels, H, W], memory format kept."""

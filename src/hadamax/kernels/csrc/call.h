@@ -8,12 +8,7 @@
 #include <vector>
 
 #include "activations.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static inline int omp_get_thread_num() { return 0; }
-#endif
+#include "threads.h"
 
 typedef HADAMAX_ELEMENT Element;
 constexpr bool PRECISE = sizeof(Element) == 4;

@@ -1,0 +1,151 @@
+"""The convolution that begins an encoder, of bytes: scaled, padded and convolved, with 9/16 of the multiplications.
+
+csrc/quarters.h says how. What the kernel does not serve goes the plain way: bytes into numbers, then PyTorch's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hadamax.kernels import cpu
+from hadamax.kernels.cpu import pointer
+from hadamax.kernels.observations import Margins, scaled_observations
+from hadamax.kernels.watchers import is_plain
+
+TAPS_OF_A_TILE = 4  # as in csrc/gradients.h
+FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
+
+
+class Geometry(NamedTuple):
+    """What a convolution does beside its weights. Bytes are divided by `scale`; `dtype` is that of the output."""
+
+    stride: tuple[int, int]
+    margins: Margins
+    scale: float
+    dtype: torch.dtype
+
+
+class _Sizes(ctypes.Structure):
+    """`Sizes` in csrc/quarters.h."""
+
+    _fields_ = [
+        ("apart", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("images", "inputs", "input_rows", "input_columns")),
+        *((name, ctypes.c_int32) for name in ("channels", "rows", "columns")),
+        *((name, ctypes.c_int32) for name in ("kernel_rows", "kernel_columns", "stride", "top", "left", "threads")),
+        ("scale", ctypes.c_float),
+    ]
+
+
+def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """uint8 [N, C, H, W] / scale, within margins of zeros, convolved: [N, out, H', W'], channels-last.
+
+    Args:
+        weight: [out, C, kernel rows, kernel columns]; bias: [out] or None.
+    """
+    plain = is_plain(x) and is_plain(weight) and x[:1].is_contiguous()
+    if plain and byte_convolution_obstacle(weight, geometry) is None:
+        y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
+        return y
+    numbers, padding = _numbers(x, geometry)
+    return F.conv2d(numbers, weight, bias, geometry.stride, padding)
+
+
+def byte_convolution_obstacle(weight: Tensor, geometry: Geometry) -> str | None:
+    """Why the kernel does not serve a convolution of plain tensors; None where it does. Compiles it to find out."""
+    (down, across), kernel, dtype = geometry.stride, weight.shape[2:], geometry.dtype
+    if weight.device.type != "cpu" or dtype not in cpu.ELEMENTS or not cpu.wanted():
+        return "not in float32 or bfloat16 on the CPU"
+    if down != across or any(size % (2 * down) or size < 4 * down for size in kernel):
+        return f"a kernel of {tuple(kernel)} is not four strides of {geometry.stride}, or six, or eight"
+    taps = weight.shape[1] * kernel[0] * kernel[1] // 4
+    if taps < FEWEST_TAPS or taps % TAPS_OF_A_TILE or kernel[1] // down // 2 % (4 // dtype.itemsize):
+        return f"{weight.shape[1]} channels of a kernel of {tuple(kernel)}: too few, or not in pairs"
+    if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
+        return "the processor has tiles (AMX), with which the plain form is faster"
+    library = _library(dtype)
+    if library is None:
+        return cpu.failure() or "there is no kernel"
+    channels = library.hadamax_convolution_channels()
+    if not channels:
+        return f"the processor has no product of {dtype}"
+    return f"{weight.shape[0]} channels, not a multiple of {channels}" if weight.shape[0] % channels else None
+
+
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    return cpu.load("convolution.cpp", (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
+
+
+def _numbers(x: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
+    """The plain form's input, and what is left for its convolution to pad."""
+    (top, bottom), (left, right) = geometry.margins
+    if (top, left) == (bottom, right):
+        return scaled_observations(x, geometry.scale, geometry.dtype), (top, left)
+    return scaled_observations(x, geometry.scale, geometry.dtype, geometry.margins), (0, 0)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        if any(ctx.needs_input_grad):
+            x = x.clone()  # the games may write the next observations over these
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        sizes = _sizes(x, weight, geometry)
+        shape = (len(x), sizes.channels, sizes.rows, sizes.columns)
+        y = torch.empty(shape, dtype=geometry.dtype, device="cpu", memory_format=torch.channels_last)
+        wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
+        _kernel(geometry).hadamax_convolution(
+            ctypes.byref(sizes), pointer(x), pointer(wide[0]), pointer(wide[1]), pointer(y)
+        )
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        batched = not is_plain(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
+        plain = batched or torch.is_grad_enabled()  # the latter where it will be differentiated again
+        to_weight, to_bias = (_plain_gradients if plain else _gradients)(gradient, x, weight, ctx.geometry)
+        _, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        return None, to_weight if wants_weight else None, to_bias if wants_bias else None, None
+
+
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    gradient = gradient.to(geometry.dtype).contiguous(memory_format=torch.channels_last)
+    to_weight = torch.empty(weight.shape, dtype=torch.float32, device="cpu")
+    to_bias = torch.empty(len(weight), dtype=torch.float32, device="cpu")
+    sizes = _sizes(x, weight, geometry)
+    _kernel(geometry).hadamax_convolution_backward(
+        ctypes.byref(sizes), pointer(x), pointer(gradient), pointer(to_weight), pointer(to_bias)
+    )
+    return to_weight.to(weight.dtype), to_bias.to(weight.dtype)
+
+
+def _plain_gradients(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    numbers, padding = _numbers(x, geometry)
+    _, to_weight, to_bias = torch.ops.aten.convolution_backward(
+        gradient, numbers, weight.to(geometry.dtype), [len(weight)], geometry.stride, padding, [1, 1], False, [0, 0], 1,
+        [False, True, True],
+    )  # fmt: skip
+    return to_weight.to(weight.dtype), to_bias.to(weight.dtype)
+
+
+def _kernel(geometry: Geometry) -> ctypes.CDLL:
+    library = _library(geometry.dtype)
+    if library is None:
+        raise RuntimeError(f"the convolution of bytes lost its kernel: {cpu.failure()}")
+    return library
+
+
+def _sizes(x: Tensor, weight: Tensor, geometry: Geometry) -> _Sizes:
+    (top, bottom), (left, right) = geometry.margins
+    stride, kernel = geometry.stride[0], weight.shape[2:]
+    rows = (x.shape[2] + top + bottom - kernel[0]) // stride + 1
+    columns = (x.shape[3] + left + right - kernel[1]) // stride + 1
+    place = (stride, top, left, torch.get_num_threads(), 1 / geometry.scale)
+    return _Sizes(x.stride(0), *x.shape, len(weight), rows, columns, *kernel, *place)

@@ -1,0 +1,77 @@
+// The convolution of bytes that an encoder begins with, forward and the weights' gradient, behind a plain C interface.
+//
+// Compiled for HADAMAX_ELEMENT, float or bfloat16: what is multiplied, and what the output is stored as.
+// Each two by two outputs take nine products of a quarter of the kernel where they would take sixteen: see quarters.h.
+#include "gradients.h"
+#include "products.h"
+
+// What one thread works with.
+struct Room {
+    Data data;
+    const std::vector<int> offsets;  // of the taps in the data
+    Lines<float> rows;               // [centre, first and second column, a row's edge][column][channel]
+
+    explicit Room(const Sizes& s)
+        : data(s), offsets(Data::offsets(s)), rows(4 * size_t(s.half_columns()) * s.channels) {}
+};
+
+// One image: y [row, column, channel].
+static void convolve(const Sizes& s, const Weights& weights, const float* bias, Room& room, Element* y) {
+    const size_t row = size_t(s.half_columns()) * s.channels;
+    float *centre = room.rows.data(), *columns[2] = {centre + row, centre + 2 * row}, *edge = centre + 3 * row;
+    for (int i = 0; i < s.half_rows(); i++) {
+        auto products = [&](int part) {
+            return Products{s, room.data.of(part, i), weights.of(part), room.offsets.data(), s.taps()};
+        };
+        products(part_of(CENTRE, CENTRE)).row(Nothing{}, Keep{centre});
+        for (int q : {0, 1}) products(part_of(CENTRE, q)).row(Row{centre}, Keep{columns[q]});
+        for (int p = 0; p < 2 && 2 * i + p < s.rows; p++) {
+            products(part_of(p, CENTRE)).row(Nothing{}, Keep{edge});
+            Element* to = y + (2 * i + p) * size_t(s.columns) * s.channels;
+            for (int q : {0, 1})
+                products(part_of(p, q)).row(Rows{columns[q], edge}, Finish{to, q, s.columns, s.scale, bias});
+        }
+    }
+}
+
+extern "C" {
+
+// What the number of output channels must be a multiple of; 0 where this processor has no fast product.
+int hadamax_convolution_channels() { return PAYS ? TILE_CHANNELS : 0; }
+
+// weight [channel, input channel, kernel row, kernel column]; bias [channel] or null; y [image, row, column, channel].
+void hadamax_convolution(const Sizes* sizes, const uint8_t* bytes, const float* weight, const float* bias, Element* y) {
+    const Sizes s = *sizes;
+    const Weights weights(s, weight);
+    const Lines<float> zeros(s.channels);
+#pragma omp parallel num_threads(s.threads)
+    {
+        Room room(s);
+#pragma omp for schedule(static)
+        for (int image = 0; image < s.images; image++) {
+            room.data.read(bytes + image * s.apart);
+            convolve(s, weights, bias ? bias : zeros.data(), room, y + image * s.outputs());
+        }
+    }
+}
+
+// dweight as weight, dbias [channel], from dy as y.
+void hadamax_convolution_backward(const Sizes* sizes, const uint8_t* bytes, const Element* dy, float* dweight,
+                                  float* dbias) {
+    const Sizes s = *sizes;
+    std::vector<Gradients> totals;
+    for (int thread = 0; thread < s.threads; thread++) totals.emplace_back(s);
+#pragma omp parallel num_threads(s.threads)
+    {
+        Data data(s);
+        Gradients& total = totals[omp_get_thread_num()];
+#pragma omp for schedule(static)
+        for (int image = 0; image < s.images; image++) {
+            data.read(bytes + image * s.apart);
+            total.add(data, dy + image * s.outputs());
+        }
+    }
+    for (int thread = 1; thread < s.threads; thread++) totals[0].add(totals[thread]);  // in order: the same every time
+    totals[0].write(dweight, dbias);
+}
+}

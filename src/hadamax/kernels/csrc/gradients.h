@@ -1,0 +1,140 @@
+// The gradients of weights and bias: products of a part of the data with a part of the output's gradient, in tiles of
+// taps by channels that stay in registers while the sum over pixels runs.
+#pragma once
+#include "products.h"
+
+constexpr int TILE_TAPS = 4;  // the taps are a multiple of
+
+// Two floats a lane, rounded and side by side as `multiply_add` takes them; for float32 the first alone.
+INLINE Floats paired(Floats first, Floats second) {
+    if constexpr (PAIR == 1) return first;
+#if defined(HADAMAX_AVX512) && defined(__AVX512BF16__)
+    const Words lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const __m512i order = (__m512i)(lanes | (lanes + 16) << 16);
+    return (Floats)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+#endif
+    return (Floats)(__builtin_convertvector(round_to_bfloat16(first), Words) |
+                    __builtin_convertvector(round_to_bfloat16(second), Words) << 16);
+}
+
+// The gradients of the nine parts of the weights, summed over images by one thread.
+class Gradients {
+    static constexpr size_t NEAR = 40 << 10;  // bytes of a part of the gradient that the nearest cache holds
+
+    const Sizes s;
+    const int units;                 // columns of the gradient, or pairs of them
+    const int strip;                 // half rows at a time
+    Lines<Element> parts;            // [part][half row of the strip][column or pair][channel][of the pair]
+    Lines<float> sums;               // [part][tap][channel]
+    std::vector<double> bias_sums;   // [channel]
+    const std::vector<int> offsets;  // of the taps in the data
+
+    size_t row_size() const { return size_t(units) * s.channels * PAIR; }
+
+  public:
+    explicit Gradients(const Sizes& sizes)
+        : s(sizes),
+          units((s.half_columns() + PAIR - 1) / PAIR),
+          strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.half_rows())),
+          parts(PARTS * strip * row_size()),
+          sums(size_t(PARTS) * s.taps() * s.channels),
+          bias_sums(s.channels),
+          offsets(Data::offsets(s)) {}
+
+    // One image: dy [row, column, channel].
+    void add(const Data& data, const Element* dy) {
+        for (int first = 0; first < s.half_rows(); first += strip) {
+            const int rows = std::min(strip, s.half_rows() - first);
+            for (int row = 0; row < rows; row++) spread(dy, first + row, row);
+            for (int part = 0; part < PARTS; part++)
+                if (s.channels % (MOST_VECTORS * LANES) == 0)
+                    tiles<MOST_VECTORS>(data, part, first, rows);
+                else
+                    tiles<LEAST_VECTORS>(data, part, first, rows);
+        }
+    }
+
+    void add(const Gradients& other) {
+        for (size_t i = 0; i < sums.size(); i++) sums[i] += other.sums[i];
+        for (int channel = 0; channel < s.channels; channel++) bias_sums[channel] += other.bias_sums[channel];
+    }
+
+    // Of the plain weights [channel, input, kernel row, kernel column] and the bias [channel].
+    void write(float* dweight, float* dbias) const {
+        for (int channel = 0; channel < s.channels; channel++) {
+            dbias[channel] = bias_sums[channel];
+            for_taps(s, [&](int tap, int row, int plane, int column) {
+                auto sum = [&](int p, int q) {
+                    return sums[(size_t(part_of(p, q)) * s.taps() + tap) * s.channels + channel];
+                };
+                for (int p : {0, 1})
+                    for (int q : {0, 1})
+                        dweight[Weights::index(s, channel, plane, 2 * row + p, 2 * column + q)] =
+                            s.scale * (sum(p, q) + sum(p, CENTRE) + sum(CENTRE, q) + sum(CENTRE, CENTRE));
+            });
+        }
+    }
+
+  private:
+    // dy of two rows to its nine parts: the sums over rows, over columns and over both.
+    void spread(const Element* dy, int half_row, int row) {
+        Element* to = &parts[row * row_size()];
+        const size_t apart = strip * row_size(), channels = s.channels;
+        Lines<float> bias(channels);
+        for (int unit = 0; unit < units; unit++)
+            for (size_t channel = 0; channel < channels; channel += LANES, to += LANES * PAIR) {
+                Floats g[3][3][2] = {};
+                for (int i = 0; i < PAIR; i++) {
+                    for (int p : {0, 1})
+                        for (int q : {0, 1}) g[p][q][i] = at(dy, 2 * half_row + p, 2 * (unit * PAIR + i) + q, channel);
+                    for (int p : {0, 1}) g[p][CENTRE][i] = g[p][0][i] + g[p][1][i];
+                    for (int q : {0, 1, CENTRE}) g[CENTRE][q][i] = g[0][q][i] + g[1][q][i];
+                    store(&bias[channel], load(&bias[channel]) + g[CENTRE][CENTRE][i]);
+                }
+                for (int p : {0, 1, CENTRE})
+                    for (int q : {0, 1, CENTRE}) {
+                        Floats both = paired(g[p][q][0], g[p][q][1]);
+                        memcpy(to + part_of(p, q) * apart, &both, sizeof both);
+                    }
+            }
+        for (size_t channel = 0; channel < channels; channel++) bias_sums[channel] += bias[channel];
+    }
+    Floats at(const Element* dy, int row, int column, int channel) const {
+        if (row >= s.rows || column >= s.columns) return Floats{};
+        return load(dy + (size_t(row) * s.columns + column) * s.channels + channel, Whole{});
+    }
+
+    template <int VECTORS>
+    void tiles(const Data& data, int part, int first, int rows) {
+        for (int channel = 0; channel < s.channels; channel += VECTORS * LANES)
+            for (int tap = 0; tap < s.taps(); tap += TILE_TAPS)
+                one_tile<VECTORS>(data, part, first, rows, channel, tap);
+    }
+
+    template <int VECTORS>
+    __attribute__((noinline)) void one_tile(const Data& data, int part, int first, int rows, int channel, int tap) {
+        Floats total[TILE_TAPS][VECTORS] = {};
+        const Element* from[TILE_TAPS];
+        for (int k = 0; k < TILE_TAPS; k++) from[k] = data.of(part, first) + offsets[tap + k];
+        const size_t step = size_t(s.channels) * PAIR;
+        for (int row = 0; row < rows; row++) {
+            const Element* gradient = &parts[(part * strip + row) * row_size() + size_t(channel) * PAIR];
+            const size_t down = size_t(row) * s.data_columns();
+            for (int unit = 0; unit < units; unit++, gradient += step) {
+                Floats g[VECTORS];
+                for (int v = 0; v < VECTORS; v++) g[v] = vector(gradient + v * LANES * PAIR);
+#pragma GCC unroll 16
+                for (int k = 0; k < TILE_TAPS; k++) {
+                    Floats x = repeat(from[k] + down + unit * PAIR);
+#pragma GCC unroll 16
+                    for (int v = 0; v < VECTORS; v++) total[k][v] = multiply_add(total[k][v], g[v], x);
+                }
+            }
+        }
+        for (int k = 0; k < TILE_TAPS; k++)
+            for (int v = 0; v < VECTORS; v++) {
+                float* sum = &sums[(size_t(part) * s.taps() + tap + k) * s.channels + channel + v * LANES];
+                store(sum, load(sum) + total[k][v]);
+            }
+    }
+};

@@ -1,0 +1,220 @@
+"""The convolution of bytes by quarters, against PyTorch's in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hadamax.kernels import Geometry, byte_convolution, byte_convolution_obstacle, convolution, cpu
+from hadamax.networks import build_encoder
+
+SAME = ((3, 4), (3, 4))
+ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
+
+
+@pytest.fixture(autouse=True)
+def _served(kernel: None) -> None:
+    """Skips where nothing can be compiled."""
+
+
+def needs(dtype: torch.dtype) -> None:
+    if byte_convolution_obstacle(torch.empty(64, 4, 8, 8), Geometry((1, 1), SAME, 255.0, dtype)):
+        pytest.skip(f"no kernel in {dtype} here")
+
+
+def layer(channels: int, inputs: int, kernel: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(channels, inputs, *kernel, generator=generator) / (inputs * kernel[0] * kernel[1]) ** 0.5
+    return weight.requires_grad_(), torch.randn(channels, generator=generator).requires_grad_()
+
+
+def observations(*shape: int) -> Tensor:
+    return torch.randint(256, shape, dtype=torch.uint8)
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    (top, bottom), (left, right) = geometry.margins
+    numbers = F.pad(x.to(weight.dtype) / geometry.scale, (left, right, top, bottom))
+    return F.conv2d(numbers, weight, bias, geometry.stride)
+
+
+def exact(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, gradient: Tensor) -> list[Tensor]:
+    """Output and gradients of weight and bias in float64."""
+    wide = [tensor.detach().double().requires_grad_() for tensor in (weight, bias)]
+    y = plain(x, *wide, geometry)
+    return [y.detach(), *torch.autograd.grad(y, wide, gradient.double())]
+
+
+def off(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from(list(ROUNDING)))
+def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
+    needs(dtype)
+    draw = data.draw
+    stride = draw(st.sampled_from([1, 2, 3]))
+    kernel = tuple(stride * draw(st.sampled_from([4, 6, 8])) for _ in "ab")
+    margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
+    size = [draw(st.integers(max(k - sum(m), 1), k + 20)) for k, m in zip(kernel, margins, strict=True)]
+    geometry = Geometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
+    channels = convolution._library(dtype).hadamax_convolution_channels()  # type: ignore[union-attr]
+    weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
+    x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
+    if byte_convolution_obstacle(weight, geometry) is not None:
+        return
+    torch.set_num_threads(draw(st.sampled_from([1, 2])))
+    y = byte_convolution(x, weight, bias, geometry)
+    assert y.dtype == dtype
+    gradient = torch.randn(y.shape).to(dtype)
+    found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
+    for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
+        assert off(ours, expected) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("kind", ["noise", "black", "white", "checks", "a game"])
+def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.dtype) -> None:
+    """In the norm, and at the worst pixel: twice the plain form's error at most, or rounding of the largest."""
+    needs(dtype)
+    x = observations(2, 4, 84, 84)
+    if kind == "checks":  # differences of 510, more than bfloat16 counts singly
+        x = (255 * (torch.arange(84)[:, None] + torch.arange(84)) % 510).to(torch.uint8).expand_as(x).contiguous()
+    elif kind == "a game":  # flat but for a few objects
+        x = torch.where(x[:, :, ::7, ::7].repeat_interleave(7, 2).repeat_interleave(7, 3) > 200, x, 87)
+    elif kind != "noise":
+        x.fill_(0 if kind == "black" else 255)
+    weight, bias = layer(64, 4, (8, 8))
+    geometry = Geometry((1, 1), SAME, 255.0, dtype)
+    ours = byte_convolution(x, weight, bias, geometry)
+    gradient = torch.randn(ours.shape).to(dtype)
+    narrow = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
+    theirs = plain(x, narrow[0], narrow[1], geometry)
+    found = [ours.detach(), *torch.autograd.grad(ours, (weight, bias), gradient)]
+    other = [theirs.detach(), *torch.autograd.grad(theirs, narrow, gradient)]
+    for mine, plainly, expected in zip(found, other, exact(x, weight, bias, geometry, gradient), strict=True):
+        largest, unit = expected.abs().max(), torch.finfo(dtype).eps
+        error, their_error = ((tensor.double() - expected).abs().max() for tensor in (mine, plainly))
+        assert error <= 2 * their_error + 4 * unit * largest
+
+
+def test_stacks_that_share_frames_and_odd_memory() -> None:
+    frames = observations(6, 5, 30, 28)
+    weight, bias = layer(64, 4, (8, 8))
+    geometry = Geometry((1, 1), SAME, 255.0, torch.float32)
+    views = {"later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:], "none": frames[:0, 1:]}
+    views |= {"repeated": frames[:1, :4].expand(3, -1, -1, -1), "turned": frames[:, :4].transpose(2, 3)}
+    for name, view in views.items():
+        found = byte_convolution(view, weight, bias, geometry)
+        gradients = torch.autograd.grad(found.sum(), (weight, bias))
+        expected = plain(view, weight, bias, geometry)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=name)
+        for ours, theirs in zip(gradients, torch.autograd.grad(expected.sum(), (weight, bias)), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3, msg=name)
+
+
+def test_a_channels_last_weight_and_no_bias() -> None:
+    weight, _ = layer(64, 4, (8, 8))
+    last = weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    x, geometry = observations(2, 4, 20, 20), Geometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
+    found = [byte_convolution(x, each, None, geometry) for each in (weight, last)]
+    assert torch.equal(*found)
+    gradients = [torch.autograd.grad(y.square().sum(), each)[0] for y, each in zip(found, (weight, last), strict=True)]
+    assert torch.equal(*gradients)
+    torch.testing.assert_close(found[0], plain(x, weight, None, geometry), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(2, 4, 20, 20), Geometry((1, 1), SAME, 255.0, torch.float32)
+    expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
+    y = byte_convolution(x, weight, bias, geometry)
+    x.numpy()[:] = 0  # as a game does, unseen by PyTorch
+    assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
+
+
+def test_gradients_of_gradients_and_many_at_once() -> None:
+    weight, bias = layer(64, 4, (4, 4))
+    x, geometry = observations(2, 4, 10, 10), Geometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    found = []
+    for form in (byte_convolution, plain):
+        y = form(x, weight, bias, geometry)
+        (first,) = torch.autograd.grad(y.square().sum(), weight, create_graph=True)
+        second = torch.autograd.grad(first.square().sum(), (weight, bias), retain_graph=True)
+        many = torch.autograd.grad(
+            y, (weight, bias), torch.stack([y.detach(), y.detach().cos()]), is_grads_batched=True
+        )
+        found.append([*second, *many])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_the_same_bits_every_time_and_for_every_batch() -> None:
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(5, 4, 30, 30), Geometry((1, 1), SAME, 255.0, torch.float32)
+    runs: list[Any] = []
+    for _ in range(3):
+        torch.set_num_threads(2)
+        y = byte_convolution(x, weight, bias, geometry)
+        runs.append([y.detach(), *torch.autograd.grad(y.square().sum(), (weight, bias))])
+    for again in runs[1:]:
+        assert all(torch.equal(*pair) for pair in zip(runs[0], again, strict=True))
+    one_by_one = torch.cat([byte_convolution(x[i : i + 1], weight, bias, geometry) for i in range(5)])
+    assert torch.equal(one_by_one, runs[0][0])
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "dtype", "word"),
+    [
+        (64, (8, 8), (4, 4), torch.float32, "strides"),
+        (64, (7, 8), (1, 1), torch.float32, "strides"),
+        (64, (8, 8), (1, 2), torch.float32, "strides"),
+        (63, (8, 8), (1, 1), torch.float32, "multiple"),
+        (64, (8, 6), (1, 1), torch.bfloat16, "pairs"),
+        (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
+    ],
+)
+def test_what_it_does_not_serve_goes_the_plain_way(
+    channels: int, kernel: tuple[int, int], stride: tuple[int, int], dtype: torch.dtype, word: str
+) -> None:
+    weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
+    geometry = Geometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
+    reason = byte_convolution_obstacle(weight, geometry)
+    assert reason is not None
+    assert word in reason
+    x = observations(2, 4, 20, 20)
+    found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
+    assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
+
+
+@pytest.mark.parametrize("name", ["hadamax", "hadamax-fast"])
+def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name, (4, 44, 40))
+    x = observations(3, 4, 44, 40)
+    exact_encoder = build_encoder(name, (4, 44, 40)).double()
+    exact_encoder.load_state_dict(encoder.state_dict())
+    found = []
+    for network in (encoder, exact_encoder):
+        y = network(x)
+        found.append([y.detach(), *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
+    for ours, expected in zip(*found, strict=True):
+        assert off(ours, expected) < 1e-4
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")
+    torch.testing.assert_close(encoder(x), found[0][0], rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(1, 4, 20, 20), Geometry((1, 1), SAME, 255.0, torch.float32)
+    monkeypatch.setattr(cpu, "load", lambda source, macros: None)
+    monkeypatch.setattr(cpu, "_failure", "no compiler")
+    assert byte_convolution_obstacle(weight, geometry) == "no compiler"
+    assert torch.equal(byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry))
