@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
-from hadamax.benchmark.products import fastest, job, layers_of
+from hadamax.benchmark.products import by_quarters, fastest, job, layers_of
+from hadamax.kernels import Geometry, byte_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
 ENCODERS = sorted(PLAIN)
@@ -104,3 +106,20 @@ def test_products_run_in_every_form(backward: bool) -> None:
     calls = {event.key: event.count for event in profile.key_averages()}
     assert calls["aten::conv2d"] == 2
     assert calls.get("aten::convolution_backward", 0) == 2 * backward
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_first_product_is_tried_by_quarters_too(dtype: torch.dtype) -> None:
+    (said, *_) = serving("hadamax", dtype)
+    first = layers_of("hadamax")[0]
+    geometry = Geometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
+    weight = torch.randn(64, 4, 8, 8)
+    if byte_convolution_obstacle(weight, geometry) is not None:
+        assert said.startswith("convolution 1: PyTorch's: ")
+        pytest.skip("no such kernel here")
+    assert said == "convolution 1: by quarters, C++"
+    for backward in (False, True):
+        run = by_quarters(first, 1, weight, geometry, backward)
+        with torch.profiler.profile() as profile:
+            run()
+        assert not any(event.key == "aten::conv2d" for event in profile.key_averages())

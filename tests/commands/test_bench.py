@@ -35,7 +35,7 @@ def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.
     flags = ["--only", "iteration", "--rounds", 2, "--threads", 1, "--precision", "float32"]
     done = hadamax("bench", *flags, "--json", numbers, "--out", picture)
     assert done.code == 0, done.err
-    assert "nature-norm, float32: block 1: " in done.out
+    assert "nature-norm, float32: convolution 1: " in done.out
     found = json.loads(numbers.read_text())
     name = "nature-norm-PQN iteration / sum of its parts alone"
     assert found["ratios"][name]["low"] <= found["ratios"][name]["median"] <= found["ratios"][name]["high"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from hadamax.kernels import byte_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
@@ -33,11 +34,19 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def serving(encoder: str, dtype: torch.dtype, device: str = "cpu") -> list[str]:
-    """For each convolution block of an encoder on 84 x 84, what computes it after the convolution, and why."""
+    """For each convolution block of an encoder on 84 x 84, what computes it after the convolution, and why.
+
+    Of the first one's convolution, which takes bytes, too.
+    """
     size, lines = (84, 84), []
     blocks: Any = build_encoder(encoder).blocks
     for number, block in enumerate(blocks, start=1):
         if isinstance(block, ConvBlock):
+            if number == 1 and torch.device(device).type == "cpu":
+                geometry = block.layer.byte_geometry(torch.empty(0, 4, *size), 255.0)._replace(dtype=dtype)
+                reason = byte_convolution_obstacle(block.layer.weight, geometry)
+                words = "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
+                lines.append(f"convolution 1: {words}")
             name, reason = block.served_by(*size, dtype, device)
             words = {"cpu": "fused, C++", "cuda": "fused, Triton"}.get(name, f"plain PyTorch: {reason}")
             lines.append(f"block {number}: {words}")

@@ -1,8 +1,8 @@
 """An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
 
-Tried for every layer: both memory formats, branches merged into one convolution or apart. Inputs are padded
-already and of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no
-gradient for its input, since nothing needs one.
+Tried for every layer: both memory formats, branches merged into one convolution or apart; for the first also our
+convolution of bytes, where it serves. Inputs are padded already and of the right type, weights too, nothing has a
+bias, and no layer waits for another. The first has no gradient for its input, since nothing needs one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hadamax.kernels import Geometry, byte_convolution, byte_convolution_obstacle
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
 
@@ -89,6 +90,10 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         for layout in (FORMATS if layer.size else ["contiguous"])
         for parts in {1, layer.branches}
     }
+    geometry = Geometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
+    weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
+    if layer.first and layer.size and byte_convolution_obstacle(weight, geometry) is None:
+        forms["bytes by quarters"] = by_quarters(layer, rows, weight, geometry, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
 
@@ -118,6 +123,21 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
             torch.autograd.grad(product(weight), wanted, gradient)
 
     return both
+
+
+def by_quarters(layer: Layer, rows: int, weight: Tensor, geometry: Geometry, backward: bool) -> Callable[[], object]:
+    """Runs the first layer as `byte_convolution`."""
+    x = torch.randint(256, (rows, layer.inputs, *layer.size), dtype=torch.uint8)
+    weight.requires_grad_(backward)
+    y = byte_convolution(x, weight, None, geometry)
+    gradient = torch.randn_like(y)
+
+    def run() -> None:
+        y = byte_convolution(x, weight, None, geometry)
+        if backward:
+            torch.autograd.grad(y, weight, gradient)
+
+    return run
 
 
 def _tensor(shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:
