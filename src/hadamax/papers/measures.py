@@ -28,6 +28,7 @@ class Drawn(NamedTuple):
     label: str
     function: Callable[[Runs], Array]
     choices: tuple[str, ...]
+    instead: str = ""  # what is drawn, where it is not what the figure's title says
 
 
 def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
@@ -37,10 +38,10 @@ def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
         UserError: no score is logged, or the baseline is not there.
     """
     source = _source(runs)
-    choices = [f"scores are the {SOURCES[source]}"]
+    choices, instead = [f"scores are the {SOURCES[source]}"], ""
     if scale.startswith("human") and not all(run.game in random_human() for run in runs):
         choices.append("these games have no published human score: normalised by the baseline instead (HR eq. 8)")
-        scale = "baseline"
+        scale, instead = "baseline", "mean scores, normalised by the baseline"
     if scale == "baseline":
         if baseline not in {run.variant for run in runs}:
             raise UserError(f"runs: there is none of {baseline}, the baseline that scores are normalised by")
@@ -49,7 +50,7 @@ def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
         if missing:
             raise UserError(f"runs: the baseline {baseline} has none in {', '.join(missing)}")
         found = curves(runs, source, lambda values, game: baseline_normalised(values, ranges[game]))
-        return Drawn(found, f"baseline-normalised score ({baseline})", mean, tuple(choices))
+        return Drawn(found, f"baseline-normalised score ({baseline})", mean, tuple(choices), instead)
     function = median if scale == "human median" else mean
     found = curves(runs, source, human_normalised)
     return Drawn(found, f"human-normalised score ({scale.split()[1]})", function, tuple(choices))

@@ -19,6 +19,7 @@ from hadamax.papers.style import dress, figure, look, png
 
 MILLION = 1e6
 POINTS = 60
+FEW = 12  # measurements that are marked one by one
 INTERVALS = "intervals: 95%, stratified bootstrap over seeds (the papers shade standard deviations)"
 
 
@@ -102,8 +103,10 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     everything = [run for _, runs in filled for run in runs]
     groups = dict.fromkeys(protocol_of(runs) for _, runs in filled)
     protocol = "; ".join(groups) if len(groups) < 3 else next(iter(groups))
+    instead = dict.fromkeys(drawn.instead for _, drawn in measured.values() if drawn.instead)
+    title = "; here: ".join([f"{asked.name}: {asked.title}", *instead])
     return Output(
-        png(made, f"{asked.name}: {asked.title}", protocol),
+        png(made, title, protocol),
         rows,
         published,
         "; ".join(said),
@@ -171,10 +174,7 @@ def _bands(drawn: Drawn) -> dict[str, Band]:
 def _band(drawn: Drawn, variant: str) -> Band:
     games = drawn.curves[variant]
     try:
-        frames = common_frames(games, POINTS)
-        if len(np.unique(frames)) < 2:
-            frames = frames[:1]
-        return sample_efficiency(games, frames, drawn.function)
+        return sample_efficiency(games, np.unique(common_frames(games, POINTS)), drawn.function)
     except ValueError as error:
         raise UserError(f"runs: {variant}: {error}") from None
 
@@ -182,7 +182,7 @@ def _band(drawn: Drawn, variant: str) -> Band:
 def _draw_band(axes: Axes, band: Band, variant: str, number: int) -> None:
     style = look(variant, number)
     x = band.x / MILLION
-    marker = style.marker if len(x) == 1 else ""
+    marker = style.marker if len(x) <= FEW else ""
     axes.plot(
         x, band.estimate, linestyle=style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label
     )

@@ -60,6 +60,9 @@ def test_curves_that_are_none(frames: list[int], words: str) -> None:
 def test_common_frames() -> None:
     curves = {"a": [([10, 50], [0, 1]), ([5, 60], [0, 1])], "b": [([20, 90], [0, 1])]}
     np.testing.assert_allclose(common_frames(curves, 4), [20, 30, 40, 50])
+    together = {"a": [([10, 20, 60], [0, 1, 2])] * 2, "b": [([10, 20, 60], [3, 1, 2])]}
+    np.testing.assert_allclose(common_frames(together, 4), [10, 20, 60])  # as measured
+    np.testing.assert_allclose(common_frames(together, 2), [10, 60])
     with pytest.raises(ValueError, match="starts at frame 20, another ends at 15"):
         common_frames({"a": [([10, 15], [0, 1])], "b": [([20, 90], [0, 1])]})
     with pytest.raises(ValueError, match="a run without a logged score"):
