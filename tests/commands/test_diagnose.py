@@ -66,10 +66,14 @@ def test_a_run(trained: Path, here: Path) -> None:
     result = hadamax("diagnose", run, "--count", 200)
     assert result.code == 0, result
     lines = result.out.splitlines()
-    assert lines[0] == "CartPole-v1, mlp, agent of frame 1,280; 200 observations"
+    assert (
+        lines[0]
+        == "CartPole-v1, mlp (activation tanh, branches 2, features 16), agent of frame 1,280; 200 observations"
+    )
     rows = [line.split()[0] for line in lines[2:8]]
     assert rows == ["encoder.dense.0", "branch", "branch", "encoder.dense.1", "branch", "branch"]
     assert "average output: " in result.out
+    assert " are few for " not in result.out
     densities = {f"density-encoder.dense.{i}{part}.png" for i in (0, 1) for part in ("", "-branch-1", "-branch-2")}
     expected = densities | {"spectra.png", "rank.png", "dead-kde.png", "dead-saturated.png"}
     assert pictures(run / "diagnosis") == expected
@@ -80,7 +84,10 @@ def test_a_run(trained: Path, here: Path) -> None:
 
 def test_a_checkpoint_of_a_run(trained: Path, here: Path) -> None:
     result = hadamax("diagnose", trained / "checkpoints" / "frame_000000000640", "--count", 100, "--out", here / "out")
-    assert result.out.startswith("CartPole-v1, mlp, agent of frame 640; 100 observations")
+    assert result.out.startswith(
+        "CartPole-v1, mlp (activation tanh, branches 2, features 16), agent of frame 640; 100 observations"
+    )
+    assert "100 observations are few for the 128 units of encoder.dense.0: " in result.out
     by_name = hadamax("diagnose", trained, "--checkpoint", 640, "--count", 100, "--out", here / "out")
     assert by_name.out == result.out
     last = hadamax("diagnose", trained, "--count", 100, "--out", here / "other")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -34,7 +34,7 @@ from hadamax.training.evaluation import Policy
 from hadamax.training.folder import RunFolder
 from hadamax.training.logs import read_csv
 from hadamax.training.observations import play_observations
-from hadamax.training.settings import MOST_THREADS
+from hadamax.training.settings import MOST_THREADS, NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,12 @@ def run(arguments: list[str]) -> int:
         raise UserError(_line(error)) from None
     print(f"{patient.title}; {len(patient.observations):,} observations")
     Console(width=130).print(_table(health))
+    widest = max((h for h in health if h.map_rank is None), key=lambda h: h.units, default=None)
+    if widest is not None and len(patient.observations) < widest.units:
+        print(
+            f"{len(patient.observations):,} observations are few for the {widest.units:,} units of {widest.layer}: "
+            "no rank can pass their number, and what is dead on them may be alive on others"
+        )
     if parts is not None:
         print(
             f"average output: {parts[0]:.4g} from live units and {parts[1]:.4g} from dead ones of the last hidden layer"
@@ -140,7 +146,7 @@ def _of_run(given: Arguments) -> Patient:
             policy, settings.environment, given.count, seed=given.seed, threads=given.threads or settings.run.threads
         )
         observations = torch.from_numpy(played)
-    title = f"{settings.environment.env}, {settings.network.encoder}, agent of frame {agent.frame:,}"
+    title = f"{settings.environment.env}, {_described(settings.network)}, agent of frame {agent.frame:,}"
     out = Path(given.out) if given.out else path / "diagnosis"
     rows = read_csv(folder.diagnostics)
     if rows and not {"frame", "observations", "layer", "part"} <= set(rows[0]):
@@ -152,6 +158,18 @@ def _of_run(given: Arguments) -> Patient:
         )
     history = [row for row in rows if int(row["frame"]) <= agent.frame]
     return Patient(title, agent.network, agent.q_values, observations, out, history)
+
+
+def _described(network: NetworkSettings) -> str:
+    """The encoder and what was changed of it: `nature (activation tanh, branches 2, layers last)`."""
+    usual = NetworkSettings(network.encoder)
+    changed = {f.name: getattr(network, f.name) for f in fields(network)}
+    words = [
+        f"{name.replace('_', ' ')} {'/'.join(value) if isinstance(value, tuple) else value}"
+        for name, value in changed.items()
+        if value != getattr(usual, name)
+    ]
+    return f"{network.encoder} ({', '.join(words)})" if words else network.encoder
 
 
 def _layers(network: nn.Module, given: Arguments) -> None:
