@@ -48,9 +48,13 @@ def _steps(settings: TrainSettings[Any]) -> int:
     return settings.run.frames // int(settings.environment.frame_skip or 1)
 
 
+def _decay_steps(settings: TrainSettings[Any]) -> int:
+    return (settings.run.decay_frames or settings.run.frames) // int(settings.environment.frame_skip or 1)
+
+
 def _epsilon_steps(settings: TrainSettings[Any]) -> int:
     decay: float = settings.algorithm.epsilon_decay
-    return round(decay * _steps(settings))
+    return round(decay * _decay_steps(settings))
 
 
 def _latent(settings: TrainSettings[Any]) -> object:
@@ -110,7 +114,9 @@ PPO = (
 )
 PQN = (
     Setting("Total Timesteps", 10_000_000, _steps),
-    Setting("Timesteps for Decay", 10_000_000, _steps),
+    Setting(
+        "Timesteps for Decay", 10_000_000, _decay_steps, "as long as the run, unless --decay-frames says otherwise"
+    ),
     Setting("Number of Environments", 128, _of("num_envs")),
     Setting("Steps per Environment", 32, _of("num_steps")),
     Setting("Number of Epochs", 2, _of("num_epochs")),
