@@ -12,9 +12,9 @@ from hadamax.experiments.statistics import common_frames, sample_efficiency
 from hadamax.experiments.statistics.aggregates import mean
 from hadamax.papers.measures import diagnostics
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.panels import INTERVALS, MILLION, POINTS, Asked
+from hadamax.papers.panels import INTERVALS, POINTS, Asked
 from hadamax.papers.runs import protocol_of, seeds_of
-from hadamax.papers.style import BLUE, VERMILLION, dress, figure, png
+from hadamax.papers.style import BLUE, VERMILLION, dress_frames, figure, png
 
 KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units: a hidden bias", VERMILLION, "--")}
 
@@ -36,10 +36,10 @@ def figure_4(asked: Asked) -> Output:
             curves.setdefault(run.game, []).append((x, y))
         frames = np.unique(common_frames(curves, POINTS))
         band = sample_efficiency(curves, frames, mean)
-        axes.plot(frames / MILLION, band.estimate, dash, color=colour, linewidth=1.8, label=label)
+        axes.plot(frames, band.estimate, dash, color=colour, linewidth=1.8, label=label)
         low, high = band.low, band.high
         if low is not None and high is not None:
-            axes.fill_between(frames / MILLION, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(frames, low, high, color=colour, alpha=0.2, linewidth=0)
         ends = (None, None) if low is None or high is None else (float(low[-1]), float(high[-1]))
         said.append(f"{label} {with_interval(float(band.estimate[-1]), *ends)}")
         rows += [
@@ -48,7 +48,7 @@ def figure_4(asked: Asked) -> Output:
             for i, (f, v) in enumerate(zip(frames, band.estimate, strict=True))
         ]
     axes.axhline(0, color="black", linewidth=0.6)
-    dress(axes, "", "emulator frames, millions", "average contribution to the Q-values")
+    dress_frames(axes, "", "average contribution to the Q-values")
     axes.legend(frameon=False)
     return Output(
         png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),

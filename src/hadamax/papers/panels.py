@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hadamax.errors import UserError
 from hadamax.experiments.collect import Run
@@ -15,9 +17,8 @@ from hadamax.experiments.statistics import Band, common_frames, sample_efficienc
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.runs import Need, protocol_of, seeds_of, variants_of
-from hadamax.papers.style import dress, figure, look, png
+from hadamax.papers.style import dress_frames, figure, look, png
 
-MILLION = 1e6
 POINTS = 60
 FEW = 12  # measurements that are marked one by one
 INTERVALS = "intervals: 95%, stratified bootstrap over seeds (the papers shade standard deviations)"
@@ -90,7 +91,7 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
         order = [v for v in variants if v in bands]
         for variant in order:
             _draw_band(place, bands[variant], variant, variants.index(variant))
-        dress(place, f"{panel.title}, {runs[0].algorithm.upper()}", "emulator frames, millions", drawn.label)
+        dress_frames(place, f"{panel.title}, {runs[0].algorithm.upper()}", drawn.label)
         if panel.measure.startswith(("dead", "rank")):
             place.set_ylim(bottom=0)
         rows += [row for v in order for row in _rows(panel.title, drawn.label, v, bands[v], drawn)]
@@ -98,8 +99,7 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
         notes += [f"panel {panel.title!r}: {bands[v].note}" for v in order if bands[v].note]
     for place in axes[len(filled) :]:
         place.set_visible(False)
-    handles = {label: h for place in axes for h, label in zip(*place.get_legend_handles_labels(), strict=True)}
-    made.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+    _add_legend(made, axes)
     everything = [run for _, runs in filled for run in runs]
     groups = dict.fromkeys(protocol_of(runs) for _, runs in filled)
     protocol = "; ".join(groups) if len(groups) < 3 else next(iter(groups))
@@ -143,12 +143,11 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
             rows += _rows(str(game), drawn.label, variant, band, drawn)
             finals.append(_final(variant, band))
             notes += [band.note] if band.note else []
-        dress(place, str(game), "emulator frames, millions", drawn.label)
+        dress_frames(place, str(game), drawn.label)
         said.append(f"{game}: {', '.join(finals)}")
     for place in axes[len(games) :]:
         place.set_visible(False)
-    handles = {label: h for place in axes for h, label in zip(*place.get_legend_handles_labels(), strict=True)}
-    made.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+    _add_legend(made, axes)
     return Output(
         png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
         rows,
@@ -181,13 +180,22 @@ def _band(drawn: Drawn, variant: str) -> Band:
 
 def _draw_band(axes: Axes, band: Band, variant: str, number: int) -> None:
     style = look(variant, number)
-    x = band.x / MILLION
-    marker = style.marker if len(x) <= FEW else ""
+    marker = style.marker if len(band.x) <= FEW else ""
     axes.plot(
-        x, band.estimate, linestyle=style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label
+        band.x, band.estimate, linestyle=style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label
     )
     if band.low is not None and band.high is not None:
-        axes.fill_between(x, band.low, band.high, color=style.colour, alpha=0.18, linewidth=0)
+        axes.fill_between(band.x, band.low, band.high, color=style.colour, alpha=0.18, linewidth=0)
+
+
+def _add_legend(made: Figure, axes: Iterable[Axes]) -> None:
+    """One for all axes; each variant as it stands where it is marked, if it is."""
+    handles: dict[str, Line2D] = {}
+    for line in (line for place in axes for line in place.lines):
+        label = str(line.get_label())
+        if not label.startswith("_") and (label not in handles or handles[label].get_marker() in ("", "None")):
+            handles[label] = line
+    made.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
 
 
 def _rows(panel: str, measure: str, variant: str, band: Band, drawn: Drawn) -> list[Row]:

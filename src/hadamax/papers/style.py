@@ -10,10 +10,24 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from hadamax.diagnostics.pictures import BLUE, COLOURS, GREY, MARKERS, VERMILLION
 
-__all__ = ["BLUE", "COLOURS", "GREY", "MARKERS", "VERMILLION", "Look", "draw_table", "dress", "figure", "look", "png"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREY",
+    "MARKERS",
+    "VERMILLION",
+    "Look",
+    "draw_table",
+    "dress",
+    "dress_frames",
+    "figure",
+    "look",
+    "png",
+]
 
 # The first four are of variants that are known, the others of those that are not.
 Dash = str | tuple[int, tuple[int, ...]]
@@ -77,6 +91,15 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def dress_frames(axes: Axes, title: str, y: str) -> None:
+    """Along emulator frames: `500k`, `1.5M`; and no mark is cut at an edge."""
+    dress(axes, title, "emulator frames", y)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    for line in axes.lines:
+        line.set_clip_on(False)
 
 
 def png(made: Figure, title: str, subtitle: str = "") -> bytes:
