@@ -131,6 +131,14 @@ def test_the_numbers_are_the_networks(tmp_path: Path) -> None:
     assert whole["churn"] == pytest.approx(float((actions[0] != actions[1]).mean()), abs=1e-6)
 
 
+@pytest.mark.parametrize(("frames", "every", "measured"), [(1300, 650, [704, 1280]), (1300, 640, [640, 1280])])
+def test_the_end_of_a_run_is_not_missed(tmp_path: Path, frames: int, every: int, measured: list[int]) -> None:
+    """1,300 frames are 20 iterations of 64 and no 21st: the last multiple is measured where the run ends."""
+    run_to_the_end(tmp_path / "run", {**HADAMARD, **LENGTH, "frames": frames}, diagnostics_every=every)
+    rows = read_csv(tmp_path / "run" / "diagnostics.csv")
+    assert sorted({int(row["frame"]) for row in rows}) == measured
+
+
 def test_a_killed_run_has_the_same_rows(tmp_path: Path) -> None:
     settings = {**HADAMARD, **LENGTH, "diagnostics_every": 192}
     whole = run_to_the_end(tmp_path / "whole", settings)

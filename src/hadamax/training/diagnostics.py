@@ -47,13 +47,20 @@ def fixed_observations(settings: EnvironmentSettings, num_actions: int, seed: in
 class Diagnostics:
     """Measures in the first iteration that ends at or after each multiple of `every` frames; never where that is 0.
 
-    `seconds` and `measurements` are of this process.
+    A multiple that the run of `frames` would only pass with one iteration more is measured in its last. `seconds` and
+    `measurements` are of this process.
     """
 
     def __init__(
-        self, algorithm: Algorithm, every: int, seed: int, fixed: Callable[[], Array], say: Callable[[str], None]
+        self,
+        algorithm: Algorithm,
+        every: int,
+        seed: int,
+        fixed: Callable[[], Array],
+        say: Callable[[str], None],
+        frames: int = 0,
     ) -> None:
-        self.algorithm, self.every, self.seed, self.say = algorithm, every, seed, say
+        self.algorithm, self.every, self.seed, self.say, self.frames = algorithm, every, seed, say, frames
         self._make_fixed = fixed
         self._fixed: Tensor | None = None
         self._before: tuple[list[Tensor], Tensor] | None = None
@@ -95,6 +102,8 @@ class Diagnostics:
         return self._fixed
 
     def _due(self, before: int, after: int) -> bool:
+        if after + self.algorithm.frames_per_iteration > self.frames:  # none follows
+            after = max(after, self.frames)
         return self.every > 0 and after // self.every > before // self.every
 
     def _fresh(self, frame: int) -> Tensor:

@@ -108,7 +108,7 @@ def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Ca
     """What measures the network while it learns, as often as the settings say."""
     run, actions = settings.run, algorithm.environment.num_actions
     fixed = partial(fixed_observations, settings.environment, actions, run.seed, run.threads)
-    return Diagnostics(algorithm, run.diagnostics_every, run.seed, fixed, say)
+    return Diagnostics(algorithm, run.diagnostics_every, run.seed, fixed, say, run.frames)
 
 
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
