@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hadamax.experiments.report import contents
+from hadamax.experiments.report import contents, sources
 from hadamax.experiments.report.analysis import CURVE_REPLICATES, Analysis, analyse
 from hadamax.experiments.report.drawings import draw, draw_games
 from hadamax.experiments.report.evidence import Choices, Evidence, gather
@@ -79,11 +79,11 @@ def _tables(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health
         contents.layers(evidence, health),
         contents.predictions(correlations(evidence, health)) if health else None,
         contents.cost(evidence, analysis),
-        contents.published(evidence),
-        contents.published_games(evidence),
-        contents.quotations(),
-        *contents.settings(evidence, compare_settings(evidence)),
-        contents.runs(evidence, health, out),
-        contents.left_out(evidence, out),
+        sources.published(evidence),
+        sources.published_games(evidence),
+        sources.quotations(),
+        *sources.settings(evidence, compare_settings(evidence)),
+        sources.runs(evidence, health, out),
+        sources.left_out(evidence, out),
     ]
     yield from (table for table in tables if table is not None and table.rows)

@@ -93,3 +93,18 @@ def p_value(value: float | None, runs: Group | None = None) -> Cell:
     if value is None:
         return Cell(NOTHING, (None,))
     return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", (value,), runs)
+
+
+def text(title: str, name: str = "") -> Column:
+    """A column of words."""
+    return Column(title, (name or title.lower().replace(" ", "_"),))
+
+
+def figure(title: str, name: str = "") -> Column:
+    """A column of numbers."""
+    return Column(title, (name or title.lower().replace(" ", "_"),), number=True)
+
+
+def spread(title: str, name: str) -> Column:
+    """A column of numbers with their intervals."""
+    return Column(title, parts(name), number=True)
