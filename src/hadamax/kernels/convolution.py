@@ -17,7 +17,7 @@ from hadamax.kernels.cpu import pointer
 from hadamax.kernels.observations import Margins, scaled_observations
 from hadamax.kernels.watchers import is_plain
 
-TAPS_OF_A_TILE = 4  # as in csrc/gradients.h
+TAPS_OF_A_TILE = 4  # LEAST_TAPS in csrc/gradients.h
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
 
 

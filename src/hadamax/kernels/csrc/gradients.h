@@ -3,7 +3,7 @@
 #pragma once
 #include "products.h"
 
-constexpr int TILE_TAPS = 4;  // the taps are a multiple of
+constexpr int LEAST_TAPS = 4;  // in a tile: the taps are a multiple of
 
 // Two floats a lane, rounded and side by side as `multiply_add` takes them; for float32 the first alone.
 INLINE Floats paired(Floats first, Floats second) {
@@ -48,9 +48,11 @@ class Gradients {
             for (int row = 0; row < rows; row++) spread(dy, first + row, row);
             for (int part = 0; part < PARTS; part++)
                 if (s.channels % (MOST_VECTORS * LANES) == 0)
-                    tiles<MOST_VECTORS>(data, part, first, rows);
+                    tiles<MOST_VECTORS, LEAST_TAPS>(data, part, first, rows);
+                else if (s.taps() % (2 * LEAST_TAPS) == 0)
+                    tiles<LEAST_VECTORS, 2 * LEAST_TAPS>(data, part, first, rows);
                 else
-                    tiles<LEAST_VECTORS>(data, part, first, rows);
+                    tiles<LEAST_VECTORS, LEAST_TAPS>(data, part, first, rows);
         }
     }
 
@@ -104,18 +106,18 @@ class Gradients {
         return load(dy + (size_t(row) * s.columns + column) * s.channels + channel, Whole{});
     }
 
-    template <int VECTORS>
+    template <int VECTORS, int TAPS>
     void tiles(const Data& data, int part, int first, int rows) {
         for (int channel = 0; channel < s.channels; channel += VECTORS * LANES)
-            for (int tap = 0; tap < s.taps(); tap += TILE_TAPS)
-                one_tile<VECTORS>(data, part, first, rows, channel, tap);
+            for (int tap = 0; tap < s.taps(); tap += TAPS)
+                one_tile<VECTORS, TAPS>(data, part, first, rows, channel, tap);
     }
 
-    template <int VECTORS>
+    template <int VECTORS, int TAPS>
     __attribute__((noinline)) void one_tile(const Data& data, int part, int first, int rows, int channel, int tap) {
-        Floats total[TILE_TAPS][VECTORS] = {};
-        const Element* from[TILE_TAPS];
-        for (int k = 0; k < TILE_TAPS; k++) from[k] = data.of(part, first) + offsets[tap + k];
+        Floats total[TAPS][VECTORS] = {};
+        const Element* from[TAPS];
+        for (int k = 0; k < TAPS; k++) from[k] = data.of(part, first) + offsets[tap + k];
         const size_t step = size_t(s.channels) * PAIR;
         for (int row = 0; row < rows; row++) {
             const Element* gradient = &parts[(part * strip + row) * row_size() + size_t(channel) * PAIR];
@@ -124,14 +126,14 @@ class Gradients {
                 Floats g[VECTORS];
                 for (int v = 0; v < VECTORS; v++) g[v] = vector(gradient + v * LANES * PAIR);
 #pragma GCC unroll 16
-                for (int k = 0; k < TILE_TAPS; k++) {
+                for (int k = 0; k < TAPS; k++) {
                     Floats x = repeat(from[k] + down + unit * PAIR);
 #pragma GCC unroll 16
                     for (int v = 0; v < VECTORS; v++) total[k][v] = multiply_add(total[k][v], g[v], x);
                 }
             }
         }
-        for (int k = 0; k < TILE_TAPS; k++)
+        for (int k = 0; k < TAPS; k++)
             for (int v = 0; v < VECTORS; v++) {
                 float* sum = &sums[(size_t(part) * s.taps() + tap + k) * s.channels + channel + v * LANES];
                 store(sum, load(sum) + total[k][v]);

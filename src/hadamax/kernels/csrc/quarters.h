@@ -80,13 +80,15 @@ class Data {
     const Sizes s;
     const int width;             // of half a row of bytes, as `split` has them
     std::vector<int16_t> split;  // [row][even or odd column][half column], of one plane
+    std::vector<uint8_t> line;   // a row of the map within zeros
     Lines<Element> parts;
 
   public:
     explicit Data(const Sizes& sizes)
         : s(sizes),
-          width(s.data_columns() + LANES),
+          width((s.data_columns() / (2 * LANES) + 1) * 2 * LANES),
           split(size_t(2 * s.data_rows() + 1) * 2 * width),
+          line(2 * size_t(s.stride) * (width + 1)),
           parts(PARTS * s.planes() * s.plane()) {}
 
     // A row of a part: its taps lie `offset` further.
@@ -116,20 +118,32 @@ class Data {
     // Every stride-th row and column from `row0`, `column0` on, zeros around the map.
     void read_plane(const uint8_t* bytes, int row0, int column0) {
         const int step = 2 * s.stride;
+        const size_t seen = std::min(size_t(s.input_columns), line.size() - s.left);
         for (int row = 0; row <= 2 * s.data_rows(); row++) {
             const int from_row = row * s.stride + row0 - s.top;
             int16_t* halves = &split[size_t(row) * 2 * width];
-            std::fill(halves, halves + 2 * width, int16_t(0));
-            if (from_row < 0 || from_row >= s.input_rows) continue;
+            if (from_row < 0 || from_row >= s.input_rows) {
+                std::fill(halves, halves + 2 * width, int16_t(0));
+                continue;
+            }
+            memcpy(&line[s.left], bytes + size_t(from_row) * s.input_columns, seen);
             for (int odd : {0, 1}) {
-                const int start = odd * s.stride + column0 - s.left;  // may lie before the map
-                const int first = start < 0 ? (-start + step - 1) / step : 0;
-                const int end = std::min((s.input_columns - start + step - 1) / step, width);
-                const uint8_t* from = bytes + size_t(from_row) * s.input_columns + start;
+                const uint8_t* from = &line[odd * s.stride + column0];
                 int16_t* to = halves + odd * width;
-                for (int column = first; column < end; column++) to[column] = from[column * step];
+                if (step == 2)
+                    copy<2>(from, to, width, step);
+                else if (step == 4)
+                    copy<4>(from, to, width, step);
+                else
+                    copy<0>(from, to, width, step);
             }
         }
+    }
+
+    // A step that the compiler knows lets it take whole vectors.
+    template <int STEP>
+    static void copy(const uint8_t* from, int16_t* to, int count, int step) {
+        for (int i = 0; i < count; i++) to[i] = from[i * (STEP ? STEP : step)];
     }
 
     void subtract(int plane, int row) {
