@@ -11,7 +11,7 @@ from torch import Tensor
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
 from hadamax.benchmark.products import by_quarters, fastest, job, layers_of
-from hadamax.kernels import Geometry, byte_convolution_obstacle
+from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
 ENCODERS = sorted(PLAIN)
@@ -112,7 +112,7 @@ def test_products_run_in_every_form(backward: bool) -> None:
 def test_the_first_product_is_tried_by_quarters_too(dtype: torch.dtype) -> None:
     (said, *_) = serving("hadamax", dtype)
     first = layers_of("hadamax")[0]
-    geometry = Geometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
+    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
     weight = torch.randn(64, 4, 8, 8)
     if byte_convolution_obstacle(weight, geometry) is not None:
         assert said.startswith("convolution 1: PyTorch's: ")

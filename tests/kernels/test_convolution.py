@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from hadamax.kernels import Geometry, byte_convolution, byte_convolution_obstacle, convolution, cpu
+from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu
 from hadamax.networks import build_encoder
 
 SAME = ((3, 4), (3, 4))
@@ -20,11 +21,15 @@ ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None) -> None:
-    """Skips where nothing can be compiled."""
+    """Skips where nothing can be compiled: else float32 is served."""
+    assert (
+        byte_convolution_obstacle(torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32))
+        is None
+    )
 
 
 def needs(dtype: torch.dtype) -> None:
-    if byte_convolution_obstacle(torch.empty(64, 4, 8, 8), Geometry((1, 1), SAME, 255.0, dtype)):
+    if byte_convolution_obstacle(torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, dtype)):
         pytest.skip(f"no kernel in {dtype} here")
 
 
@@ -38,13 +43,13 @@ def observations(*shape: int) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8)
 
 
-def plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     (top, bottom), (left, right) = geometry.margins
     numbers = F.pad(x.to(weight.dtype) / geometry.scale, (left, right, top, bottom))
     return F.conv2d(numbers, weight, bias, geometry.stride)
 
 
-def exact(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, gradient: Tensor) -> list[Tensor]:
+def exact(x: Tensor, weight: Tensor, bias: Tensor, geometry: ConvolutionGeometry, gradient: Tensor) -> list[Tensor]:
     """Output and gradients of weight and bias in float64."""
     wide = [tensor.detach().double().requires_grad_() for tensor in (weight, bias)]
     y = plain(x, *wide, geometry)
@@ -64,12 +69,11 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     kernel = tuple(stride * draw(st.sampled_from([4, 6, 8])) for _ in "ab")
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
     size = [draw(st.integers(max(k - sum(m), 1), k + 20)) for k, m in zip(kernel, margins, strict=True)]
-    geometry = Geometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
+    geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
     channels = convolution._library(dtype).hadamax_convolution_channels()  # type: ignore[union-attr]
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
-    if byte_convolution_obstacle(weight, geometry) is not None:
-        return
+    assume(byte_convolution_obstacle(weight, geometry) is None)
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
     y = byte_convolution(x, weight, bias, geometry)
     assert y.dtype == dtype
@@ -92,7 +96,7 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
     elif kind != "noise":
         x.fill_(0 if kind == "black" else 255)
     weight, bias = layer(64, 4, (8, 8))
-    geometry = Geometry((1, 1), SAME, 255.0, dtype)
+    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, dtype)
     ours = byte_convolution(x, weight, bias, geometry)
     gradient = torch.randn(ours.shape).to(dtype)
     narrow = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
@@ -108,7 +112,7 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
 def test_stacks_that_share_frames_and_odd_memory() -> None:
     frames = observations(6, 5, 30, 28)
     weight, bias = layer(64, 4, (8, 8))
-    geometry = Geometry((1, 1), SAME, 255.0, torch.float32)
+    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     views = {"later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:], "none": frames[:0, 1:]}
     views |= {"repeated": frames[:1, :4].expand(3, -1, -1, -1), "turned": frames[:, :4].transpose(2, 3)}
     for name, view in views.items():
@@ -123,7 +127,7 @@ def test_stacks_that_share_frames_and_odd_memory() -> None:
 def test_a_channels_last_weight_and_no_bias() -> None:
     weight, _ = layer(64, 4, (8, 8))
     last = weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    x, geometry = observations(2, 4, 20, 20), Geometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
+    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
     found = [byte_convolution(x, each, None, geometry) for each in (weight, last)]
     assert torch.equal(*found)
     gradients = [torch.autograd.grad(y.square().sum(), each)[0] for y, each in zip(found, (weight, last), strict=True)]
@@ -133,7 +137,7 @@ def test_a_channels_last_weight_and_no_bias() -> None:
 
 def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 20, 20), Geometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
     y = byte_convolution(x, weight, bias, geometry)
     x.numpy()[:] = 0  # as a game does, unseen by PyTorch
@@ -142,7 +146,7 @@ def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
 
 def test_gradients_of_gradients_and_many_at_once() -> None:
     weight, bias = layer(64, 4, (4, 4))
-    x, geometry = observations(2, 4, 10, 10), Geometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    x, geometry = observations(2, 4, 10, 10), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
     found = []
     for form in (byte_convolution, plain):
         y = form(x, weight, bias, geometry)
@@ -156,9 +160,60 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
+def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
+    weight, bias = layer(64, 4, (4, 4))
+    x, geometry = observations(2, 4, 10, 10), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    direction = torch.randn_like(weight)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(weight.detach(), direction)
+        tangent = forward_ad.unpack_dual(byte_convolution(x, dual, bias.detach(), geometry)).tangent
+    torch.testing.assert_close(tangent, plain(x, direction, None, geometry), rtol=1e-4, atol=1e-4)
+    expected = byte_convolution(x, weight, bias, geometry)
+    with torch.inference_mode():
+        seen = x.clone()
+        assert torch.equal(byte_convolution(seen, weight, bias, geometry), expected)
+    byte_convolution(seen, weight, bias, geometry).sum().backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        assert not byte_convolution(x, weight, bias, geometry).requires_grad
+    assert "aten::clone" not in {event.key for event in profile.key_averages()}
+
+
+def test_a_weight_may_change_before_the_backward_pass() -> None:
+    """Its gradient does not depend on it: an optimizer may step between the two."""
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
+    y = byte_convolution(x, weight, bias, geometry)
+    with torch.no_grad():
+        weight.mul_(0.5)
+    assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "channels", "error"),
+    [
+        (torch.zeros(2, 4, 20, 20), 4, TypeError),
+        (torch.zeros(2, 5, 20, 20, dtype=torch.uint8), 4, RuntimeError),
+        (torch.zeros(2, 4, 20, 7, dtype=torch.uint8), 4, RuntimeError),
+        (torch.zeros(2, 4, 3, 20, dtype=torch.uint8), 4, RuntimeError),
+        (torch.zeros(4, 20, 20, dtype=torch.uint8), 4, Exception),
+    ],
+)
+def test_what_does_not_fit_is_refused_as_pytorch_does(x: Tensor, channels: int, error: type[Exception]) -> None:
+    weight, bias = layer(64, channels, (8, 8))
+    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
+    with pytest.raises(error):
+        byte_convolution(x, weight, bias, geometry)
+    with pytest.raises(RuntimeError):
+        byte_convolution(observations(2, 4, 20, 20), weight, bias[:63], geometry)
+    elsewhere = torch.zeros(2, 4, 20, 20, dtype=torch.uint8, device="meta")
+    assert byte_convolution(elsewhere, weight, bias, geometry).device.type == "meta"  # it has no memory to read
+
+
 def test_the_same_bits_every_time_and_for_every_batch() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(5, 4, 30, 30), Geometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(5, 4, 30, 30), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     runs: list[Any] = []
     for _ in range(3):
         torch.set_num_threads(2)
@@ -185,7 +240,7 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     channels: int, kernel: tuple[int, int], stride: tuple[int, int], dtype: torch.dtype, word: str
 ) -> None:
     weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
-    geometry = Geometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
+    geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
     reason = byte_convolution_obstacle(weight, geometry)
     assert reason is not None
     assert word in reason
@@ -213,7 +268,7 @@ def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monke
 
 def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(1, 4, 20, 20), Geometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(1, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
     monkeypatch.setattr(cpu, "_failure", "no compiler")
     assert byte_convolution_obstacle(weight, geometry) == "no compiler"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hadamax.kernels import Geometry, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
 
@@ -90,7 +90,7 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         for layout in (FORMATS if layer.size else ["contiguous"])
         for parts in {1, layer.branches}
     }
-    geometry = Geometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
+    geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
     weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
     if layer.first and layer.size and byte_convolution_obstacle(weight, geometry) is None:
         forms["bytes by quarters"] = by_quarters(layer, rows, weight, geometry, backward)
@@ -125,7 +125,9 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
     return both
 
 
-def by_quarters(layer: Layer, rows: int, weight: Tensor, geometry: Geometry, backward: bool) -> Callable[[], object]:
+def by_quarters(
+    layer: Layer, rows: int, weight: Tensor, geometry: ConvolutionGeometry, backward: bool
+) -> Callable[[], object]:
     """Runs the first layer as `byte_convolution`."""
     x = torch.randint(256, (rows, layer.inputs, *layer.size), dtype=torch.uint8)
     weight.requires_grad_(backward)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.constant import constant
-from hadamax.kernels.convolution import Geometry, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels.convolution import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
@@ -27,7 +27,7 @@ from hadamax.kernels.watchers import is_transformed
 
 __all__ = [
     "KERNEL_ACTIVATIONS",
-    "Geometry",
+    "ConvolutionGeometry",
     "Implementation",
     "RAdam",
     "byte_convolution",

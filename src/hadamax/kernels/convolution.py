@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from hadamax.kernels import cpu
 from hadamax.kernels.cpu import pointer
@@ -21,7 +22,7 @@ TAPS_OF_A_TILE = 4  # LEAST_TAPS in csrc/gradients.h
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
 
 
-class Geometry(NamedTuple):
+class ConvolutionGeometry(NamedTuple):
     """What a convolution does beside its weights. Bytes are divided by `scale`; `dtype` is that of the output."""
 
     stride: tuple[int, int]
@@ -42,27 +43,52 @@ class _Sizes(ctypes.Structure):
     ]
 
 
-def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     """uint8 [N, C, H, W] / scale, within margins of zeros, convolved: [N, out, H', W'], channels-last.
 
     Args:
         weight: [out, C, kernel rows, kernel columns]; bias: [out] or None.
+
+    Raises:
+        TypeError: x is not of bytes.
     """
-    plain = is_plain(x) and is_plain(weight) and x[:1].is_contiguous()
-    if plain and byte_convolution_obstacle(weight, geometry) is None:
-        y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
-        return y
-    numbers, padding = _numbers(x, geometry)
+    if x.dtype != torch.uint8:
+        raise TypeError(f"byte_convolution takes uint8, not {x.dtype}")
+    tensors = (x, weight) if bias is None else (x, weight, bias)
+    if not all(map(is_plain, tensors)) or not _fits(x, weight, bias, geometry) or forward_ad._current_level >= 0:
+        return _plain(x, weight, bias, geometry)
+    if byte_convolution_obstacle(weight, geometry) is not None:
+        return _plain(x, weight, bias, geometry)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        x = x.clone()  # the games may write the next observations over these
+    y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> bool:
+    """Whether the kernel can read these at all: what is wrong with others PyTorch says better."""
+    return (
+        x.ndim == weight.ndim == 4
+        and x.device == weight.device
+        and x.shape[1] == weight.shape[1]
+        and (bias is None or (bias.device == x.device and bias.shape == weight.shape[:1]))
+        and x[:1].is_contiguous()
+        and min(_output_size(x, weight.shape, geometry)) > 0
+    )
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+    numbers, padding = _plain_input(x, geometry)
     return F.conv2d(numbers, weight, bias, geometry.stride, padding)
 
 
-def byte_convolution_obstacle(weight: Tensor, geometry: Geometry) -> str | None:
+def byte_convolution_obstacle(weight: Tensor, geometry: ConvolutionGeometry) -> str | None:
     """Why the kernel does not serve a convolution of plain tensors; None where it does. Compiles it to find out."""
     (down, across), kernel, dtype = geometry.stride, weight.shape[2:], geometry.dtype
     if weight.device.type != "cpu" or dtype not in cpu.ELEMENTS or not cpu.wanted():
         return "not in float32 or bfloat16 on the CPU"
     if down != across or any(size % (2 * down) or size < 4 * down for size in kernel):
-        return f"a kernel of {tuple(kernel)} is not four strides of {geometry.stride}, or six, or eight"
+        return f"a kernel of {tuple(kernel)} is not an even number of strides of {geometry.stride}, from four on"
     taps = weight.shape[1] * kernel[0] * kernel[1] // 4
     if taps < FEWEST_TAPS or taps % TAPS_OF_A_TILE or kernel[1] // down // 2 % (4 // dtype.itemsize):
         return f"{weight.shape[1]} channels of a kernel of {tuple(kernel)}: too few, or not in pairs"
@@ -73,7 +99,7 @@ def byte_convolution_obstacle(weight: Tensor, geometry: Geometry) -> str | None:
         return cpu.failure() or "there is no kernel"
     channels = library.hadamax_convolution_channels()
     if not channels:
-        return f"the processor has no product of {dtype}"
+        return f"there is no fast product of {dtype} here"
     return f"{weight.shape[0]} channels, not a multiple of {channels}" if weight.shape[0] % channels else None
 
 
@@ -81,7 +107,7 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
     return cpu.load("convolution.cpp", (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
 
 
-def _numbers(x: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
+def _plain_input(x: Tensor, geometry: ConvolutionGeometry) -> tuple[Tensor, tuple[int, int]]:
     """The plain form's input, and what is left for its convolution to pad."""
     (top, bottom), (left, right) = geometry.margins
     if (top, left) == (bottom, right):
@@ -91,12 +117,11 @@ def _numbers(x: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        if any(ctx.needs_input_grad):
-            x = x.clone()  # the games may write the next observations over these
-        ctx.save_for_backward(x, weight)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+        ctx.save_for_backward(x)
         ctx.geometry = geometry
-        sizes = _sizes(x, weight, geometry)
+        ctx.shape, ctx.dtype = weight.shape, weight.dtype
+        sizes = _sizes(x, weight.shape, geometry)
         shape = (len(x), sizes.channels, sizes.rows, sizes.columns)
         y = torch.empty(shape, dtype=geometry.dtype, device="cpu", memory_format=torch.channels_last)
         wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
@@ -107,45 +132,51 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         batched = not is_plain(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
         plain = batched or torch.is_grad_enabled()  # the latter where it will be differentiated again
-        to_weight, to_bias = (_plain_gradients if plain else _gradients)(gradient, x, weight, ctx.geometry)
+        found = (_plain_gradients if plain else _gradients)(gradient, x, ctx.shape, ctx.geometry)
+        to_weight, to_bias = (tensor.to(ctx.dtype) for tensor in found)
         _, wants_weight, wants_bias, _ = ctx.needs_input_grad
         return None, to_weight if wants_weight else None, to_bias if wants_bias else None, None
 
 
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+def _gradients(gradient: Tensor, x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> tuple[Tensor, Tensor]:
     gradient = gradient.to(geometry.dtype).contiguous(memory_format=torch.channels_last)
-    to_weight = torch.empty(weight.shape, dtype=torch.float32, device="cpu")
-    to_bias = torch.empty(len(weight), dtype=torch.float32, device="cpu")
-    sizes = _sizes(x, weight, geometry)
+    to_weight = torch.empty(shape, dtype=torch.float32, device="cpu")
+    to_bias = torch.empty(shape[0], dtype=torch.float32, device="cpu")
+    sizes = _sizes(x, shape, geometry)
     _kernel(geometry).hadamax_convolution_backward(
         ctypes.byref(sizes), pointer(x), pointer(gradient), pointer(to_weight), pointer(to_bias)
     )
-    return to_weight.to(weight.dtype), to_bias.to(weight.dtype)
+    return to_weight, to_bias
 
 
-def _plain_gradients(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    numbers, padding = _numbers(x, geometry)
+def _plain_gradients(
+    gradient: Tensor, x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry
+) -> tuple[Tensor, Tensor]:
+    numbers, padding = _plain_input(x, geometry)
+    weight = numbers.new_empty(shape)  # its values play no part
     _, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        gradient, numbers, weight.to(geometry.dtype), [len(weight)], geometry.stride, padding, [1, 1], False, [0, 0], 1,
-        [False, True, True],
-    )  # fmt: skip
-    return to_weight.to(weight.dtype), to_bias.to(weight.dtype)
+        gradient, numbers, weight, [shape[0]], geometry.stride, padding, [1, 1], False, [0, 0], 1, [False, True, True]
+    )
+    return to_weight, to_bias
 
 
-def _kernel(geometry: Geometry) -> ctypes.CDLL:
+def _kernel(geometry: ConvolutionGeometry) -> ctypes.CDLL:
     library = _library(geometry.dtype)
     if library is None:
         raise RuntimeError(f"the convolution of bytes lost its kernel: {cpu.failure()}")
     return library
 
 
-def _sizes(x: Tensor, weight: Tensor, geometry: Geometry) -> _Sizes:
-    (top, bottom), (left, right) = geometry.margins
-    stride, kernel = geometry.stride[0], weight.shape[2:]
-    rows = (x.shape[2] + top + bottom - kernel[0]) // stride + 1
-    columns = (x.shape[3] + left + right - kernel[1]) // stride + 1
-    place = (stride, top, left, torch.get_num_threads(), 1 / geometry.scale)
-    return _Sizes(x.stride(0), *x.shape, len(weight), rows, columns, *kernel, *place)
+def _sizes(x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> _Sizes:
+    (top, _), (left, _) = geometry.margins
+    place = (geometry.stride[0], top, left, torch.get_num_threads(), 1 / geometry.scale)
+    return _Sizes(x.stride(0), *x.shape, shape[0], *_output_size(x, shape, geometry), *shape[2:], *place)
+
+
+def _output_size(x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> list[int]:
+    """Rows and columns."""
+    each = zip(x.shape[2:], shape[2:], geometry.margins, geometry.stride, strict=True)
+    return [(size + sum(margin) - kernel) // stride + 1 for size, kernel, margin, stride in each]

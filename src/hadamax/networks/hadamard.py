@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hadamax.kernels import KERNEL_ACTIVATIONS, Geometry, byte_convolution
+from hadamax.kernels import KERNEL_ACTIVATIONS, ConvolutionGeometry, byte_convolution
 from hadamax.networks.activations import ActivationSetting, activation_names, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
@@ -231,9 +231,11 @@ class HadamardConv2d(_HadamardLayer):
             top = left = 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
 
-    def byte_geometry(self, x: Tensor, scale: float) -> Geometry:
+    def byte_geometry(self, x: Tensor, scale: float) -> ConvolutionGeometry:
         """What `byte_convolution` is told for bytes x."""
-        return Geometry(self.stride, self.window.margins(x.shape[2], x.shape[3]), scale, self.dtype(x.device.type))
+        return ConvolutionGeometry(
+            self.stride, self.window.margins(x.shape[2], x.shape[3]), scale, self.dtype(x.device.type)
+        )
 
     def dtype(self, device: str) -> torch.dtype:
         """What the layer computes in: its weight's, or what autocast makes of that."""

@@ -12,7 +12,7 @@ from hadamax.experiments.statistics import common_frames, sample_efficiency
 from hadamax.experiments.statistics.aggregates import mean
 from hadamax.papers.measures import diagnostics
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.panels import INTERVALS, POINTS, Asked
+from hadamax.papers.panels import FEW, INTERVALS, POINTS, Asked
 from hadamax.papers.runs import protocol_of, seeds_of
 from hadamax.papers.style import BLUE, VERMILLION, dress_frames, figure, png
 
@@ -36,7 +36,8 @@ def figure_4(asked: Asked) -> Output:
             curves.setdefault(run.game, []).append((x, y))
         frames = np.unique(common_frames(curves, POINTS))
         band = sample_efficiency(curves, frames, mean)
-        axes.plot(frames, band.estimate, dash, color=colour, linewidth=1.8, label=label)
+        marker = "o" if len(frames) <= FEW else ""
+        axes.plot(frames, band.estimate, dash, marker=marker, color=colour, linewidth=1.8, label=label)
         low, high = band.low, band.high
         if low is not None and high is not None:
             axes.fill_between(frames, low, high, color=colour, alpha=0.2, linewidth=0)

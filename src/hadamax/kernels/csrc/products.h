@@ -14,6 +14,8 @@ constexpr int TILE_CHANNELS = LEAST_VECTORS * LANES;  // the channels are a mult
 
 #if defined(HADAMAX_AVX512) && defined(__AVX512BF16__)
 constexpr bool PAYS = true;
+#elif defined(__x86_64__) && !defined(__AVX2__)
+constexpr bool PAYS = false;  // too few and too small registers
 #else
 constexpr bool PAYS = PAIR == 1;  // two float32 products are slower than what the system's library does
 #endif

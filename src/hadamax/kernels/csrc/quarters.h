@@ -6,7 +6,7 @@
 // (Winograd's F(2, 2)):
 //     y0 = centre + (x0 - x1) g0,  y1 = centre + (x2 - x1) g1,  centre = x1 (g0 + g1).
 // Over both axes nine do, of a quarter of the taps each: 9/16 of the multiplications. Differences of bytes lose nothing
-// in bfloat16 (of differences: half a unit beyond 256), and sums of weights are rounded once, so the result is as near
+// in bfloat16 (differences of differences 1 at most, beyond 256), and sums of weights are rounded once, so the result is as near
 // to the exact one as the plain form's. A stride is taken first, as so many channels more.
 #pragma once
 #include <algorithm>
@@ -118,7 +118,6 @@ class Data {
     // Every stride-th row and column from `row0`, `column0` on, zeros around the map.
     void read_plane(const uint8_t* bytes, int row0, int column0) {
         const int step = 2 * s.stride;
-        const size_t seen = std::min(size_t(s.input_columns), line.size() - s.left);
         for (int row = 0; row <= 2 * s.data_rows(); row++) {
             const int from_row = row * s.stride + row0 - s.top;
             int16_t* halves = &split[size_t(row) * 2 * width];
@@ -126,7 +125,7 @@ class Data {
                 std::fill(halves, halves + 2 * width, int16_t(0));
                 continue;
             }
-            memcpy(&line[s.left], bytes + size_t(from_row) * s.input_columns, seen);
+            memcpy(&line[s.left], bytes + size_t(from_row) * s.input_columns, s.input_columns);
             for (int odd : {0, 1}) {
                 const uint8_t* from = &line[odd * s.stride + column0];
                 int16_t* to = halves + odd * width;
