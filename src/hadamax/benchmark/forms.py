@@ -38,7 +38,9 @@ def ours(spec: Spec) -> Form:
     keep_memory()
     encoder: nn.Module = build_encoder(spec.encoder, OBSERVATION)
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return _network_jobs(encoder, spec), {"blocks": serving(spec.encoder, PRECISIONS[spec.precision])}
+    return _network_jobs(encoder, spec, torch.contiguous_format), {
+        "blocks": serving(spec.encoder, PRECISIONS[spec.precision])
+    }
 
 
 def plain(spec: Spec) -> Form:
@@ -70,8 +72,8 @@ def _plain_jobs(spec: Spec, layout: str) -> Jobs:
     return {**_network_jobs(encoder, spec, form), "update": step, "warm": lambda: step(slice(1))}
 
 
-def _network_jobs(encoder: nn.Module, spec: Spec, layout: torch.memory_format = torch.channels_last) -> Jobs:
-    """Forward without a graph, and forward + backward to every parameter, of a batch of bytes."""
+def _network_jobs(encoder: nn.Module, spec: Spec, layout: torch.memory_format) -> Jobs:
+    """Forward without a graph, and forward + backward to every parameter, of a batch of bytes as they lie."""
     observations = _observations(spec.batch).contiguous(memory_format=layout)
     gradient = torch.randn(spec.batch, 512)
     parameters = list(encoder.parameters())

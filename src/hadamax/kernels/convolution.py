@@ -59,7 +59,9 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
         return _plain(x, weight, bias, geometry)
     if byte_convolution_obstacle(weight, geometry) is not None:
         return _plain(x, weight, bias, geometry)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if not x[:1].is_contiguous():
+        x = x.contiguous()
+    elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         x = x.clone()  # the games may write the next observations over these
     y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
     return y
@@ -72,7 +74,6 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionG
         and x.device == weight.device
         and x.shape[1] == weight.shape[1]
         and (bias is None or (bias.device == x.device and bias.shape == weight.shape[:1]))
-        and x[:1].is_contiguous()
         and min(_output_size(x, weight.shape, geometry)) > 0
     )
 
