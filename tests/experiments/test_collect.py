@@ -116,7 +116,7 @@ def test_curves_for_sample_efficiency(root: Path) -> None:
     frames, scores = found["base"]["Pong"][1]
     assert (frames.tolist(), scores.tolist()) == ([200, 400], [1.0, 4.0])
     band = sample_efficiency(found["base"], common_frames(found["base"], 3), replicates=20)
-    assert (band.x.tolist(), band.estimate.tolist()) == ([200, 300, 400], [-0.5, -0.5, 2.5])
+    assert (band.x.tolist(), band.estimate.tolist()) == ([200, 400], [-0.5, 2.5])  # all were logged there
     assert curves(collect([root])[0], "test") == {}
 
 
