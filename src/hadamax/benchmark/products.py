@@ -90,10 +90,11 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         for layout in (FORMATS if layer.size else ["contiguous"])
         for parts in {1, layer.branches}
     }
-    geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
-    weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
-    if layer.first and layer.size and byte_convolution_obstacle(weight, geometry) is None:
-        forms["bytes by quarters"] = by_quarters(layer, rows, weight, geometry, backward)
+    if layer.first and layer.size:
+        geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
+        weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
+        if byte_convolution_obstacle(weight, geometry) is None:
+            forms["bytes by quarters"] = by_quarters(layer, rows, weight, geometry, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
 

@@ -55,9 +55,8 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
     if x.dtype != torch.uint8:
         raise TypeError(f"byte_convolution takes uint8, not {x.dtype}")
     tensors = (x, weight) if bias is None else (x, weight, bias)
-    if not all(map(is_plain, tensors)) or not _fits(x, weight, bias, geometry) or forward_ad._current_level >= 0:
-        return _plain(x, weight, bias, geometry)
-    if byte_convolution_obstacle(weight, geometry) is not None:
+    seen = not all(map(is_plain, tensors)) or forward_ad._current_level >= 0
+    if seen or not _fits(x, weight, bias, geometry) or byte_convolution_obstacle(weight, geometry) is not None:
         return _plain(x, weight, bias, geometry)
     if not x[:1].is_contiguous():
         x = x.contiguous()
