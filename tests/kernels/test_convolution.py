@@ -249,7 +249,7 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
 
 
-@pytest.mark.parametrize("name", ["hadamax", "hadamax-fast"])
+@pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
 def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(name, (4, 44, 40))

@@ -22,6 +22,10 @@ IMPALA_STAGES = [(4, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
 IMPALA = sum(conv(i, o, 3) + 4 * conv(o, o, 3) for i, o in IMPALA_STAGES) + conv(64 * 9, 256, 1) + conv(256, 6, 1)
 DEEP_STAGES = [(4, 32), (32, 48), (48, 64), (64, 64), (64, 64)]
 DEEP = sum(2 * (9 * i * o + 2 * o) for i, o in DEEP_STAGES) + conv(64 * 49, 512, 1) + 1024 + conv(512, 6, 1)
+LIGHT_BLOCKS = [(4, 16, 8), (16, 32, 4), (32, 32, 3)]
+LIGHT = (
+    sum(2 * (conv(*sizes) + 2 * sizes[1]) for sizes in LIGHT_BLOCKS) + conv(32 * 121, 512, 1) + 1024 + conv(512, 6, 1)
+)
 EXTRA_BLOCK = 2 * (conv(64, 64, 3) + 128)
 
 
@@ -36,6 +40,7 @@ EXTRA_BLOCK = 2 * (conv(64, 64, 3) + 128)
             4_126_150 - 2 * (2 * 32 + 2 * 64 + 2 * 64) - 2 * 512,
         ),  # the same without affine norms
         ("hadamax-fast", 4_126_150),
+        ("hadamax-light", LIGHT),
         ("hadamax-deep", DEEP),
         ("impala", IMPALA),
         ("hadamax-no-gelu", 4_126_150),
@@ -76,6 +81,7 @@ def test_table_3_of_the_hadamard_representation() -> None:
         ("hadamax", [21, 11, 11]),
         ("hadamax-c51", [21, 11, 11]),
         ("hadamax-fast", [21, 11, 11]),
+        ("hadamax-light", [21, 11, 11]),
         ("hadamax-deep", [42, 21, 19, 9, 7]),
         ("hadamax-no-pool", [21, 11, 11]),
         ("impala", [42, 21, 11, 6, 3, 3]),

@@ -51,6 +51,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]]
     "nature-norm-tanh-2": (("Tanh", "Tanh"), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
     "hadamax": (("GeluTanh", "GeluTanh"), 1, ((32, 4, 4), (64, 2, 2), (64, 3, 1), (0, 0, 0))),
     "hadamax-fast": (("GeluTanh", "GeluTanh"), 1, ((32, 2, 2),)),
+    "hadamax-light": (("GeluTanh", "GeluTanh"), 1, ((16, 2, 2), (32, 2, 2), (32, 3, 1))),
     "hadamax-deep": (("Gelu", "Gelu"), 1, ((32, 2, 2), (48, 2, 2), (64, 3, 1), (64, 2, 2))),
     "minatar": (("Relu",), 1, ((16, 1, 1),)),
     "hadamax-minatar": (("GeluTanh", "GeluTanh"), 1, ((16, 3, 1),)),
@@ -65,7 +66,7 @@ def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
         found += [(source, f"HADAMAX_ELEMENT={element}") for source in ("observations.cpp", "convolution.cpp")]
         for activations, norm, sizes in (BLOCKS[name] for name in names):
             found += [block(element, activations, False, norm, *size) for size in sizes]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def block(

@@ -76,6 +76,12 @@ ENCODERS: dict[str, EncoderSpec] = {
         source=_OURS,
         blocks=(_product(32, 8, Pool(2, 2), stride=2), *_HADAMAX_PQN.blocks[1:]),
     ),
+    "hadamax-light": replace(
+        _HADAMAX_PQN,
+        description="hadamax-fast with half of its channels: a sixth of hadamax's arithmetic",
+        source=_OURS,
+        blocks=(_product(16, 8, Pool(2, 2), stride=2), _product(32, 4, Pool(2, 2)), _product(32, 3, Pool(3, 1))),
+    ),
     "hadamax-deep": EncoderSpec(
         description="five product blocks of 3x3 kernels; initialisers and flatten order are our reading",
         source="arXiv 2608.07335",
