@@ -95,6 +95,6 @@ def test_what_collecting_meets_reaches_the_run() -> None:
     def broken(actions: Any) -> Any:
         raise RuntimeError("the emulator broke")
 
-    learner.environment.step = broken
+    learner.environment.send = broken
     with pytest.raises(RuntimeError, match="the emulator broke"):
         run(learner, 3)

@@ -192,6 +192,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "value_coefficient": 0.5,
         "orthogonal": True,
         "num_test_envs": 0,
+        "env_groups": 0,
         "overlap": False,
         "redo_every": 0,
         "redo_tau": 0.025,

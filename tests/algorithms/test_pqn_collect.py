@@ -23,13 +23,18 @@ def scripted(rule: Rule, num_envs: int, **settings: object) -> PQN:
 
 def note_steps(learner: PQN) -> list[tuple[np.ndarray, Step]]:
     """The actions and results of every step that the learner takes."""
-    noted, step = [], learner.environment.step
+    noted, sent = [], []
+    send, receive = learner.environment.send, learner.environment.receive
 
-    def stepping(actions: np.ndarray) -> Step:
-        noted.append((actions.copy(), step(actions)))
+    def sending(actions: np.ndarray) -> None:
+        sent.append(actions.copy())
+        send(actions)
+
+    def receiving() -> Step:
+        noted.append((sent[-1], receive()))
         return noted[-1][1]
 
-    learner.environment.step = stepping
+    learner.environment.send, learner.environment.receive = sending, receiving
     return noted
 
 

@@ -87,21 +87,24 @@ def test_each_member_has_targets_of_its_own() -> None:
 
 def test_a_game_is_acted_by_one_member_and_the_next_by_a_new_draw() -> None:
     learner = scripted(ensemble=10, epsilon_start=0.0, epsilon_end=0.0)
-    step, acting, changed, games = learner.environment.step, learner.ensemble.acting, 0, 0
-    history = []
+    send, receive, acting = learner.environment.send, learner.environment.receive, learner.ensemble.acting
+    history, changed, games = [], 0, 0
 
-    def stepping(actions: Any) -> Any:
+    def sending(actions: Any) -> None:
         values = learner.values(torch.from_numpy(learner.environment.observations))
         own = values[torch.arange(5), acting].argmax(1)
         assert torch.equal(torch.from_numpy(actions[:5]), own)
         assert torch.equal(torch.from_numpy(actions[5:]), learner.q_values(learner_observations())[5:].argmax(1))
-        history.append((acting.clone(), step(actions)))
+        send(actions)
+
+    def receiving() -> Any:
+        history.append((acting.clone(), receive()))
         return history[-1][1]
 
     def learner_observations() -> torch.Tensor:
         return torch.from_numpy(learner.environment.observations)
 
-    learner.environment.step = stepping
+    learner.environment.send, learner.environment.receive = sending, receiving
     run(learner, 12)
     for (before, result), (after, _) in pairwise(history):
         ended = [env in result.ended for env in range(5)]

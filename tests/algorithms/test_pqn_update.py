@@ -181,6 +181,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "bin_sigma": 0.75,
         "ensemble": 1,
         "mask_probability": 1.0,
+        "env_groups": 0,
         "overlap": False,
         "redo_every": 0,
         "redo_tau": 0.025,

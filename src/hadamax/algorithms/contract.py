@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from hadamax.clock import Clock
-from hadamax.environments import Game, VectorEnvironment
+from hadamax.environments import Environments, Game, VectorEnvironment
 
 
 class Activity:
@@ -44,7 +44,7 @@ class Algorithm(Protocol):
     """Everything `training/` knows of an algorithm."""
 
     network: nn.Module
-    environment: VectorEnvironment
+    environment: Environments
     clock: Clock
     frames_per_iteration: int
 

@@ -27,17 +27,18 @@ class Ensemble:
             drawn = torch.randint(self.members, (number,), generator=self.generator, device=device)
             self.acting[environments.to(device)] = drawn
 
-    def act(self, values: Tensor) -> Tensor:
+    def act(self, values: Tensor, rows: slice) -> Tensor:
         """What is acted on, [env, action]: the drawn member's Q-values, and the vote in environments past those.
 
         Args:
             values: [env, member, action].
+            rows: which environments the first ones are.
         """
         if self.members == 1:
             return values.squeeze(1)
-        n = len(self.acting)
-        own = values[torch.arange(n, device=values.device), self.acting]
-        return torch.cat([own, vote(values[n:])])
+        acting = self.acting[rows]
+        own = values[torch.arange(len(acting), device=values.device), acting]
+        return torch.cat([own, vote(values[len(acting) :])])
 
     def masks(self, shape: tuple[int, ...], probability: float) -> Tensor:
         """Which members learn from which rows, [*shape, member] of 0 and 1; all of them at probability 1."""

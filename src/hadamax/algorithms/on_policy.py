@@ -14,14 +14,14 @@ from hadamax.algorithms.overlap import Ahead
 from hadamax.algorithms.resets import reset_if_due
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
-from hadamax.environments import Step, VectorEnvironment
+from hadamax.environments import Environments, Step, VectorEnvironment
 
 
 class OnPolicyLearner:
     """A learner and its environments, the last `num_test_envs` of which are greedy: scored, never learned from."""
 
     settings: Any
-    environment: VectorEnvironment
+    environment: Environments
     network: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -50,8 +50,55 @@ class OnPolicyLearner:
     def begin_games(self) -> None:
         """Every game begins."""
 
+    @torch.no_grad()
     def collect(self) -> None:
-        """Fill the rollout, with the network as it is."""
+        """Fill the rollout with the network as it is. Groups of environments take turns: while one plays, the next
+        is acted for.
+        """
+        last = self.settings.num_steps - 1
+        for group in self.environment.groups:
+            self.send(0, group, *self.look(group.observations))
+        for t in range(last + 1):
+            for group in self.environment.groups:
+                with self.clock(Activity.ENVIRONMENT):
+                    step = group.receive()
+                self.store(t, group, step)
+                observations, outputs = self.look(step.observations)
+                with self.clock(Activity.INFERENCE):
+                    self.bootstrap(t, group, outputs, step)
+                if t < last:
+                    self.send(t + 1, group, observations, outputs)
+
+    def look(self, seen: Any) -> tuple[Tensor, Any]:
+        """Observations on the device, and what the network says of them."""
+        with self.clock(Activity.INFERENCE):
+            observations = self.to_device(seen)
+            return observations, self.outputs_to_act(observations)
+
+    def send(self, t: int, group: VectorEnvironment, observations: Tensor, outputs: Any) -> None:
+        """Choose the actions of step t for a group, and begin it."""
+        with self.clock(Activity.INFERENCE):
+            rows = self.learned(group)
+            self.rollout.observations[t, rows] = observations[: rows.stop - rows.start]
+            actions = self.act(t, rows, outputs).cpu().numpy()
+        with self.clock(Activity.ENVIRONMENT):
+            group.send(actions)
+
+    def learned(self, group: VectorEnvironment) -> slice:
+        """The environments of a group that are learned from, its first ones, by their number among all."""
+        n = self.settings.num_envs
+        return slice(min(group.first, n), min(group.first + group.num_envs, n))
+
+    def outputs_to_act(self, observations: Tensor) -> Any:
+        """What the network says of observations [B, *shape]."""
+        raise NotImplementedError
+
+    def act(self, t: int, rows: slice, outputs: Any) -> Tensor:
+        """Actions [env] of a group at step t; those of the rows that are learned from are stored."""
+        raise NotImplementedError
+
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: Any, step: Step) -> None:
+        """Store the values that follow step t: of the next observation, or of the last where a time limit cut it."""
         raise NotImplementedError
 
     def next_rollout(self) -> None:
@@ -64,17 +111,19 @@ class OnPolicyLearner:
             self.games = self.ahead.take(self)
             self.ahead.begin(self, self.iterations + 1)
 
-    def store(self, t: int, step: Step) -> None:
-        """Step t of the environments that are learned from, and the games that ended in any."""
-        n, rollout = self.settings.num_envs, self.rollout
+    def store(self, t: int, group: VectorEnvironment, step: Step) -> None:
+        """Step t of the environments of a group that are learned from, and the games that ended in any."""
+        rows, rollout = self.learned(group), self.rollout
+        n = rows.stop - rows.start
         rewards = step.rewards.clip(-1, 1) if self.reward_clipping else step.rewards
-        rollout.rewards[t] = self.to_device(rewards[:n])
-        rollout.terminated[t] = self.to_device(step.terminated[:n])
-        rollout.truncated[t] = self.to_device(step.truncated[:n])
-        rollout.chosen[t] = self.to_device(step.chosen[:n])
-        frame = self.frames + (t + 1) * n * self.environment.frames_per_step
+        rollout.rewards[t, rows] = self.to_device(rewards[:n])
+        rollout.terminated[t, rows] = self.to_device(step.terminated[:n])
+        rollout.truncated[t, rows] = self.to_device(step.truncated[:n])
+        rollout.chosen[t, rows] = self.to_device(step.chosen[:n])
+        frame = self.frames + (t + 1) * self.settings.num_envs * self.environment.frames_per_step
         for game in step.games:
-            self.games.append(FinishedGame.of(game, frame, self.environment, test=game.env >= n))
+            test = game.env >= self.settings.num_envs
+            self.games.append(FinishedGame.of(game, frame, group, test=test))
 
     def reset_dormant(self, run: Callable[[Tensor], object] | None = None) -> float:
         """ReDo, every `redo_every` frames: how many units were reset. `run` calls every layer of the network."""

@@ -19,7 +19,7 @@ from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
 from hadamax.data.rollout import PolicyRollout
-from hadamax.environments import Step, VectorEnvironment
+from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import (
     clipped_policy_loss,
@@ -73,6 +73,8 @@ class PPOSettings:
     """Orthogonal weights in every layer, as in CleanRL; off: the encoder's own initialiser in the hidden ones."""
     num_test_envs: int = 0
     """Environments stepped beside the others by the likeliest action: scored, never learned from, not in the frames."""
+    env_groups: int = 0
+    """Groups of environments that take turns: while one plays, the next is acted for; 0: 2 on a card, else 1. Ours."""
     overlap: bool = False
     """Collect the next rollout while learning from the last; the policy that acts is one iteration old. Ours."""
     redo_every: int = 0
@@ -84,6 +86,8 @@ class PPOSettings:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
+        if not 0 <= self.env_groups <= self.num_envs:
+            raise UserError(f"env_groups: {self.env_groups} is out of range; valid: 0 to num_envs = {self.num_envs}")
         for name in ("num_test_envs", "redo_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
@@ -109,7 +113,7 @@ class PPO(OnPolicyLearner):
     def __init__(
         self,
         settings: PPOSettings,
-        environment: VectorEnvironment,
+        environment: Environments,
         encoder: Encoder,
         *,
         decay_frames: int,
@@ -154,36 +158,27 @@ class PPO(OnPolicyLearner):
 
     # -- collect ----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def collect(self) -> None:
-        n, rollout = self.settings.num_envs, self.rollout
-        with self.clock(Activity.INFERENCE):
-            observations = self.to_device(self.environment.observations)
-            logits, values = self.forward(observations)  # [env, action], [env]
-        for t in range(self.settings.num_steps):
-            with self.clock(Activity.INFERENCE):
-                rollout.observations[t] = observations[:n]
-                actions = sample_actions(logits[:n], self.generator)
-                rollout.actions[t], self.rollout.values[t] = actions, values[:n]
-                rollout.log_probs[t] = log_probs_of(logits[:n], actions)
-                to_play = torch.cat([actions, logits[n:].argmax(dim=1)]).cpu().numpy()
-            with self.clock(Activity.ENVIRONMENT):
-                step = self.environment.step(to_play)
-            self.store(t, step)
-            with self.clock(Activity.INFERENCE):
-                observations = self.to_device(step.observations)
-                logits, values = self.forward(observations)
-                self.bootstrap(t, values, step)
+    def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward(observations)
 
-    def bootstrap(self, t: int, values: Tensor, step: Step) -> None:
-        """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
-        n = self.settings.num_envs
-        next_values = values[:n].clone()
-        cut = step.truncated[step.ended] & (step.ended < n)
+    def act(self, t: int, rows: slice, outputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Args:
+        outputs: logits [env, action] and values [env].
+        """
+        (logits, values), n, rollout = outputs, rows.stop - rows.start, self.rollout
+        actions = sample_actions(logits[:n], self.generator)
+        rollout.actions[t, rows], rollout.values[t, rows] = actions, values[:n]
+        rollout.log_probs[t, rows] = log_probs_of(logits[:n], actions)
+        return torch.cat([actions, logits[n:].argmax(dim=1)])
+
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, Tensor], step: Step) -> None:
+        rows = self.learned(group)
+        next_values = outputs[1][: rows.stop - rows.start].clone()
+        cut = step.truncated[step.ended] & (step.ended < len(next_values))
         if cut.any():
             _, final_values = self.forward(self.to_device(step.final_observations[cut]))
             next_values[torch.from_numpy(step.ended[cut]).to(self.device)] = final_values
-        self.rollout.next_values[t] = next_values
+        self.rollout.next_values[t, rows] = next_values
 
     # -- advantages -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
-from hadamax.environments import Step, VectorEnvironment
+from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
@@ -84,6 +84,8 @@ class PQNSettings:
     """Heads on the encoder, each with its own targets; a game is acted by one of them. arXiv 2608.07335: 10."""
     mask_probability: float = 1.0
     """Probability that a head learns from a row; 1 is no masks. Osband et al. 2016."""
+    env_groups: int = 0
+    """Groups of environments that take turns: while one plays, the next is acted for; 0: 2 on a card, else 1. Ours."""
     overlap: bool = False
     """Collect the next rollout while learning from the last; the policy that acts is one iteration old. Ours."""
     redo_every: int = 0
@@ -95,6 +97,8 @@ class PQNSettings:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "ensemble"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
+        if not 0 <= self.env_groups <= self.num_envs:
+            raise UserError(f"env_groups: {self.env_groups} is out of range; valid: 0 to num_envs = {self.num_envs}")
         for name in ("num_test_envs", "redo_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
@@ -121,7 +125,7 @@ class PQN(OnPolicyLearner):
     def __init__(
         self,
         settings: PQNSettings,
-        environment: VectorEnvironment,
+        environment: Environments,
         encoder: Encoder,
         *,
         decay_frames: int,
@@ -172,40 +176,32 @@ class PQN(OnPolicyLearner):
 
     # -- collect ----------------------------------------------------------------------------------------------------
 
-    def collect(self) -> None:
-        s, rollout = self.settings, self.rollout
-        epsilon = torch.zeros(self.environment.num_envs, device=self.device)
-        epsilon[: s.num_envs] = self.epsilon(self.iterations)
-        with self.clock(Activity.INFERENCE):
-            observations = self.to_device(self.environment.observations)
-            values = self.values(observations)  # [env, member, action]; plain PQN has one member
-        for t in range(s.num_steps):
-            with self.clock(Activity.INFERENCE):
-                rollout.observations[t] = observations[: s.num_envs]
-                actions = epsilon_greedy(self.ensemble.act(values), epsilon, self.generator)
-                rollout.actions[t] = actions[: s.num_envs]
-                to_play = actions.cpu().numpy()
-            with self.clock(Activity.ENVIRONMENT):
-                step = self.environment.step(to_play)
-            self.store(t, step)
-            with self.clock(Activity.INFERENCE):
-                observations = self.to_device(step.observations)
-                values = self.values(observations)
-                self.bootstrap(t, values, step)
+    def outputs_to_act(self, observations: Tensor) -> Tensor:
+        return self.values(observations)
 
-    def store(self, t: int, step: Step) -> None:
-        super().store(t, step)
-        self.ensemble.begin_games(torch.from_numpy(step.ended[step.ended < self.settings.num_envs]))
+    def act(self, t: int, rows: slice, outputs: Tensor) -> Tensor:
+        """Args:
+        outputs: [env, member, action]; plain PQN has one member.
+        """
+        epsilon = torch.zeros(len(outputs), device=self.device)
+        epsilon[: rows.stop - rows.start] = self.epsilon(self.iterations)
+        actions = epsilon_greedy(self.ensemble.act(outputs, rows), epsilon, self.generator)
+        self.rollout.actions[t, rows] = actions[: rows.stop - rows.start]
+        return actions
 
-    def bootstrap(self, t: int, next_values: Tensor, step: Step) -> None:
-        """The values that follow step t: of the next observation, or of the last one where a time limit cut it."""
-        n = self.settings.num_envs
-        best = next_values.amax(dim=-1)[:n]  # [env, member]
-        cut = step.truncated[step.ended] & (step.ended < n)
+    def store(self, t: int, group: VectorEnvironment, step: Step) -> None:
+        super().store(t, group, step)
+        ended = group.first + step.ended
+        self.ensemble.begin_games(torch.from_numpy(ended[ended < self.settings.num_envs]))
+
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: Tensor, step: Step) -> None:
+        rows = self.learned(group)
+        best = outputs.amax(dim=-1)[: rows.stop - rows.start]  # [env, member]
+        cut = step.truncated[step.ended] & (step.ended < len(best))
         if cut.any():
             final_values = self.values(self.to_device(step.final_observations[cut]))
             best[torch.from_numpy(step.ended[cut]).to(self.device)] = final_values.amax(dim=-1)
-        self.rollout.next_values[t] = best
+        self.rollout.next_values[t, rows] = best
 
     # -- targets ----------------------------------------------------------------------------------------------------
 

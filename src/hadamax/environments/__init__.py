@@ -1,14 +1,18 @@
 """Atari, MinAtar and Gymnasium behind one vector contract."""
 
-from hadamax.environments.settings import EnvironmentSettings, make_environment
+from hadamax.environments.groups import EnvironmentGroups, Environments
+from hadamax.environments.settings import EnvironmentSettings, make_environment, make_groups
 from hadamax.environments.vector import Engine, EngineStep, Game, Step, VectorEnvironment
 
 __all__ = [
     "Engine",
     "EngineStep",
+    "EnvironmentGroups",
     "EnvironmentSettings",
+    "Environments",
     "Game",
     "Step",
     "VectorEnvironment",
     "make_environment",
+    "make_groups",
 ]

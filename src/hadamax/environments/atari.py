@@ -95,5 +95,12 @@ class AtariEngine:
         return observations, info["lives"]
 
     def step(self, actions: Array) -> EngineStep:
-        observations, rewards, terminated, truncated, info = self._vector.step(actions.astype(np.int64))
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: Array) -> None:
+        self._vector.send(actions.astype(np.int64))
+
+    def receive(self) -> EngineStep:
+        observations, rewards, terminated, truncated, info = self._vector.recv()
         return EngineStep(observations, rewards, terminated, truncated, info["lives"], info.get("final_obs"))

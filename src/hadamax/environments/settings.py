@@ -7,7 +7,10 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from hadamax.environments.atari import AtariEngine, atari_games, atari_name
+from hadamax.environments.groups import EnvironmentGroups
 from hadamax.environments.gymnasium import make_gymnasium, make_minatar
 from hadamax.environments.vector import Engine, VectorEnvironment
 from hadamax.errors import UserError
@@ -149,8 +152,20 @@ class EnvironmentSettings:
         return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def make_environment(settings: EnvironmentSettings, num_envs: int, *, seed: int, threads: int = 0) -> VectorEnvironment:
-    """The environments that `settings` describe, ready for `reset()`.
+def make_groups(
+    settings: EnvironmentSettings, num_envs: int, groups: int, *, seed: int, threads: int = 0
+) -> EnvironmentGroups:
+    """The same environments as one `make_environment` has, in groups that can be stepped in turn."""
+    parts = np.array_split(np.arange(num_envs), groups)
+    return EnvironmentGroups(
+        [make_environment(settings, len(p), seed=seed, threads=threads, first=int(p[0])) for p in parts]
+    )
+
+
+def make_environment(
+    settings: EnvironmentSettings, num_envs: int, *, seed: int, threads: int = 0, first: int = 0
+) -> VectorEnvironment:
+    """The environments that `settings` describe, ready for `reset()`; `first` is the number of their first.
 
     Raises:
         UserError: an unknown game, or a setting it cannot have.
@@ -172,6 +187,7 @@ def make_environment(settings: EnvironmentSettings, num_envs: int, *, seed: int,
         life_loss_terminal=bool(s.life_loss_terminal),
         fire_after_life_loss=bool(s.fire_after_life_loss),
         repeat_first_frame=bool(s.repeat_first_frame),
+        first=first,
     )
 
 

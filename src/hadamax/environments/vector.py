@@ -11,7 +11,7 @@ observation of the one that ended is in `Step.final_observations`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,7 +31,10 @@ class EngineStep(NamedTuple):
 
 
 class Engine(Protocol):
-    """A batch of games whose state follows from the seeds given to `reset` and the actions since."""
+    """A batch of games whose state follows from the seeds given to `reset` and the actions since.
+
+    One that has `send(actions)` and `receive()` too, the two halves of `step`, plays while its caller is busy.
+    """
 
     num_envs: int
     observation_shape: tuple[int, ...]
@@ -50,7 +53,7 @@ class Engine(Protocol):
 
 
 class Game(NamedTuple):
-    """A whole game that ended: its environment, raw return and length in agent steps."""
+    """A whole game that ended: its environment's number among all, raw return and length in agent steps."""
 
     env: int
     raw_return: float
@@ -87,8 +90,11 @@ class VectorEnvironment:
         life_loss_terminal: bool = False,
         fire_after_life_loss: bool = False,
         repeat_first_frame: bool = True,
+        first: int = 0,
     ) -> None:
+        """`first`: the number of the first environment among those of all groups; its games follow from it."""
         self.engine = engine
+        self.first = first
         self.num_envs = engine.num_envs
         self.observation_shape = engine.observation_shape
         self.observation_dtype = engine.observation_dtype
@@ -114,6 +120,7 @@ class VectorEnvironment:
         self._rows = 0  # rows of the log in use
         self._starts = np.zeros(n, np.int64)  # the row at which each environment was last seeded
         self.observations = np.zeros((n, *self.observation_shape), self.observation_dtype)
+        self.groups: Sequence[VectorEnvironment] = (self,)
 
     # -- playing ------------------------------------------------------------------------------------------------
 
@@ -132,13 +139,25 @@ class VectorEnvironment:
         Args:
             actions: [env] integers below `num_actions`.
         """
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: Array) -> None:
+        """Begin a step; an engine that can plays it meanwhile. Args: as of `step`."""
         actions = np.asarray(actions)
-        chosen = ~self._must_fire
         if self._fire is not None and self._must_fire.any():
             actions = np.where(self._must_fire, self._fire, actions)
         self._log(actions)
+        self._sent = actions
+        if hasattr(self.engine, "send"):
+            self.engine.send(actions)
+
+    def receive(self) -> Step:
+        """The result of the step that `send` began."""
+        chosen = ~self._must_fire
         lives_before = self._lives
-        result = self._play(actions)
+        engine = self.engine
+        result = self._mended(engine.receive() if hasattr(engine, "receive") else engine.step(self._sent))
         over = result.terminated | result.truncated
         life_lost = (result.lives < lives_before) & (result.lives > 0) & ~over
         self._must_fire = life_lost if self._fire is not None else self._must_fire
@@ -151,7 +170,7 @@ class VectorEnvironment:
         if ended.size:
             assert result.final_observations is not None
             final = result.final_observations[ended]
-            games = [Game(int(e), float(self._returns[e]), int(self._steps[e])) for e in ended]
+            games = [Game(self.first + int(e), float(self._returns[e]), int(self._steps[e])) for e in ended]
             self._begin_games(over)
         terminated = result.terminated | life_lost if self.life_loss_terminal else result.terminated
         return Step(
@@ -165,9 +184,8 @@ class VectorEnvironment:
             games=games,
         )
 
-    def _play(self, actions: Array) -> EngineStep:
-        """Step the engine and mend the stacks that a reset left zero: the first frame stands in for the missing."""
-        result = self.engine.step(actions)
+    def _mended(self, result: EngineStep) -> EngineStep:
+        """Mend the stacks that a reset left zero: the first frame stands in for the missing."""
         observations = result.observations
         over = result.terminated | result.truncated
         if self._stack > 1:
@@ -206,7 +224,7 @@ class VectorEnvironment:
 
     def _game_seed(self, env: int) -> int:
         # Zero would leave ale-py's generator unseeded.
-        entropy = np.random.SeedSequence([self.seed, env, int(self._seed_count[env])])
+        entropy = np.random.SeedSequence([self.seed, self.first + env, int(self._seed_count[env])])
         return 1 + int(entropy.generate_state(1)[0]) % (2**31 - 2)
 
     def _start_stacks(self, observations: Array, mask: Array) -> None:
@@ -277,7 +295,7 @@ class VectorEnvironment:
                 self._returns[seeded] = 0
                 self._steps[seeded] = 0
             if row < len(actions):
-                result = self._play(actions[row])
+                result = self._mended(self.engine.step(actions[row]))
                 over = result.terminated | result.truncated
                 self._returns = np.where(over, 0, self._returns + result.rewards)
                 self._steps = np.where(over, 0, self._steps + 1)

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hadamax.environments import VectorEnvironment
+from hadamax.environments import Environments
 from hadamax.errors import UserError
 from hadamax.kernels import cpu as kernels
 from hadamax.training import checkpoints
@@ -33,7 +33,7 @@ class Spaces(NamedTuple):
     action_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, environment: VectorEnvironment) -> Spaces:
+    def of(cls, environment: Environments) -> Spaces:
         return cls(environment.observation_shape, environment.input_scale, environment.action_names)
 
 
@@ -52,9 +52,7 @@ class RunFolder:
         self._lock: int | None = None
 
     @classmethod
-    def create(
-        cls, path: Path, algorithm: str, settings: TrainSettings[Any], environment: VectorEnvironment
-    ) -> RunFolder:
+    def create(cls, path: Path, algorithm: str, settings: TrainSettings[Any], environment: Environments) -> RunFolder:
         """A new run's folder with its `config.toml`, locked.
 
         Raises:

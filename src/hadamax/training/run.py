@@ -13,7 +13,7 @@ import torch
 from hadamax.algorithms import ALGORITHMS, Algorithm
 from hadamax.clock import Clock
 from hadamax.data.memory import gigabytes
-from hadamax.environments import VectorEnvironment, make_environment
+from hadamax.environments import Environments, make_environment, make_groups
 from hadamax.errors import UserError
 from hadamax.kernels import keep_memory
 from hadamax.networks import Encoder, build_encoder, matching_width
@@ -46,7 +46,11 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
         precision=machine.choose_precision(run.precision, device),  # type: ignore[arg-type]
         threads=machine.choose_threads(run.threads),
     )
-    return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
+    own = settings.algorithm
+    if getattr(own, "env_groups", 1) == 0:
+        own = replace(own, env_groups=min(2, own.num_envs) if device.type == "cuda" else 1)
+    network = replace(settings.network, encoder=encoder)
+    return replace(settings, run=run, environment=environment, network=network, algorithm=own)
 
 
 def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
@@ -76,9 +80,7 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
         raise UserError(str(error)) from None
 
 
-def make_algorithm(
-    algorithm: str, settings: TrainSettings[Any], environment: VectorEnvironment, clock: Clock
-) -> Algorithm:
+def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: Environments, clock: Clock) -> Algorithm:
     """The learner of resolved settings, its weights drawn from the seed."""
     run = settings.run
     torch.set_num_threads(run.threads)
@@ -98,10 +100,13 @@ def make_algorithm(
     return built
 
 
-def training_environment(algorithm: str, settings: TrainSettings[Any]) -> VectorEnvironment:
+def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Environments:
     """The environments that a run steps, from its seed."""
-    number = ALGORITHMS[algorithm].build.environments(settings.algorithm)
-    return make_environment(settings.environment, number, seed=settings.run.seed, threads=settings.run.threads)
+    number, run = ALGORITHMS[algorithm].build.environments(settings.algorithm), settings.run
+    groups = getattr(settings.algorithm, "env_groups", 1)
+    if groups > 1:
+        return make_groups(settings.environment, number, groups, seed=run.seed, threads=run.threads)
+    return make_environment(settings.environment, number, seed=run.seed, threads=run.threads)
 
 
 def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Callable[[str], None]) -> Diagnostics:

@@ -1,0 +1,119 @@
+"""Learners of environments in groups: what is stored is what one group gives, in turn; exact across a kill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from tests.algorithms.test_pqn_repeats import assert_same, run
+from tests.probes import ScriptedEngine, TwoChoices, make_learner, random_events
+
+from hadamax.algorithms import ALGORITHMS
+from hadamax.environments import EnvironmentGroups, EnvironmentSettings, VectorEnvironment, make_groups
+from hadamax.environments.gymnasium import GymnasiumEngine
+from hadamax.errors import UserError
+from hadamax.training import checkpoints, machine
+from hadamax.training.run import resolve
+from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+
+HEADS: dict[str, dict[str, Any]] = {
+    "pqn": {"algorithm": "pqn"},
+    "ensemble": {"algorithm": "pqn", "ensemble": 3},
+    "ppo": {"algorithm": "ppo"},
+}
+SIZES = {"num_steps": 6, "num_minibatches": 2, "num_test_envs": 2}
+
+
+class Turns(ScriptedEngine):
+    """Notes when it is begun and waited for."""
+
+    log: ClassVar[list[tuple[str, int]]] = []
+
+    def send(self, actions: Any) -> None:
+        self.log.append(("send", self.num_envs))
+        self.sent = actions
+
+    def receive(self) -> Any:
+        self.log.append(("receive", self.num_envs))
+        return self.step(self.sent)
+
+
+def learner(*sizes: int, **settings: Any) -> Any:
+    """Environments of these numbers, the last two of all scored only."""
+    firsts = [sum(sizes[:i]) for i in range(len(sizes))]
+    made = [
+        VectorEnvironment(Turns(random_events, n), seed=3, life_loss_terminal=True, fire_after_life_loss=True, first=f)
+        for n, f in zip(sizes, firsts, strict=True)
+    ]
+    return make_learner(made[0] if len(made) == 1 else EnvironmentGroups(made), **{**SIZES, **settings})
+
+
+@pytest.mark.parametrize("sizes", [(4, 3), (3, 2, 2), (5, 2), (6, 1)], ids=str)
+def test_a_rollout_is_that_of_one_group(sizes: tuple[int, ...]) -> None:
+    """Acting greedily, so that nothing is drawn; of (5, 2) and (6, 1) the last group is only scored, or part of it."""
+    whole, groups = (learner(*s, epsilon_start=0.0, epsilon_end=0.0) for s in ((7,), sizes))
+    for _ in range(3):
+        expected, got = whole.iteration(), groups.iteration()
+        assert expected.games == got.games
+        for name, value in vars(whole.rollout).items():
+            torch.testing.assert_close(getattr(groups.rollout, name), value, msg=name)
+        groups.network.load_state_dict(whole.network.state_dict())
+    assert expected.games
+
+
+def test_one_group_plays_while_the_next_is_acted_for() -> None:
+    Turns.log.clear()
+    learner(4, 3).collect()
+    begun = [("send", 4), ("send", 3)]
+    turn = [("receive", 4), ("send", 4), ("receive", 3), ("send", 3)]
+    assert Turns.log == [*begun, *turn * 5, ("receive", 4), ("receive", 3)]
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["in turn", "overlap"])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_resumed_learner_equals_one_that_was_never_stopped(name: str, overlap: bool, tmp_path: Path) -> None:
+    def atari() -> Any:
+        settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
+        environment = make_groups(settings, 5, 2, seed=1, threads=1)
+        for group in environment.groups:
+            group.engine.reseed_steps = 10
+        return make_learner(
+            environment, encoder="nature-norm", reward_clipping=True, overlap=overlap, **SIZES, **HEADS[name]
+        )
+
+    whole = atari()
+    run(whole, 3)
+    path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    expected = run(whole, 3)
+    assert any(iteration.games for iteration in expected)
+    found = checkpoints.read(path)
+    resumed = atari()
+    resumed.load_state_dict({"network": found.weights, **found.state})
+    assert run(resumed, 3) == expected
+    assert_same(resumed, whole)
+
+
+def test_it_learns() -> None:
+    gamma = 0.7
+    made = [VectorEnvironment(GymnasiumEngine(lambda: TwoChoices(2), 8), seed=0, first=first) for first in (0, 8)]
+    learning = {"num_steps": 8, "num_minibatches": 2, "learning_rate": 5e-3, "epsilon_end": 1.0, "q_lambda": 0.0}
+    learner = make_learner(EnvironmentGroups(made), decay_iterations=110, gamma=gamma, **learning)
+    run(learner, 110)
+    expected = torch.tensor([[gamma, 2 * gamma], [1.0, 0.0], [-1.0, 2.0]])
+    torch.testing.assert_close(learner.q_values(torch.eye(3)), expected, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
+@pytest.mark.parametrize(("card", "num_envs", "expected"), [(False, 8, 1), (True, 8, 2), (True, 1, 1)])
+def test_two_groups_are_the_default_on_a_card(
+    algorithm: str, card: bool, num_envs: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ALGORITHMS[algorithm].settings(num_envs=num_envs)
+    given = TrainSettings(RunSettings(precision="float32"), EnvironmentSettings("Pong"), NetworkSettings(), own)
+    monkeypatch.setattr(machine, "choose_device", lambda name: torch.device("cuda" if card else "cpu"))
+    assert resolve(algorithm, given).algorithm.env_groups == expected
+    with pytest.raises(UserError, match=f"env_groups: {num_envs + 1} is out of range"):
+        replace(own, env_groups=num_envs + 1)
