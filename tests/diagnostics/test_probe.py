@@ -177,6 +177,29 @@ def test_other_shapes() -> None:
     assert probe.samples()[0].activations.shape == (4, 2)
 
 
+class Transposed(nn.Module):
+    """Time and units the other way round, for what stands between."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mT
+
+
+def test_what_follows_a_convolution_over_time_has_its_channels_first() -> None:
+    network = nn.Sequential(
+        *(nn.Conv1d(3, 5, 2), nn.BatchNorm1d(5), nn.ReLU()),  # [batch, 5 channels, 8]
+        *(Transposed(), nn.GELU()),  # [batch, 8, 5 units]
+        *(nn.Linear(5, 8), nn.Tanh()),  # [batch, 8, 8 units]
+    )
+    x = torch.randn(10, 3, 9)
+    relu, gelu, tanh = observe(network, x)
+    assert relu.activations.shape == gelu.activations.shape == (80, 5)
+    assert tanh.activations.shape == (80, 8)
+    assert (gelu.maps, tanh.maps) == (None, None)
+    assert relu.maps is not None
+    assert torch.equal(relu.maps.unflatten(1, (5, 8)), network.eval()[:3](x))
+    assert not network[0]._forward_hooks
+
+
 def test_autocast() -> None:
     network, x = mlp(), torch.randn(20, 4)
     with Probe(network) as probe, torch.autocast("cpu", torch.bfloat16):

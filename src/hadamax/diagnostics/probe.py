@@ -25,6 +25,7 @@ from hadamax.diagnostics.selection import UNBOUNDED, Layered, Layers, Range, out
 POSITIONS = 16  # of one map that may be among the samples of a convolution's channels
 MOST_MAP_NUMBERS = 2**24  # of a layer's maps kept whole: fewer maps of a larger size
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+OVER_TIME = (nn.Conv1d, nn.ConvTranspose1d)
 
 
 class NotMeasurable(TypeError):
@@ -92,6 +93,9 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(root.register_forward_pre_hook(self._begin).remove)
+            for module in root.modules() if any(isinstance(module, OVER_TIME) for module in root.modules()) else ():
+                if isinstance(module, (*OVER_TIME, nn.Linear, nn.RNNBase)):
+                    stack.callback(module.register_forward_hook(self._note_channels).remove)
             for name, module in self.layers.items():
                 stack.callback(module.register_forward_hook(self._recorder(name), with_kwargs=True).remove)
             stack.callback(root.register_forward_hook(self._end, always_call=True).remove)
@@ -126,6 +130,7 @@ class Probe:
         """Forget what was recorded, and begin as if nothing had been."""
         self._records: dict[tuple[str, str], _Record] = {}
         self._calls: Counter[str] | None = None
+        self._channels: int | None = None
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +139,10 @@ class Probe:
 
     def _end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._calls = None
+
+    def _note_channels(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """What tells [batch, channels, time] after a convolution from [batch, time, units] after a linear layer."""
+        self._channels = module.out_channels if isinstance(module, OVER_TIME) else None
 
     def _recorder(self, name: str) -> Callable[[nn.Module, Any, dict[str, Any], Any], None]:
         @torch.no_grad()
@@ -159,7 +168,8 @@ class Probe:
             # Inside a layer, before its pool, maps are much larger than what the next layer sees: none is kept whole.
             maps = self._map_capacity if part == "output" else 0
             record = self._records[layer, part] = _Record(self._capacity, maps, self._seed, range_)
-        record.add(values.detach(), isinstance(module, CONVOLUTIONS))
+        over_time = values.ndim == 3 and values.shape[1] == self._channels
+        record.add(values.detach(), isinstance(module, CONVOLUTIONS) or over_time)
 
 
 def sample_of(
