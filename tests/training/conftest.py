@@ -1,11 +1,15 @@
-"""Every test here runs on one processor thread, so that it repeats."""
+"""Every test here runs on one processor thread, so that it repeats; a run and what is exported of it."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
+from tests.training.runs import CARTPOLE, hadamax, make
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +18,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained_cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run, twice checkpointed."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    with closing(make(path, CARTPOLE, frames=256, checkpoint_every=128)) as loop:
+        assert loop.train()
+    return path
+
+
+@pytest.fixture
+def run(trained_cartpole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_cartpole, tmp_path / "run"))
+
+
+@pytest.fixture
+def exported(run: Path, tmp_path: Path) -> Path:
+    assert hadamax("export", run, "--out", tmp_path / "agent").code == 0
+    return tmp_path / "agent"
