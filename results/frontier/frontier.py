@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from hadamax.experiments.collect import Run, collect
-from hadamax.papers.style import look
+from hadamax.papers.style import COLOURS, DASHES
 from hadamax.training.published import random_human
 
 BASELINE = "nature-norm"
@@ -37,7 +38,7 @@ def training_score(run: Run, frame: float) -> float:
 
 def final_score(run: Run) -> float:
     assert run.evaluation is not None, f"{run.path} is not evaluated"
-    return float(run.evaluation["agent"]["mean"])
+    return float(np.mean(run.evaluation["returns"]))
 
 
 def normalised(score: float, game: str) -> float:
@@ -67,10 +68,10 @@ def table(title: str, scores: Scores) -> list[str]:
     return lines
 
 
-def by(runs: list[Run], score: object) -> Scores:
+def by(runs: list[Run], score: Callable[[Run], float]) -> Scores:
     found: Scores = {}
     for run in runs:
-        found.setdefault(run.variant, {}).setdefault(run.game, {})[run.seed] = score(run)  # type: ignore[operator]
+        found.setdefault(run.variant, {}).setdefault(run.game, {})[run.seed] = score(run)
     return found
 
 
@@ -86,10 +87,10 @@ def draw(runs: list[Run], variants: list[str], minutes: float, out: Path) -> Non
             curves = np.array([[training_score(run, frame) for frame in places] for run in own])
             mean = curves.mean(axis=0)
             half = stats.t.ppf(0.975, len(own) - 1) * curves.std(axis=0, ddof=1) / np.sqrt(len(own))
-            style = look(variant, number)
+            colour, label = COLOURS[number], f"{variant} ({len(own)} seeds)"
             for axes, x in ((column[0], places / own[0].settings.run.frames * minutes), (column[1], places / 1e6)):
-                axes.plot(x, mean, color=style.colour, linestyle=style.dash, label=f"{variant} ({len(own)} seeds)")
-                axes.fill_between(x, mean - half, mean + half, color=style.colour, alpha=0.15, linewidth=0)
+                axes.plot(x, mean, color=colour, linestyle=DASHES[number], label=label)
+                axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
         column[0].set(title=game, xlabel="minutes on one core")
         column[1].set(xlabel="million frames")
         for axes in column:
