@@ -26,7 +26,6 @@ class EnvironmentGroups:
         self.num_actions = first.num_actions
         self.frames_per_step = first.frames_per_step
         self.input_scale = first.input_scale
-        self.seed = first.seed
 
     @property
     def observations(self) -> Array:
