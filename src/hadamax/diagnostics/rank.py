@@ -17,8 +17,7 @@ def singular_values(features: Tensor) -> Tensor:
         ValueError: not [N, d], fewer than 2 samples or units, or NaN.
     """
     matrix, scale = _scaled(features)
-    values: Tensor = torch.linalg.svdvals(matrix.cpu())
-    return scale * values
+    return scale * _singular_values(matrix)
 
 
 def effective_rank(features: Tensor, delta: float = 0.01) -> int:
@@ -43,7 +42,7 @@ def effective_rank(features: Tensor, delta: float = 0.01) -> int:
     doubt = torch.minimum(torch.full_like(values, error**0.5), error / values.clamp(min=EPSILON)).sum()
     if margin > 2 * float(doubt):
         return rank
-    return _rank(torch.linalg.svdvals(matrix.cpu()), delta)[0]  # too close to tell from the squares
+    return _rank(_singular_values(matrix), delta)[0]  # too close to tell from the squares
 
 
 def stable_rank(features: Tensor) -> float:
@@ -69,6 +68,15 @@ def _scaled(features: Tensor) -> tuple[Tensor, float]:
     matrix = checked("features", features, samples=2, units=2).double()
     scale = float(matrix.abs().max())
     return (matrix / scale, scale) if scale > 0 else (matrix, 0.0)
+
+
+def _singular_values(matrix: Tensor) -> Tensor:
+    """On the CPU, largest first; of a triangle with the same ones where that is much smaller: twice as quick."""
+    tall = matrix.cpu() if matrix.shape[0] >= matrix.shape[1] else matrix.cpu().T
+    if tall.shape[0] > 2 * tall.shape[1]:
+        tall = torch.linalg.qr(tall, mode="r").R
+    values: Tensor = torch.linalg.svdvals(tall)
+    return values
 
 
 def _gram_eigenvalues(matrix: Tensor) -> Tensor:
