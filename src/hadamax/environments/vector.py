@@ -120,7 +120,11 @@ class VectorEnvironment:
         self._rows = 0  # rows of the log in use
         self._starts = np.zeros(n, np.int64)  # the row at which each environment was last seeded
         self.observations = np.zeros((n, *self.observation_shape), self.observation_dtype)
-        self.groups: Sequence[VectorEnvironment] = (self,)
+
+    @property
+    def groups(self) -> Sequence[VectorEnvironment]:
+        """One, where `EnvironmentGroups` has several."""
+        return (self,)
 
     # -- playing ------------------------------------------------------------------------------------------------
 
