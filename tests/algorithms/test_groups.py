@@ -15,8 +15,8 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.environments import EnvironmentGroups, EnvironmentSettings, VectorEnvironment, make_groups
 from hadamax.environments.gymnasium import GymnasiumEngine
 from hadamax.errors import UserError
-from hadamax.training import checkpoints, machine
-from hadamax.training.run import resolve
+from hadamax.training import checkpoints
+from hadamax.training.run import training_environment
 from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
 
 HEADS: dict[str, dict[str, Any]] = {
@@ -107,13 +107,12 @@ def test_it_learns() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-@pytest.mark.parametrize(("card", "num_envs", "expected"), [(False, 8, 1), (True, 8, 2), (True, 1, 1)])
-def test_two_groups_are_the_default_on_a_card(
-    algorithm: str, card: bool, num_envs: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = ALGORITHMS[algorithm].settings(num_envs=num_envs)
-    given = TrainSettings(RunSettings(precision="float32"), EnvironmentSettings("Pong"), NetworkSettings(), own)
-    monkeypatch.setattr(machine, "choose_device", lambda name: torch.device("cuda" if card else "cpu"))
-    assert resolve(algorithm, given).algorithm.env_groups == expected
+@pytest.mark.parametrize(("device", "num_envs", "expected"), [("cpu", 8, 1), ("cuda", 8, 2), ("cuda:1", 1, 1)])
+def test_two_groups_are_the_default_on_a_card(algorithm: str, device: str, num_envs: int, expected: int) -> None:
+    own = ALGORITHMS[algorithm].settings(num_envs=num_envs, num_test_envs=0)
+    given = TrainSettings(RunSettings(device=device), EnvironmentSettings("CartPole-v1"), NetworkSettings(), own)
+    assert len(training_environment(algorithm, given).groups) == expected
+    fixed = replace(given, algorithm=replace(own, env_groups=num_envs))
+    assert len(training_environment(algorithm, fixed).groups) == num_envs
     with pytest.raises(UserError, match=f"env_groups: {num_envs + 1} is out of range"):
         replace(own, env_groups=num_envs + 1)

@@ -193,7 +193,7 @@ def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
     folder(root, "other").rename(root / "other" / "Pong" / "seed-7")
     assert read_run(root / "other" / "Pong" / "seed-7").variant == "hadamax-fast-pqn"
     (results,) = (run for run in collect([RESULTS])[0] if run.path == RESULTS / "demo" / "seed-1")
-    assert (results.variant, results.finished) == ("hadamax-fast-pqn", True)
+    assert (results.variant, results.finished) == ("hadamax-light-pqn", True)
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

@@ -46,11 +46,7 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
         precision=machine.choose_precision(run.precision, device),  # type: ignore[arg-type]
         threads=machine.choose_threads(run.threads),
     )
-    own = settings.algorithm
-    if getattr(own, "env_groups", 1) == 0:
-        own = replace(own, env_groups=min(2, own.num_envs) if device.type == "cuda" else 1)
-    network = replace(settings.network, encoder=encoder)
-    return replace(settings, run=run, environment=environment, network=network, algorithm=own)
+    return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
 
 
 def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
@@ -101,9 +97,11 @@ def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: En
 
 
 def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Environments:
-    """The environments that a run steps, from its seed."""
+    """The environments that a run of resolved settings steps, from its seed."""
     number, run = ALGORITHMS[algorithm].build.environments(settings.algorithm), settings.run
     groups = getattr(settings.algorithm, "env_groups", 1)
+    if groups == 0:
+        groups = min(2, number) if run.device.startswith("cuda") else 1
     if groups > 1:
         return make_groups(settings.environment, number, groups, seed=run.seed, threads=run.threads)
     return make_environment(settings.environment, number, seed=run.seed, threads=run.threads)
