@@ -26,9 +26,10 @@ POINTS = 200
 Scores = dict[str, dict[str, dict[int, float]]]  # variant -> game -> seed -> raw score
 
 
-def half_width(values: np.ndarray) -> float:
-    """Half of Student's 95% interval of the mean."""
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Half of Student's 95% interval of the mean over the first axis."""
+    half: np.ndarray = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return half
 
 
 def training_score(run: Run, frame: float) -> float:
@@ -85,8 +86,7 @@ def draw(runs: list[Run], variants: list[str], minutes: float, out: Path) -> Non
             own = [run for run in runs if (run.variant, run.game) == (variant, game)]
             places = np.linspace(0, min(run.frame for run in own), POINTS + 1)[1:]
             curves = np.array([[training_score(run, frame) for frame in places] for run in own])
-            mean = curves.mean(axis=0)
-            half = stats.t.ppf(0.975, len(own) - 1) * curves.std(axis=0, ddof=1) / np.sqrt(len(own))
+            mean, half = curves.mean(axis=0), half_width(curves)
             colour, label = COLOURS[number], f"{variant} ({len(own)} seeds)"
             for axes, x in ((column[0], places / own[0].settings.run.frames * minutes), (column[1], places / 1e6)):
                 axes.plot(x, mean, color=colour, linestyle=DASHES[number], label=label)

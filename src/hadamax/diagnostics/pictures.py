@@ -41,7 +41,7 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
     noise = NOISE**0.5 * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
     lowest = values.amin(dim=0)
     noisy = (values.double() - lowest + noise).numpy()  # above the lowest: beside a large value noise would vanish
-    figure = _figure(9, 8, layout=None)  # the constrained layout of 16 panels takes longer than all else
+    figure = _figure(9, 8, layout=None)  # the constrained layout of 16 panels takes as long as drawing them
     figure.subplots_adjust(left=0.08, right=0.985, bottom=0.075, top=0.895, hspace=0.42, wspace=0.3)
     grid = figure.subplots(4, 4, squeeze=False).flatten()
     for axes, unit in zip(grid, units, strict=False):

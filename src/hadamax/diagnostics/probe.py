@@ -93,9 +93,10 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(root.register_forward_pre_hook(self._begin).remove)
-            for module in root.modules() if any(isinstance(module, OVER_TIME) for module in root.modules()) else ():
-                if isinstance(module, (*OVER_TIME, nn.Linear, nn.RNNBase)):
-                    stack.callback(module.register_forward_hook(self._note_channels).remove)
+            telling = [module for module in root.modules() if isinstance(module, (*OVER_TIME, nn.Linear, nn.RNNBase))]
+            if any(isinstance(module, OVER_TIME) for module in telling):
+                for teller in telling:
+                    stack.callback(teller.register_forward_hook(self._note_channels).remove)
             for name, module in self.layers.items():
                 stack.callback(module.register_forward_hook(self._recorder(name), with_kwargs=True).remove)
             stack.callback(root.register_forward_hook(self._end, always_call=True).remove)
