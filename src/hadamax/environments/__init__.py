@@ -1,8 +1,9 @@
 """Atari, MinAtar and Gymnasium behind one vector contract."""
 
+from hadamax.environments.engine import Engine, EngineStep
 from hadamax.environments.groups import EnvironmentGroups, Environments
 from hadamax.environments.settings import EnvironmentSettings, make_environment, make_groups
-from hadamax.environments.vector import Engine, EngineStep, Game, Step, VectorEnvironment
+from hadamax.environments.vector import Game, Step, VectorEnvironment
 
 __all__ = [
     "Engine",

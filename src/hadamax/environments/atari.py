@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from hadamax.environments.vector import Array, EngineStep
+from hadamax.environments.engine import Array, EngineStep
 from hadamax.errors import UserError, unknown
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hadamax.environments.vector import Array, VectorEnvironment
+from hadamax.environments.engine import Array
+from hadamax.environments.vector import VectorEnvironment
 
 
 class EnvironmentGroups:

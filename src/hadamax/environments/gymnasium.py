@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hadamax.environments.vector import Array, EngineStep
+from hadamax.environments.engine import Array, EngineStep
 from hadamax.errors import UserError, unknown
 
 MINATAR_ACTIONS = ("NOOP", "LEFT", "UP", "RIGHT", "DOWN", "FIRE")

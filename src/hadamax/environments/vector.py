@@ -12,44 +12,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray
-
-
-class EngineStep(NamedTuple):
-    """What an engine returns from a step. Where a game ended the engine has started the next one already."""
-
-    observations: Array  # [env, *observation_shape]; the new game's first where one ended
-    rewards: Array  # [env], raw
-    terminated: Array  # [env] bool: the game is over
-    truncated: Array  # [env] bool: a time limit cut the game
-    lives: Array  # [env] int, after the step (and after the reset); 0 where a game has none
-    final_observations: Array | None  # [env, *observation_shape], read only where a game ended
-
-
-class Engine(Protocol):
-    """A batch of games whose state follows from the seeds given to `reset` and the actions since.
-
-    One that has `send(actions)` and `receive()` too, the two halves of `step`, plays while its caller is busy.
-    """
-
-    num_envs: int
-    observation_shape: tuple[int, ...]
-    observation_dtype: np.dtype
-    action_names: tuple[str, ...]
-    frames_per_step: int
-    input_scale: float
-    reseed_steps: int  # steps after which a game's end is followed by a fresh seed: bounds what a resume replays
-    stack: int  # frames stacked in an observation that start as zeros after a reset; 1 where there are none
-
-    def reset(self, mask: Array, seeds: Array) -> tuple[Array, Array]:
-        """Reset the masked games with a seed each: (observations [env, ...], lives [env])."""
-        ...
-
-    def step(self, actions: Array) -> EngineStep: ...
+from hadamax.environments.action_log import ActionLog
+from hadamax.environments.engine import Array, Engine, EngineStep
 
 
 class Game(NamedTuple):
@@ -116,9 +84,7 @@ class VectorEnvironment:
         self._must_fire = np.zeros(n, bool)
         frame_shape = self.observation_shape[1:] if self._stack > 1 else ()
         self._first_frames = np.zeros((n, *frame_shape), self.observation_dtype)
-        self._actions = np.zeros((1024, n), np.uint8 if self.num_actions <= 256 else np.int32)
-        self._rows = 0  # rows of the log in use
-        self._starts = np.zeros(n, np.int64)  # the row at which each environment was last seeded
+        self._log = ActionLog(n, self.num_actions)
         self.observations = np.zeros((n, *self.observation_shape), self.observation_dtype)
 
     @property
@@ -151,7 +117,7 @@ class VectorEnvironment:
         actions = np.asarray(actions)
         if self._fire is not None and self._must_fire.any():
             actions = np.where(self._must_fire, self._fire, actions)
-        self._log(actions)
+        self._log.append(actions)
         self._sent = actions
         if hasattr(self.engine, "send"):
             self.engine.send(actions)
@@ -204,7 +170,7 @@ class VectorEnvironment:
     def _begin_games(self, over: Array) -> None:
         self._returns[over] = 0
         self._steps[over] = 0
-        worn = over & (self._rows - self._starts >= self.engine.reseed_steps)
+        worn = over & (self._log.ages() >= self.engine.reseed_steps)
         if worn.any():
             self.observations = self._reseed(worn)
 
@@ -212,7 +178,7 @@ class VectorEnvironment:
         seeds = np.array([self._game_seed(int(e)) for e in np.flatnonzero(mask)], np.int64)
         observations, lives = self.engine.reset(mask, seeds)
         self._seed_count[mask] += 1
-        self._starts[mask] = self._rows
+        self._log.begin(mask)
         self._lives = np.where(mask, lives, self._lives)
         return self._take_reset(observations, mask)
 
@@ -244,24 +210,12 @@ class VectorEnvironment:
 
     # -- coming back after a kill ------------------------------------------------------------------------------------
 
-    def _log(self, actions: Array) -> None:
-        if self._rows == len(self._actions):
-            unused = int(self._starts.min())
-            if unused >= len(self._actions) // 2:
-                self._actions[: self._rows - unused] = self._actions[unused : self._rows]
-                self._rows -= unused
-                self._starts -= unused
-            else:
-                self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
-        self._actions[self._rows] = actions
-        self._rows += 1
-
     def state_dict(self) -> dict[str, Array]:
         """Everything `load_state_dict` needs, as arrays that later steps do not touch."""
-        first = int(self._starts.min())
+        actions, starts = self._log.kept()
         return {
-            "actions": self._actions[first : self._rows].copy(),
-            "starts": self._starts - first,
+            "actions": actions,
+            "starts": starts,
             "seed_count": self._seed_count.copy(),
             "returns": self._returns.copy(),
             "steps": self._steps.copy(),
@@ -288,23 +242,21 @@ class VectorEnvironment:
             raise RuntimeError(f"the saved games are not of {self.num_envs} environments")
         counts = state["seed_count"] - 1
         self._seed_count = counts.copy()
-        self._rows = 0
+        self._log = ActionLog(self.num_envs, self.num_actions)
         self.reset()  # those seeded later get any seed now, and their own when its row comes
         self._seed_count = np.where(starts > 0, counts, counts + 1)
         for row in range(len(actions) + 1):
-            self._rows = row
             seeded = starts == row
             if row and seeded.any():
                 self.observations = self._reseed(seeded)
                 self._returns[seeded] = 0
                 self._steps[seeded] = 0
             if row < len(actions):
+                self._log.append(actions[row])
                 result = self._mended(self.engine.step(actions[row]))
                 over = result.terminated | result.truncated
                 self._returns = np.where(over, 0, self._returns + result.rewards)
                 self._steps = np.where(over, 0, self._steps + 1)
-        self._actions = np.concatenate([actions, np.zeros((1024, self.num_envs), self._actions.dtype)])
-        self._starts = starts.copy()
         self._must_fire = state["must_fire"].copy()
         replayed = self.state_dict()
         for name in ("returns", "steps", "seed_count", "checksums"):

@@ -21,7 +21,7 @@ from hadamax.diagnostics.health import BATCH, Health, shares
 from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.updates import parameters_by_layer
 from hadamax.environments import EnvironmentSettings
-from hadamax.environments.vector import Array
+from hadamax.environments.engine import Array
 from hadamax.training.evaluation import random_policy
 from hadamax.training.observations import play_observations
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hadamax.environments import EnvironmentSettings, Game, make_environment
-from hadamax.environments.vector import Array
+from hadamax.environments.engine import Array
 from hadamax.training.published import published_scores
 
 Policy = Callable[[Array], Array]  # observations [B, ...] -> actions [B]

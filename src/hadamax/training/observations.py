@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hadamax.environments import EnvironmentSettings, make_environment
-from hadamax.environments.vector import Array
+from hadamax.environments.engine import Array
 from hadamax.training.evaluation import Policy
 
 GAMES = 16  # side by side
