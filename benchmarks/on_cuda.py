@@ -119,9 +119,11 @@ def algorithm(precision: str, threads: int) -> Any:
     return built
 
 
-def run(precision: str, threads: int, iterations: int) -> dict[str, float]:
+def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -> dict[str, float]:
     """Minutes that 40M frames take at the rate of some iterations, and the shares of what they are spent on."""
     learner = algorithm(precision, threads)
+    if not graphs:
+        learner.record(None)
     learner.iteration()  # compiles and warms up
     torch.cuda.synchronize()
     learner.clock.seconds.clear()
@@ -157,6 +159,7 @@ def main() -> None:
     for index in range(len(BLOCKS)):
         results[f"block {index + 1}, ms"] = block(index, dtype, speed)
     results["encoder, ms"] = encoder(dtype, speed, rate)
+    results["PQN, every operation launched"] = run(options.precision, options.threads, options.iterations, graphs=False)
     results["PQN"] = run(options.precision, options.threads, options.iterations)
     if options.full:
         results["PQN, 40M frames"] = run(options.precision, options.threads, FRAMES // (4 * 128 * 32))

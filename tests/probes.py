@@ -227,9 +227,10 @@ def make_learner(
     reward_clipping: bool = False,
     precision: torch.dtype = torch.float32,
     seed: int = 0,
+    device: str = "cpu",
     **settings: Any,
 ) -> Any:
-    """A learner on the CPU, its games started. Environments past `num_test_envs` are the learner's."""
+    """A learner, its games started. Environments past `num_test_envs` are the learner's."""
     tests = settings.setdefault("num_test_envs", 0)
     entry = ALGORITHMS[algorithm]
     chosen = entry.settings(num_envs=environment.num_envs - tests, **settings)
@@ -241,7 +242,7 @@ def make_learner(
         build_encoder(encoder, observation_shape=shape, input_scale=scale, **(encoder_options or {})),
         decay_frames=decay_iterations * chosen.num_steps * chosen.num_envs * environment.frames_per_step,
         reward_clipping=reward_clipping,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         precision=precision,
         seed=seed,
         clock=Clock(),

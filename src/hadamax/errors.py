@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 MOST_NAMES = 30  # a line has to end
 
@@ -23,6 +24,22 @@ def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"and {len(names) - MOST_NAMES} more"]
     return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")
+
+
+class EnvironmentVariableError(UserError, ValueError):
+    """An environment variable says what is not known."""
+
+
+def environment_variable(name: str, choices: Sequence[str]) -> str:
+    """What an environment variable says; the first of `choices` where it is not set.
+
+    Raises:
+        EnvironmentVariableError: it is none of them.
+    """
+    value = os.environ.get(name, choices[0])
+    if value not in choices:
+        raise EnvironmentVariableError(f"{name}: {value!r} is not known; valid: {', '.join(choices)}")
+    return value
 
 
 def one_line(error: BaseException) -> str:

@@ -113,13 +113,13 @@ def test_every_row_is_learned_from_once_an_epoch() -> None:
 
 
 def learning_rates(learner: PQN, iterations: int) -> list[float]:
-    rates, step = [], learner.optimizer.clip_and_step
+    rates, advance = [], learner.optimizer.advance
 
-    def stepping(max_norm: float) -> Tensor:
+    def advancing() -> Tensor:
         rates.append(learner.optimizer.param_groups[0]["lr"])
-        return step(max_norm)
+        return advance()
 
-    learner.optimizer.clip_and_step = stepping
+    learner.optimizer.advance = advancing
     for _ in range(iterations):
         learner.iteration()
     return rates

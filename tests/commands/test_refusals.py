@@ -96,6 +96,14 @@ def test_one_line_and_nothing_left(here: Path, asked: str, words: list[str]) -> 
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["HADAMAX_KERNELS", "HADAMAX_GRAPHS"])
+def test_the_environment_is_looked_at_first(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "fast")
+    refusal = hadamax(*flags("runs/x", BREAKOUT, frames=256)).refusal
+    assert f"{name}: 'fast' is not known; valid: auto, " in refusal
+    assert list(here.iterdir()) == []
+
+
 MEANINGLESS = [
     ("--sticky-actions 0.25", "sticky_actions: 0.25 has no meaning for CartPole-v1; leave it out"),
     ("--frame-stack 4", "frame_stack: 4 has no meaning for CartPole-v1; leave it out"),

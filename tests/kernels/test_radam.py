@@ -32,8 +32,9 @@ def give(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
         p.grad = torch.empty_like(p).copy_(value)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_equals_pytorch(kernel: None, threads: int) -> None:
+@pytest.mark.parametrize(("kernels", "threads"), [("auto", 1), ("auto", 2), ("reference", 1)])
+def test_equals_pytorch(kernel: None, kernels: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADAMAX_KERNELS", kernels)
     torch.set_num_threads(threads)
     ours, theirs = parameters(torch.float32), parameters(torch.float64)
     fast, plain = RAdam(ours, lr=1e-3), torch.optim.RAdam(theirs, lr=1e-3)

@@ -15,6 +15,7 @@ from hadamax.algorithms.resets import reset_if_due
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Environments, Step, VectorEnvironment
+from hadamax.kernels.recorded import Recorded, Recorder
 
 
 class OnPolicyLearner:
@@ -33,6 +34,7 @@ class OnPolicyLearner:
     frames_per_iteration: int
     iterations: int
     games: list[FinishedGame]
+    recorded_outputs: Recorded
 
     @staticmethod
     def environments(settings: Any) -> int:
@@ -69,13 +71,13 @@ class OnPolicyLearner:
                 if t < last:
                     self.send(t + 1, group, observations, outputs)
 
-    def look(self, seen: Any) -> tuple[Tensor, Any]:
+    def look(self, seen: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Observations on the device, and what the network says of them."""
         with self.clock(Activity.INFERENCE):
             observations = self.to_device(seen)
-            return observations, self.outputs_to_act(observations)
+            return observations, self.recorded_outputs(observations)
 
-    def send(self, t: int, group: VectorEnvironment, observations: Tensor, outputs: Any) -> None:
+    def send(self, t: int, group: VectorEnvironment, observations: Tensor, outputs: tuple[Tensor, ...]) -> None:
         """Choose the actions of step t for a group, and begin it."""
         with self.clock(Activity.INFERENCE):
             rows = self.learned(group)
@@ -89,15 +91,19 @@ class OnPolicyLearner:
         n = self.settings.num_envs
         return slice(min(group.first, n), min(group.first + group.num_envs, n))
 
-    def outputs_to_act(self, observations: Tensor) -> Any:
+    def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, ...]:
         """What the network says of observations [B, *shape]."""
         raise NotImplementedError
 
-    def act(self, t: int, rows: slice, outputs: Any) -> Tensor:
+    def record(self, recorder: Recorder | None) -> None:
+        """Have what every step computes recorded, from now on, and forget what has been."""
+        self.recorded_outputs = Recorded(self.outputs_to_act, recorder)
+
+    def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Actions [env] of a group at step t; those of the rows that are learned from are stored."""
         raise NotImplementedError
 
-    def bootstrap(self, t: int, group: VectorEnvironment, outputs: Any, step: Step) -> None:
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, ...], step: Step) -> None:
         """Store the values that follow step t: of the next observation, or of the last where a time limit cut it."""
         raise NotImplementedError
 
@@ -177,6 +183,7 @@ class OnPolicyLearner:
         load_moments(self.optimizer, state["optimizer"])
         self.generator.set_state(state["generator"])
         self.iterations = state["iterations"]
+        self.record(self.recorded_outputs.recorder)  # the moments lie elsewhere now
         if self.ahead:
             self.ahead.load_state_dict(state, self.iterations)
         else:

@@ -29,6 +29,7 @@ class Ahead:
         actor.clock = Clock()  # time beside the learner's is nobody's wait
         actor.generator = torch.Generator(learner.device).manual_seed(learner.generator.initial_seed() ^ 1)
         actor.use_generator()
+        actor.record(None)  # its network, not the learner's; and a thread beside would disturb a recording
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="collect")
         self.rollout: Future[None] | None = None
         self.origin: dict[str, Any] = {}

@@ -30,6 +30,7 @@ from hadamax.functional import (
     normalised,
     sample_actions,
 )
+from hadamax.kernels.recorded import recorder
 from hadamax.networks import Encoder, PolicyValueNetwork
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approximate_kl", "clip_fraction", "grad_norm")
@@ -137,6 +138,7 @@ class PPO(OnPolicyLearner):
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
+        self.record(None if s.overlap else recorder(device))
         self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
@@ -161,7 +163,7 @@ class PPO(OnPolicyLearner):
     def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward(observations)
 
-    def act(self, t: int, rows: slice, outputs: tuple[Tensor, Tensor]) -> Tensor:
+    def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:
         outputs: logits [env, action] and values [env].
         """
@@ -171,7 +173,7 @@ class PPO(OnPolicyLearner):
         rollout.log_probs[t, rows] = log_probs_of(logits[:n], actions)
         return torch.cat([actions, logits[n:].argmax(dim=1)])
 
-    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, Tensor], step: Step) -> None:
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, ...], step: Step) -> None:
         rows = self.learned(group)
         next_values = outputs[1][: rows.stop - rows.start].clone()
         cut = step.truncated[step.ended] & (step.ended < len(next_values))

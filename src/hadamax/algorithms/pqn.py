@@ -28,6 +28,7 @@ from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
+from hadamax.kernels.recorded import Recorded, Recorder, recorder
 from hadamax.networks import Encoder
 from hadamax.networks.value_network import ValueNetwork
 
@@ -150,6 +151,7 @@ class PQN(OnPolicyLearner):
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
+        self.record(None if s.overlap else recorder(device))
         self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
@@ -176,16 +178,27 @@ class PQN(OnPolicyLearner):
 
     # -- collect ----------------------------------------------------------------------------------------------------
 
-    def outputs_to_act(self, observations: Tensor) -> Tensor:
-        return self.values(observations)
+    def outputs_to_act(self, observations: Tensor) -> tuple[Tensor]:
+        return (self.values(observations),)
 
-    def act(self, t: int, rows: slice, outputs: Tensor) -> Tensor:
+    def record(self, recorder: Recorder | None) -> None:
+        super().record(recorder)
+        self.recorded_learn = Recorded(self.learn, recorder, self.learned_tensors)
+
+    def learned_tensors(self) -> list[Tensor]:
+        """What an update changes, where it lies."""
+        parameters = list(self.network.parameters())
+        moments = (self.optimizer.state[p] for p in parameters)
+        return [*parameters, *(tensor for two in moments for tensor in (two["exp_avg"], two["exp_avg_sq"]))]
+
+    def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:
-        outputs: [env, member, action]; plain PQN has one member.
+        outputs: Q-values [env, member, action]; plain PQN has one member.
         """
-        epsilon = torch.zeros(len(outputs), device=self.device)
+        (values,) = outputs
+        epsilon = torch.zeros(len(values), device=self.device)
         epsilon[: rows.stop - rows.start] = self.epsilon(self.iterations)
-        actions = epsilon_greedy(self.ensemble.act(outputs, rows), epsilon, self.generator)
+        actions = epsilon_greedy(self.ensemble.act(values, rows), epsilon, self.generator)
         self.rollout.actions[t, rows] = actions[: rows.stop - rows.start]
         return actions
 
@@ -194,9 +207,9 @@ class PQN(OnPolicyLearner):
         ended = group.first + step.ended
         self.ensemble.begin_games(torch.from_numpy(ended[ended < self.settings.num_envs]))
 
-    def bootstrap(self, t: int, group: VectorEnvironment, outputs: Tensor, step: Step) -> None:
+    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, ...], step: Step) -> None:
         rows = self.learned(group)
-        best = outputs.amax(dim=-1)[: rows.stop - rows.start]  # [env, member]
+        best = outputs[0].amax(dim=-1)[: rows.stop - rows.start]  # [env, member]
         cut = step.truncated[step.ended] & (step.ended < len(best))
         if cut.any():
             final_values = self.values(self.to_device(step.final_observations[cut]))
@@ -220,23 +233,28 @@ class PQN(OnPolicyLearner):
         actions, targets = rollout.actions.flatten(), targets.flatten(0, 1)
         masks = self.ensemble.masks((len(actions),), s.mask_probability)
         weights = rollout.chosen.flatten().float()[:, None] * masks  # [row, member]
+        rows = observations, actions, targets, weights
         sums = torch.zeros(3, device=self.device)
         updates = s.num_epochs * s.num_minibatches
         for epoch in range(s.num_epochs):
             for i, batch in enumerate(rollout.minibatches(s.num_minibatches, self.generator)):
                 done = self.iterations + (epoch * s.num_minibatches + i) / updates
-                learning_rate = self.learning_rate(done)
-                outputs = self.outputs(observations.index_select(0, batch))
-                losses, q = self.network.loss(outputs, actions[batch], targets[batch])
-                weight = weights[batch]
-                loss = (weight * losses).sum() / weight.sum().clamp(min=1)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.param_groups[0]["lr"] = learning_rate
-                norm = self.optimizer.clip_and_step(s.max_grad_norm)
-                sums += torch.stack([loss.detach(), q.detach().mean(), norm])
+                learning_rate = self.optimizer.param_groups[0]["lr"] = self.learning_rate(done)
+                minibatch = (x.index_select(0, batch) for x in rows)
+                sums += self.recorded_learn(*minibatch, self.optimizer.advance())[0]
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}
+
+    def learn(
+        self, observations: Tensor, actions: Tensor, targets: Tensor, weights: Tensor, step: Tensor
+    ) -> tuple[Tensor]:
+        """One update on rows, the `step` being what the optimizer counted: loss, mean Q-value, norm of the gradient."""
+        losses, q = self.network.loss(self.outputs(observations), actions, targets)
+        loss = (weights * losses).sum() / weights.sum().clamp(min=1)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = self.optimizer.move(step, self.settings.max_grad_norm)
+        return (torch.stack([loss.detach(), q.detach().mean(), norm]),)
 
     # -- schedules, the network, the state ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import threading
 import torch
 from torch import Tensor
 
+from hadamax.errors import environment_variable
 from hadamax.kernels import shipped
 from hadamax.kernels.build import BuildError, build, compiler_name
 from hadamax.kernels.variant import Variant
@@ -88,12 +89,9 @@ def wanted() -> bool:
     """Whether fused forms may be used at all.
 
     Raises:
-        ValueError: `HADAMAX_KERNELS` is none of `CHOICES`.
+        EnvironmentVariableError: `HADAMAX_KERNELS` is none of `CHOICES`.
     """
-    forced = os.environ.get("HADAMAX_KERNELS", "auto")
-    if forced not in CHOICES:
-        raise ValueError(f"HADAMAX_KERNELS: {forced!r} is not known; valid: {', '.join(CHOICES)}")
-    return forced != "reference"
+    return environment_variable("HADAMAX_KERNELS", CHOICES) != "reference"
 
 
 def compiler() -> str:

@@ -1,7 +1,8 @@
 """RAdam with gradient clipping: on the CPU in one pass over parameters, gradients and moments.
 
 PyTorch takes a pass for each operation of the formula, which for millions of weights and small batches costs a fifth
-of an update. Elsewhere, and where nothing can be compiled, this is PyTorch's own.
+of an update. Elsewhere, and where nothing can be compiled, it is written in PyTorch, what changes from step to step
+being a tensor: a graph that was recorded can be replayed.
 """
 
 from __future__ import annotations
@@ -33,46 +34,79 @@ class RAdam(torch.optim.RAdam):
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(parameters, lr=lr, foreach=True)
 
-    @torch.no_grad()
     def clip_and_step(self, max_norm: float) -> Tensor:
         """Scale the gradients down to the global norm `max_norm`, and take a step: the norm before, a scalar.
 
         The gradients themselves are not for reading afterwards: they may come out scaled or not.
         """
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        return self.move(self.advance(), max_norm)
+
+    def advance(self) -> Tensor:
+        """Count a step: what the formula takes from the count and the learning rate (algorithm 2), for `move`.
+
+        Returns:
+            [3] float32 where the parameters are: the learning rate over the first moment's bias, times the
+            rectification where that applies; the root of the second's bias; whether it applies. Not waited for.
+        """
+        (group,) = self.param_groups
+        for p in group["params"]:
+            self._moments(p)["step"] += 1
+        first = group["params"][0]
+        numbers = torch.tensor(_numbers(int(self.state[first]["step"]), group), dtype=torch.float32)
+        return numbers.pin_memory().to(first.device, non_blocking=True) if first.is_cuda else numbers
+
+    @torch.no_grad()
+    def move(self, numbers: Tensor, max_norm: float) -> Tensor:
+        """The step that `advance` counted, as `clip_and_step` returns it. On a card nothing here asks the host."""
+        (group,) = self.param_groups
+        parameters = [p for p in group["params"] if p.grad is not None]
         kernel = _library() if all(map(_plain, parameters)) else None
-        if kernel is None:
-            norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-            self.step()
-            return norm
+        if kernel is not None:
+            return self._in_one_pass(kernel, parameters, numbers, max_norm)
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        gradients = [p.grad for p in parameters]
+        firsts, seconds = ([self._moments(p)[name] for p in parameters] for name in ("exp_avg", "exp_avg_sq"))
+        (beta1, beta2), (rate, root_bias2, rectified) = group["betas"], numbers.unbind()
+        torch._foreach_lerp_(firsts, gradients, 1 - beta1)
+        torch._foreach_mul_(seconds, beta2)
+        torch._foreach_addcmul_(seconds, gradients, gradients, 1 - beta2)
+        below = torch._foreach_sqrt(seconds)
+        torch._foreach_add_(below, group["eps"])
+        changes = torch._foreach_div(firsts, below)
+        torch._foreach_mul_(changes, rate * root_bias2 * rectified)
+        torch._foreach_sub_(parameters, changes)
+        torch._foreach_sub_(parameters, torch._foreach_mul(firsts, rate * (1 - rectified)))
+        return norm
+
+    def _in_one_pass(
+        self, kernel: ctypes.CDLL, parameters: list[nn.Parameter], numbers: Tensor, max_norm: float
+    ) -> Tensor:
+        (group,) = self.param_groups
         threads = torch.get_num_threads()
         squares = [kernel.hadamax_squares(_pointer(p.grad), p.numel(), threads) for p in parameters]
-        norm_ = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.nan
-        clip = min(max_norm / (norm_ + 1e-6), 1.0) if norm_ == norm_ else math.nan
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(kernel, p, group, clip, threads)
-        return torch.tensor(norm_)
+        norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.nan
+        clip = min(max_norm / (norm + 1e-6), 1.0) if norm == norm else math.nan
+        (beta1, beta2), (rate, root_bias2, rectified) = group["betas"], numbers.tolist()
+        step = _Step(clip, 1 - beta1, 1 - beta2, beta2, rate, root_bias2, group["eps"], int(rectified), threads)
+        for p in parameters:
+            moments = self._moments(p)
+            for name in ("exp_avg", "exp_avg_sq"):
+                if moments[name].stride() != p.stride():  # loaded: a file knows no memory format
+                    moments[name] = torch.empty_like(p).copy_(moments[name])
+            tensors = (p, p.grad, moments["exp_avg"], moments["exp_avg_sq"])
+            kernel.hadamax_radam(*map(_pointer, tensors), p.numel(), ctypes.byref(step))
+        return torch.tensor(norm)
 
-    def _update(self, kernel: ctypes.CDLL, p: Tensor, group: dict[str, Any], clip: float, threads: int) -> None:
-        state = self.state[p]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        for name in ("exp_avg", "exp_avg_sq"):
-            if state[name].stride() != p.stride():  # loaded: a file knows no memory format
-                state[name] = torch.empty_like(p).copy_(state[name])
-        state["step"] += 1
-        step = _numbers(int(state["step"]), group)
-        step.clip, step.threads = clip, threads
-        tensors = (p, p.grad, state["exp_avg"], state["exp_avg_sq"])
-        kernel.hadamax_radam(*map(_pointer, tensors), p.numel(), ctypes.byref(step))
+    def _moments(self, p: Tensor) -> dict[str, Any]:
+        moments: dict[str, Any] = self.state[p]
+        if not moments:
+            moments["step"] = torch.tensor(0.0)
+            moments["exp_avg"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+            moments["exp_avg_sq"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return moments
 
 
-def _numbers(t: int, group: dict[str, Any]) -> _Step:
-    """What step t does with the moments (Liu et al. 2020, algorithm 2)."""
+def _numbers(t: int, group: dict[str, Any]) -> tuple[float, float, bool]:
     beta1, beta2 = group["betas"]
     bias1, bias2 = 1 - beta1**t, 1 - beta2**t
     longest = 2 / (1 - beta2) - 1
@@ -80,7 +114,7 @@ def _numbers(t: int, group: dict[str, Any]) -> _Step:
     rate, rectified = group["lr"] / bias1, length > 5
     if rectified:
         rate *= math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-    return _Step(1.0, 1 - beta1, 1 - beta2, beta2, rate, math.sqrt(bias2), group["eps"], rectified, 1)
+    return rate, math.sqrt(bias2), rectified
 
 
 def _plain(p: Tensor) -> bool:
@@ -102,5 +136,6 @@ def _library() -> ctypes.CDLL | None:
     return kernel
 
 
-def _pointer(tensor: Tensor) -> int:
+def _pointer(tensor: Tensor | None) -> int:
+    assert tensor is not None
     return tensor.data_ptr()

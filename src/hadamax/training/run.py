@@ -15,7 +15,7 @@ from hadamax.clock import Clock
 from hadamax.data.memory import gigabytes
 from hadamax.environments import Environments, make_environment, make_groups
 from hadamax.errors import UserError
-from hadamax.kernels import keep_memory
+from hadamax.kernels import cpu, keep_memory
 from hadamax.networks import Encoder, build_encoder, matching_width
 from hadamax.training import machine
 from hadamax.training.diagnostics import Diagnostics, fixed_observations
@@ -115,6 +115,7 @@ def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Ca
 
 
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
+    cpu.wanted()  # a mistake in the environment is told before anything is written
     if settings.run.wandb:
         require_wandb()
     try:

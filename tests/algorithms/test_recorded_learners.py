@@ -1,0 +1,108 @@
+"""A learner whose acting and updates are recorded and replayed learns what it would have learned."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from tests.algorithms.test_pqn_repeats import assert_same, run
+from tests.probes import Wheel, make_learner, probe_environment
+from tests.tape import Tape
+
+from hadamax.algorithms.pqn import PQN
+from hadamax.environments import EnvironmentSettings, make_environment, make_groups
+from hadamax.kernels.recorded import CudaGraphs
+
+FORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "ensemble": {"ensemble": 3, "mask_probability": 0.5},
+    "histograms": {"dueling": True, "hl_gauss": True, "bins": 11},
+    "redo": {"redo_every": 1, "redo_tau": 0.5},
+}
+
+
+@pytest.fixture(autouse=True)
+def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")  # what is compiled for the CPU does not show itself to a tape
+
+
+def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32, **settings: Any) -> PQN:
+    """Breakout with a small network; games are cut short, so that some bootstrap from a last observation."""
+    environment = make_environment(
+        EnvironmentSettings("Breakout", max_episode_frames=24, screen_size=44), 4, seed=1, threads=1
+    )
+    given = {"num_steps": 4, "num_minibatches": 2, "num_test_envs": 1, "learning_rate": 1e-3, **settings}
+    options = {"width": 0.125}
+    return make_learner(environment, encoder=encoder, encoder_options=options, precision=precision, seed=1, **given)
+
+
+def assert_recorded(recorded: PQN) -> None:
+    for one in (recorded.recorded_outputs, recorded.recorded_learn):
+        assert one.recorder is not None
+        assert len(one.recordings) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("encoder", ["nature-norm", "hadamax"])
+def test_replays_learn_the_same(form: str, encoder: str) -> None:
+    recorded, plain = learner(encoder, **FORMS[form]), learner(encoder, **FORMS[form])
+    recorded.record(Tape())
+    assert run(recorded, 4) == run(plain, 4)
+    assert_recorded(recorded)
+    assert_same(recorded, plain)
+
+
+def test_in_bfloat16() -> None:
+    recorded, plain = (learner("hadamax", torch.bfloat16) for _ in range(2))
+    recorded.record(Tape())
+    assert run(recorded, 3) == run(plain, 3)
+    assert_recorded(recorded)
+
+
+def test_groups_of_environments_are_recorded_by_their_size() -> None:
+    learners = []
+    for recorder in (Tape(), None):
+        environment = make_groups(EnvironmentSettings("Breakout", screen_size=44), 5, 2, seed=1, threads=1)
+        options = {"num_steps": 4, "num_minibatches": 2, "num_test_envs": 1, "env_groups": 2}
+        learners.append(make_learner(environment, encoder="nature-norm", encoder_options={"width": 0.125}, **options))
+        learners[-1].record(recorder)
+    assert run(learners[0], 3) == run(learners[1], 3)
+    assert len(learners[0].recorded_outputs.recordings) == 2
+
+
+def test_what_was_recorded_is_forgotten_when_a_state_is_loaded() -> None:
+    recorded, plain = learner(), learner()
+    recorded.record(Tape())
+    for one in (recorded, plain):
+        run(one, 3)
+    state = copy.deepcopy(plain.state_dict())
+    for one in (recorded, plain):
+        one.load_state_dict(copy.deepcopy(state))
+    assert not recorded.recorded_learn.recordings
+    assert run(recorded, 4) == run(plain, 4)
+    assert_recorded(recorded)
+    assert_same(recorded, plain)
+
+
+@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
+def test_collecting_ahead_records_nothing(algorithm: str) -> None:
+    environment = probe_environment(lambda: Wheel(2), 4)
+    ahead = make_learner(environment, algorithm=algorithm, num_steps=4, num_minibatches=2, overlap=True)
+    assert ahead.recorded_outputs.recorder is None
+    assert ahead.ahead.actor.recorded_outputs.function.__self__ is ahead.ahead.actor
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMS)
+def test_on_a_card(form: str, precision: torch.dtype) -> None:
+    learners = []
+    for recorder in (CudaGraphs(torch.device("cuda")), None):
+        one = learner("hadamax", precision, device="cuda", **FORMS[form])
+        one.record(recorder)
+        learners.append(one)
+    for found, expected in zip(*(run(one, 3) for one in learners), strict=True):
+        assert found.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=0.05)
+    assert_recorded(learners[0])
