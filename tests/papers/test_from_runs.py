@@ -112,6 +112,11 @@ def test_scores_are_those_logged(runs: Path, tmp_path: Path) -> None:
         assert end == pytest.approx(mean(last), rel=1e-5)
 
 
+def test_few_games_are_in_every_part(runs: Path, tmp_path: Path) -> None:
+    assert "note: all games are in each of the 7 parts: there are only 1" in paper("hr-figure-20", runs, tmp_path).out
+    assert "in each of" not in paper("hr-figure-18", runs, tmp_path).out
+
+
 def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
     result = paper("hr-figure-14", runs, tmp_path, "--seeds", 1)
     assert "| seeds: 1" in result.out

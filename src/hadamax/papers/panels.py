@@ -121,7 +121,11 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
     """Raw scores game by game, of the i-th of n parts of the games in alphabetical order."""
     every = [run for run in asked.found[need.study] if not need.variants or run.variant in need.variants]
     games = sorted({run.game for run in every})
-    games = list(np.array_split(np.array(games), part[1])[part[0] - 1]) if len(games) > part[1] else games
+    notes = []
+    if len(games) > part[1]:
+        games = list(np.array_split(np.array(games), part[1])[part[0] - 1])
+    elif part[1] > 1:
+        notes.append(f"all games are in each of the {part[1]} parts: there are only {len(games)}")
     runs = [run for run in every if run.game in games]
     if not runs:
         raise UserError(f"runs: there is none of {', '.join(variants_of(need))}, the variants of {asked.name}")
@@ -132,7 +136,7 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
     axes = made.subplots(lines, columns, squeeze=False).flatten()
     rows: list[Row] = []
     variants = [v for v in (need.variants or sorted(drawn.curves)) if v in drawn.curves]
-    said, notes = [], []
+    said = []
     for place, game in zip(axes, games, strict=False):
         finals = []
         for number, variant in enumerate(variants):
