@@ -32,7 +32,7 @@ class _Writing(TorchDispatchMode):
 
 class Tape:
     def __init__(self) -> None:
-        self.replays = 0
+        self.replays, self.failed = 0, False
 
     def run(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return function(*inputs)

@@ -33,14 +33,14 @@ def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32
     environment = make_environment(
         EnvironmentSettings("Breakout", max_episode_frames=24, screen_size=44), 4, seed=1, threads=1
     )
-    given = {"num_steps": 4, "num_minibatches": 2, "num_test_envs": 1, "learning_rate": 1e-3, **settings}
+    given = {"num_steps": 8, "num_minibatches": 4, "num_test_envs": 1, "learning_rate": 1e-3, **settings}
     options = {"width": 0.125}
     return make_learner(environment, encoder=encoder, encoder_options=options, precision=precision, seed=1, **given)
 
 
 def assert_recorded(recorded: PQN) -> None:
     for one in (recorded.recorded_outputs, recorded.recorded_learn):
-        assert one.recorder is not None
+        assert not one.recorder.failed
         assert len(one.recordings) == 1
 
 
@@ -65,7 +65,7 @@ def test_groups_of_environments_are_recorded_by_their_size() -> None:
     learners = []
     for recorder in (Tape(), None):
         environment = make_groups(EnvironmentSettings("Breakout", screen_size=44), 5, 2, seed=1, threads=1)
-        options = {"num_steps": 4, "num_minibatches": 2, "num_test_envs": 1, "env_groups": 2}
+        options = {"num_steps": 8, "num_minibatches": 4, "num_test_envs": 1, "env_groups": 2}
         learners.append(make_learner(environment, encoder="nature-norm", encoder_options={"width": 0.125}, **options))
         learners[-1].record(recorder)
     assert run(learners[0], 3) == run(learners[1], 3)
@@ -97,7 +97,8 @@ def test_collecting_ahead_records_nothing(algorithm: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", FORMS)
-def test_on_a_card(form: str, precision: torch.dtype) -> None:
+def test_on_a_card(form: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADAMAX_KERNELS", "auto")
     learners = []
     for recorder in (CudaGraphs(torch.device("cuda")), None):
         one = learner("hadamax", precision, device="cuda", **FORMS[form])

@@ -185,11 +185,11 @@ class PQN(OnPolicyLearner):
         super().record(recorder)
         self.recorded_learn = Recorded(self.learn, recorder, self.learned_tensors)
 
-    def learned_tensors(self) -> list[Tensor]:
-        """What an update changes, where it lies."""
-        parameters = list(self.network.parameters())
-        moments = (self.optimizer.state[p] for p in parameters)
-        return [*parameters, *(tensor for two in moments for tensor in (two["exp_avg"], two["exp_avg_sq"]))]
+    def learned_tensors(self) -> list[list[Tensor]]:
+        """What an update changes, where it lies: parameters, first moments, second moments."""
+        parameters: list[Tensor] = list(self.network.parameters())
+        moments = [self.optimizer.state[p] for p in parameters]
+        return [parameters, *([moment[name] for moment in moments] for name in ("exp_avg", "exp_avg_sq"))]
 
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:

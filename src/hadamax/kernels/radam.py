@@ -29,7 +29,10 @@ class _Step(ctypes.Structure):
 
 
 class RAdam(torch.optim.RAdam):
-    """`torch.optim.RAdam` (Liu et al. 2020, arXiv 1908.03265) without weight decay; its state is the same."""
+    """`torch.optim.RAdam` (Liu et al. 2020, arXiv 1908.03265) without weight decay; its state is the same.
+
+    One group of parameters, each of which gets a gradient at every step.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(parameters, lr=lr, foreach=True)

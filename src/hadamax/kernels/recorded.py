@@ -12,8 +12,11 @@ from torch import Tensor
 from hadamax.errors import environment_variable
 
 Function = Callable[..., tuple[Tensor, ...]]
-WARM = 3  # calls before a recording: libraries choose algorithms and kernels are compiled meanwhile
+WARM = (
+    6  # calls before a recording: kernels are compiled meanwhile, and RAdam's sixth step is the first of its last form
+)
 OUTPUTS, CHANGES = 0.02, 0.05  # how far a replay may be off, relative: not every sum on a card repeats to the bit
+ROUNDING = 1e-7
 
 log = logging.getLogger("hadamax.kernels")
 
@@ -33,7 +36,9 @@ class Recording(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Runs a function as written, or records what it does to memory."""
+    """Runs a function as written, or records what it does to memory. One that failed is not asked again."""
+
+    failed: bool
 
     def run(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
 
@@ -44,7 +49,7 @@ class CudaGraphs:
     """CUDA's own graphs: one stream for the calls before a recording and for the recording itself."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.failed = device, False
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def run(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -56,13 +61,16 @@ class CudaGraphs:
         return outputs
 
     def record(self, function: Function, inputs: Sequence[Tensor]) -> Recording:
-        graph = torch.cuda.CUDAGraph()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
         held = [torch.zeros_like(x) for x in inputs]
-        with (
-            torch.cuda.device(self.device),
-            torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
-        ):
-            outputs = function(*held)
+        try:
+            with (
+                torch.cuda.device(self.device),
+                torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
+            ):
+                outputs = function(*held)
+        finally:
+            torch.cuda.set_stream(current)  # a recording that cannot be ended leaves its own behind
         return Recording(held, outputs, graph.replay)
 
 
@@ -86,18 +94,18 @@ class Recorded:
         function: of tensors, to a tuple of tensors without gradients. What else it reads or writes must stay where it
             lies in memory, and any number that it takes from the host stays as it was when recorded.
         recorder: None: run the function as written.
-        changes: the tensors that the function changes in place, as they are now.
+        changes: the tensors that the function changes in place, as they are now, by kind: what moves alike.
     """
 
     def __init__(
-        self, function: Function, recorder: Recorder | None, changes: Callable[[], Sequence[Tensor]] = tuple
+        self, function: Function, recorder: Recorder | None, changes: Callable[[], Sequence[Sequence[Tensor]]] = tuple
     ) -> None:
         self.function, self.recorder, self.changes = function, recorder, changes
         self.calls: dict[object, int] = {}
         self.recordings: dict[object, Recording] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        if self.recorder is None:
+        if self.recorder is None or self.recorder.failed:
             return self.function(*inputs)
         form = tuple((x.shape, x.dtype) for x in inputs)
         if form in self.recordings:
@@ -109,33 +117,32 @@ class Recorded:
 
     def _recorded(self, recorder: Recorder, form: object, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run the function, record it, and keep the recording if it does the same to the same."""
-        before = _copies(self.changes())
-        expected = recorder.run(self.function, inputs)
-        after = _copies(self.changes())
+        before = [_copies(kind) for kind in self.changes()]
+        expected = _copies(recorder.run(self.function, inputs))
+        after = [_copies(kind) for kind in self.changes()]
         try:
             recording = recorder.record(self.function, inputs)
-            _restore(self.changes(), before)
+            self._restore(before)
             found = recording(inputs)
-            if not _alike(found, expected) or not _moved_alike(self.changes(), after, before):
+            if not _alike(found, expected) or not all(map(_moved_alike, self.changes(), after, before)):
                 raise RuntimeError("a replay gives something else")
         except RuntimeError as error:
-            reason = (str(error).splitlines() or [""])[0][:200]
-            log.warning("No recorded graphs: %s. Every operation is launched by itself, slower.", reason)
-            self.recorder = None
-            _restore(self.changes(), after)
+            log.warning("No recorded graphs: %s. Every operation is launched by itself, slower.", _reason(error))
+            recorder.failed = True
+            self._restore(after)
             return expected
         self.recordings[form] = recording
         return found
 
+    @torch.no_grad()
+    def _restore(self, kinds: Sequence[Sequence[Tensor]]) -> None:
+        for tensors, values in zip(self.changes(), kinds, strict=True):
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+
 
 def _copies(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(tensor.detach().clone() for tensor in tensors)
-
-
-@torch.no_grad()
-def _restore(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)
 
 
 def _alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
@@ -145,9 +152,15 @@ def _alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 @torch.no_grad()
 def _moved_alike(found: Sequence[Tensor], expected: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
-    """Whether tensors moved to where they should, all together, by the length of the way."""
-    if not found:
-        return True
+    """Whether tensors of one kind moved to where they should, together, by the length of the way and rounding."""
     wrong = sum((f - e).double().square().sum() for f, e in zip(found, expected, strict=True))
     moved = sum((e - b).double().square().sum() for e, b in zip(expected, before, strict=True))
-    return bool(torch.as_tensor(wrong) <= CHANGES**2 * torch.as_tensor(moved) + 1e-12)
+    size = sum(e.double().square().sum() for e in expected)
+    return bool(torch.as_tensor(wrong <= CHANGES**2 * moved + ROUNDING**2 * size))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what began it: ending a recording that failed fails too."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [""])[0][:200]
