@@ -70,6 +70,7 @@ PQN = Need("hr-figure-9", ("relu", "crelu", "relu-redo", "tanh", "tanh-hr"))
 HEADLINE = Need("hadamax-atari57")
 ATARI10 = Need("hadamax-atari10", ("pqn", "hadamax"))
 ABLATIONS = Need("hadamax-ablations", ("hadamax", "no-gelu", "no-product", "no-pool", "average-pool"))
+MINATAR = "results/hr-minatar (PQN, MinAtar, 5 seeds)"
 LAYERS = ("first convolution", "second convolution", "third convolution", "dense layer")
 M = 1_000_000
 
@@ -79,6 +80,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Dead units with and without HR (DQN, 8 games)",
         table_2,
         needs=(_dqn(*PUBLISHED, "tanh-norm", "tanh-sum"),),
+        done=MINATAR,
     ),
     "hr-table-3": Exhibit("Parameters of networks", table_3, "closed form"),
     "hr-table-4": Exhibit("Settings of DQN", table_4, "closed form"),
@@ -89,6 +91,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Tanh (HR) more than 100% above Tanh, ReLU (HR) below ReLU; as a picture",
         Panel("score", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
         choices=("the variants shown are our reading of the caption",),
+        done=MINATAR,
     ),
     "hr-figure-2": Exhibit(
         "Regression with shallow networks",
@@ -118,6 +121,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Dead units, effective rank and score (DQN, 8 games)",
         figure_7,
         needs=(_dqn("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm", "rational"),),
+        done=MINATAR,
     ),
     "hr-figure-8": _panels(
         "Ablations (DQN), score and rank (PPO), 8 games",
@@ -132,6 +136,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(c) score", "baseline", PPO),
         Panel("(d) effective rank", "rank", PPO),
         choices=("which variants are in which panel, where the caption does not say",),
+        done=f"(a, b): {MINATAR}",
     ),
     "hr-figure-9": _panels(
         "Median human-normalised score (PQN, 51 games)",
@@ -181,6 +186,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(a) Sigmoid", "dead", _dqn("sigmoid", "sigmoid-hr")),
         Panel("(b) Tanh", "dead", _dqn("tanh", "tanh-hr")),
         Panel("(c) ReLU", "dead", _dqn("relu", "relu-hr")),
+        done=MINATAR,
     ),
     "hr-figure-15": _panels(
         "ReLU with and without HR: score, dead units, rank (DQN, 8 games)",
@@ -188,6 +194,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(a) score", "baseline", _dqn("relu", "relu-hr")),
         Panel("(b) dead units", "dead", _dqn("relu", "relu-hr")),
         Panel("(c) effective rank", "rank", _dqn("relu", "relu-hr")),
+        done=MINATAR,
     ),
     "hr-figure-16": _panels(
         "Mean human-normalised score (DQN, 8 games)",
