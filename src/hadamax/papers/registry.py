@@ -136,7 +136,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(c) score", "baseline", PPO),
         Panel("(d) effective rank", "rank", PPO),
         choices=("which variants are in which panel, where the caption does not say",),
-        done=f"(a, b): {MINATAR}",
+        done="results/hr-minatar (panels a and b; PQN, MinAtar, 5 seeds)",
     ),
     "hr-figure-9": _panels(
         "Median human-normalised score (PQN, 51 games)",
