@@ -45,7 +45,7 @@ test-extra-%: .venvs/%/.installed
 
 # The documentation as a site, in site/: nothing of it is fetched from elsewhere.
 docs: .venvs/docs/.installed
-	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict
 	@echo "open site/index.html"
 
 # The gate before a commit: format, lint, types, and the tests that take no time.

@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROOT, TABLES, studies
 
-SHOWN = re.compile(r"!\[[^\]]*\]\(([^):]+)\)")
+BESIDE = re.compile(r"\]\(([^):#]+)\)")  # pictures and links of a page to what is no address
 
 
 def on_config(config: Any) -> Any:
@@ -26,9 +26,10 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """The studies under `results/` and the notes of the benchmarks are pages, with the pictures that they show."""
+    """The studies under `results/` and the notes of the benchmarks are pages, with the files that they show or name."""
     for page in [*studies(), ROOT / "benchmarks" / "NOTES.md"]:
-        for path in [page, *(page.parent / shown for shown in SHOWN.findall(page.read_text()))]:
+        beside = {page.parent / name for name in BESIDE.findall(page.read_text()) if not name.endswith(".md")}
+        for path in [page, *sorted(beside)]:
             files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
     return files
 

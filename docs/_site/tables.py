@@ -109,7 +109,8 @@ def results() -> str:
         pattern = r"^# (?P<title>[^\n]+)\n.*?\*\*Reading\.\*\* (?P<reading>.+?)\n\n"
         found = re.search(pattern, page.read_text(), re.DOTALL)
         assert found is not None, f"{page} wants a title and a paragraph that begins with **Reading.**"
-        parts.append(f"### [{found['title']}]({page.relative_to(ROOT)})\n\n{found['reading']}")
+        reading = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", found["reading"])  # links are right on its own page
+        parts.append(f"### [{found['title']}]({page.relative_to(ROOT)})\n\n{reading}")
     return "\n\n".join(parts)
 
 
