@@ -183,13 +183,7 @@ class PQN(OnPolicyLearner):
 
     def record(self, recorder: Recorder | None) -> None:
         super().record(recorder)
-        self.recorded_learn = Recorded(self.learn, recorder, self.learned_tensors)
-
-    def learned_tensors(self) -> list[list[Tensor]]:
-        """What an update changes, where it lies: parameters, first moments, second moments."""
-        parameters: list[Tensor] = list(self.network.parameters())
-        moments = [self.optimizer.state[p] for p in parameters]
-        return [parameters, *([moment[name] for moment in moments] for name in ("exp_avg", "exp_avg_sq"))]
+        self.recorded_learn = Recorded(self.learn, recorder, self.optimizer.changes)
 
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:

@@ -81,6 +81,12 @@ class RAdam(torch.optim.RAdam):
         torch._foreach_sub_(parameters, torch._foreach_mul(firsts, rate * (1 - rectified)))
         return norm
 
+    def changes(self) -> list[list[Tensor]]:
+        """What a step changes, where it lies: the parameters, their first moments, their second moments."""
+        (group,) = self.param_groups
+        moments = [self._moments(p) for p in group["params"]]
+        return [group["params"], *([of[name] for of in moments] for name in ("exp_avg", "exp_avg_sq"))]
+
     def _in_one_pass(
         self, kernel: ctypes.CDLL, parameters: list[nn.Parameter], numbers: Tensor, max_norm: float
     ) -> Tensor:
