@@ -71,3 +71,8 @@ class TwoLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+def is_among(rows: Tensor, all_rows: Tensor) -> bool:
+    """Whether every row is one of `all_rows`."""
+    return bool((rows[:, None] == all_rows[None]).all(dim=2).any(dim=1).all())

@@ -1,0 +1,120 @@
+"""What building an encoder, and an encoder, refuse: one line that names the setting, the value and the mend."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from hadamax.networks import Conv, EncoderSpec, Pool, build_encoder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides", "error", "message"),
+    [
+        (
+            ("hadamx",),
+            {},
+            ValueError,
+            'encoder "hadamx" is not known; did you mean "hadamax"? valid: nature, ',
+        ),
+        ((3,), {}, TypeError, "encoder must be a name"),
+        (
+            ("nature", (4, 10, 10)),
+            {},
+            ValueError,
+            'encoder "nature", block 2: its 1x1 input is too small for its kernel',
+        ),
+        (("hadamax-deep", (4, 10, 10)), {}, ValueError, "observation_shape (4, 10, 10) must be larger"),
+        (("nature", (84, 84)), {}, ValueError, "observation_shape must be (channels, height, width)"),
+        (
+            ("mlp",),
+            {},
+            ValueError,
+            'observation_shape must be (features,) for encoder "mlp", not (4, 84, 84)',
+        ),
+        (("nature", (0, 84, 84)), {}, ValueError, "observation_shape must be 1 or more, not 0"),
+        (
+            ("nature", (4, 84, 84), 0.0),
+            {},
+            ValueError,
+            "input_scale must be a finite number above 0, not 0.0",
+        ),
+        (("nature", (4, 84, 84), "255"), {}, TypeError, "input_scale must be a number above 0, not '255'"),
+        (("nature",), {"width": float("nan")}, ValueError, "width must be a finite number above 0"),
+        (("nature",), {"layers": "first"}, ValueError, 'layers "first" is not known; valid: all, last'),
+        (("nature",), {"features": 0}, ValueError, "features must be 1 or more, not 0"),
+        (
+            ("hadamax",),
+            {"activation": ("tanh", "relu")},
+            ValueError,
+            'encoder "hadamax", dense layer 1: activation',
+        ),
+        (("hadamax",), {"activation": ("tanh", "crelu"), "branches": 2}, ValueError, "block 1: activation"),
+        (("impala",), {"activation": "rleu"}, ValueError, 'did you mean "relu"'),
+        (("nature",), {"branches": -1}, ValueError, "branches must be 1 or more, not -1"),
+    ],
+)
+def test_refusals_in_one_line(
+    arguments: tuple[Any, ...], overrides: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as refusal:
+        build_encoder(*arguments, **overrides)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_refused_data() -> None:
+    spec = EncoderSpec("", "", blocks=(Conv(2, 1),), dense=())
+    with pytest.raises(ValueError, match="features 8 needs a dense last layer"):
+        build_encoder(spec, features=8)
+    with pytest.raises(ValueError, match="has no layers"):
+        build_encoder(replace(spec, blocks=()))
+    with pytest.raises(ValueError, match='flatten "cwh" is not known'):
+        build_encoder(replace(spec, flatten="cwh"))
+    with pytest.raises(TypeError, match="a block must be a Conv, a Residual or an Activate, not Pool"):
+        replace(spec, blocks=(Pool(2, 2),))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a dense layer must be a Dense, not 512"):
+        replace(spec, dense=(512,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.complex64])
+def test_refused_dtypes(dtype: torch.dtype) -> None:
+    encoder = build_encoder("nature", width=0.1)
+    with pytest.raises(TypeError, match=f"observations must be uint8 or floating point, not {dtype}"):
+        encoder(torch.zeros(1, 4, 84, 84, dtype=dtype))
+
+
+def test_refused_observations() -> None:
+    encoder = build_encoder("nature", width=0.1)
+    for shape in ((4, 84, 84), (1, 84, 84, 4), (1, 4, 84, 85), (1, 1, 4, 84, 84), ()):
+        with pytest.raises(ValueError, match=r"observations must be \[B, 4, 84, 84\], not \["):
+            encoder(torch.zeros(shape))
+    with pytest.raises(TypeError, match="observations must be a tensor, not ndarray"):
+        encoder(torch.zeros(1, 4, 84, 84).numpy())
+
+
+@pytest.mark.parametrize("shape", [(84, 84, 4), (10, 10, 7), (210, 160, 3), (210, 160, 1)])
+def test_channels_that_come_last_are_refused_with_the_order_that_is_right(shape: tuple[int, ...]) -> None:
+    last = f"{shape[2]}, {shape[0]}, {shape[1]}"
+    with pytest.raises(ValueError, match=rf"has its channels last; give \(channels, height, width\): \({last}\)"):
+        build_encoder("hadamax", shape)
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (10, 10, 10), (64, 9, 8), (8, 8, 4), (1, 210, 160), (12, 84, 84)])
+def test_images_with_channels_first_are_not_taken_for_others(shape: tuple[int, ...]) -> None:
+    assert build_encoder("hadamax-minatar", shape).observation_shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "mend"),
+    [
+        ((2, 84, 80, 4), r"their channels are last; give observations.movedim\(-1, 1\)$"),
+        ((4, 84, 80), r"one observation without a batch; give observations\[None\]$"),
+        ((2, 3, 84, 80), r"not \[2, 3, 84, 80\]$"),
+    ],
+)
+def test_observations_of_another_shape_are_refused_with_the_mend(shape: tuple[int, ...], mend: str) -> None:
+    encoder = build_encoder("nature", (4, 84, 80))
+    with pytest.raises(ValueError, match=mend):
+        encoder(torch.zeros(shape, dtype=torch.uint8))
