@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hadamax.diagnostics import Layered, Probe, observe
-from hadamax.diagnostics.probe import Sample
+from hadamax.diagnostics.records import Sample
 from hadamax.networks import COMBINATIONS, ENCODERS, HadamardConv2d, HadamardLinear, QNetwork, build_encoder
 from hadamax.networks.hadamard import combine_ranges
 

@@ -25,7 +25,7 @@ from hadamax.diagnostics import (
 from hadamax.diagnostics import pictures as drawing
 from hadamax.diagnostics.health import last_linear, shares
 from hadamax.diagnostics.pictures import draw_dead, draw_densities, draw_ranks, draw_spectra
-from hadamax.diagnostics.probe import Sample
+from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.signs import signs
 from hadamax.networks import HadamardLinear
 

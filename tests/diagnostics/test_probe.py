@@ -10,7 +10,7 @@ from tests.diagnostics.networks import Functional, ResNet, TwoLayers, is_among, 
 from torch import Tensor, nn
 
 from hadamax.diagnostics import Probe, observe
-from hadamax.diagnostics.probe import POSITIONS, Sample
+from hadamax.diagnostics.records import POSITIONS, Sample
 
 
 def named(samples: list[Sample]) -> dict[str, Sample]:
@@ -215,7 +215,7 @@ def test_names_patterns_types_and_defaults() -> None:
     assert chosen(ResNet()) == ["relu", "layer1.0.relu", "layer1.1.relu", "layer2.0.relu"]
     assert chosen(Functional()) == ["body", "head"]
     assert chosen(nn.Tanh()) == ["Tanh"]
-    with pytest.raises(ValueError, match="LayerNorm has no activation, linear or convolution modules"):
+    with pytest.raises(ValueError, match="LayerNorm has no activation, recurrent, linear or convolution modules"):
         Probe(nn.LayerNorm(3))
     with pytest.raises(ValueError, match="samples 1 is too small"):
         Probe(mlp(), samples=1)
@@ -226,8 +226,9 @@ class Argmax(nn.Module):
         return x.argmax(dim=1)
 
 
-def test_outputs_that_cannot_be_measured() -> None:
-    network = nn.Sequential(Argmax())
-    line = "layer 0: its output is not a tensor of floating-point numbers"
-    with Probe(network, "0"), pytest.raises(TypeError, match=line):
-        network(torch.randn(2, 3))
+def test_outputs_that_cannot_be_measured_stop_nothing_but_the_measurement() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), Argmax())
+    with Probe(network, ["1", "2"]) as probe:
+        assert network(torch.randn(2, 3)).shape == (2,)
+    with pytest.raises(TypeError, match=r"^layer 2: its output is not a tensor of floating-point numbers"):
+        probe.samples()

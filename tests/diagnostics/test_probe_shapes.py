@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from tests.diagnostics.networks import is_among
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from hadamax.diagnostics import Probe, observe
+from hadamax.networks import HadamardLinear
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -39,7 +44,7 @@ def test_positions_are_spread_evenly() -> None:
 
 
 def test_large_maps_are_kept_in_smaller_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hadamax.diagnostics.probe.MOST_MAP_NUMBERS", 1000)
+    monkeypatch.setattr("hadamax.diagnostics.records.MOST_MAP_NUMBERS", 1000)
     (sample,) = observe(nn.Sequential(nn.ReLU()), torch.randn(30, 2, 5, 5))
     assert sample.maps is not None
     assert sample.maps.shape == (20, 50)
@@ -84,3 +89,110 @@ def test_what_follows_a_convolution_over_time_has_its_channels_first() -> None:
     assert relu.maps is not None
     assert torch.equal(relu.maps.unflatten(1, (5, 8)), network.eval()[:3](x))
     assert not network[0]._forward_hooks
+
+
+class Does(nn.Module):
+    """A plain function between modules."""
+
+    def __init__(self, does: Callable[..., Any]) -> None:
+        super().__init__()
+        self.does = does
+
+    def forward(self, x: Any) -> Any:
+        return self.does(x)
+
+
+class Twice(nn.Module):
+    """Two convolutions over time, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv1d(4, 8, 1), nn.Conv1d(4, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.left(x), self.right(x)], dim=1)
+
+
+CHANNELS_LAST = (nn.Conv2d(3, 6, 4, 4), Does(lambda x: x.permute(0, 2, 3, 1)), nn.LayerNorm(6), nn.Linear(6, 24))
+
+
+@pytest.mark.parametrize(
+    ("modules", "shape", "layer", "expected"),
+    [
+        ((*CHANNELS_LAST, nn.GELU()), (7, 3, 20, 20), "4", (7 * 25, 24)),
+        (CHANNELS_LAST, (7, 3, 20, 20), "2", (7 * 25, 6)),
+        (CHANNELS_LAST, (7, 3, 20, 20), "3", (7 * 25, 24)),
+        ((nn.Linear(4, 8), nn.ReLU()), (16, 5, 3, 4), "*", (240, 8)),
+        ((HadamardLinear(4, 8),), (2, 3, 5, 4), "*", (30, 8)),
+        ((Twice(), nn.ReLU()), (10, 4, 20), "1", (160, 16)),
+        ((nn.Conv1d(4, 16, 1), nn.GLU(dim=1)), (10, 4, 20), "1", (160, 8)),
+        ((nn.Conv2d(4, 16, 1), nn.Flatten(2), nn.ReLU()), (9, 4, 5, 6), "2", (9 * 16, 16)),
+        ((nn.Conv2d(4, 16, 1), Does(lambda x: x.flatten(2).mT), nn.ReLU()), (9, 4, 5, 6), "2", (270, 16)),
+        ((nn.Conv2d(3, 6, 3), nn.ReLU()), (3, 10, 12), "*", (16, 6)),
+        ((nn.Conv2d(3, 6, 3), Does(lambda x: x.unflatten(0, (2, 5))), nn.ReLU()), (10, 3, 5, 5), "2", (90, 6)),
+        ((nn.Conv2d(3, 6, 3), nn.Flatten(), nn.ReLU()), (10, 3, 5, 5), "2", (10, 54)),
+        ((nn.Linear(3, 24), nn.Unflatten(1, (6, 2, 2)), nn.ReLU()), (10, 3), "2", (40, 6)),
+        ((nn.Conv3d(2, 5, 1), nn.ReLU()), (4, 2, 2, 3, 2), "1", (48, 5)),
+        ((nn.ConvTranspose2d(2, 5, 2), nn.ReLU()), (4, 2, 2, 2), "1", (36, 5)),
+        ((nn.Linear(4, 8), nn.ReLU()), (4,), "*", (1, 8)),
+    ],
+)
+def test_which_axis_counts_the_units(
+    modules: tuple[nn.Module, ...], shape: tuple[int, ...], layer: str, expected: tuple[int, int]
+) -> None:
+    network = nn.Sequential(*modules)
+    with Probe(network, layer) as probe:
+        output = network(torch.randn(shape))
+    sample = next(sample for sample in probe.samples() if sample.part == "output")
+    assert sample.activations.shape == expected
+    if layer in ("*", str(len(modules) - 1)):  # each unit holds values of its own
+        axis = next(axis for axis in range(-output.ndim, 0) if output.shape[axis] == expected[1])
+        assert is_among(sample.activations, output.detach().movedim(axis, -1).reshape(-1, expected[1]))
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_recurrent_layers_are_hidden_layers() -> None:
+    class Memory(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.cell, self.q = nn.LSTM(4, 8), nn.GRUCell(8, 5), nn.Linear(5, 2)
+
+        def forward(self, x: Any) -> torch.Tensor:
+            outputs, _ = self.rnn(x)
+            state = None
+            for output in outputs if isinstance(outputs, torch.Tensor) else [outputs.data]:
+                state = self.cell(output, state)
+            value: torch.Tensor = self.q(state)
+            return value
+
+    network = Memory()
+    with Probe(network) as probe:
+        network(torch.randn(60, 3, 4))
+    rnn, cell = probe.samples()
+    assert (rnn.layer, rnn.activations.shape, rnn.range) == ("rnn", (180, 8), (-1.0, 1.0))
+    assert (cell.layer, cell.activations.shape) == ("cell", (180, 5))  # a step of a sequence is no layer of its own
+    with Probe(network, "rnn") as probe:
+        network(pack_padded_sequence(torch.randn(6, 3, 4), torch.tensor([6, 4, 1])))
+    assert probe.samples()[0].activations.shape == (11, 8)  # without the padding
+    for module, expected in (
+        (nn.RNN(2, 3, nonlinearity="relu"), (0.0, float("inf"))),
+        (nn.RNNCell(2, 3, nonlinearity="relu"), (0.0, float("inf"))),
+        (nn.RNN(2, 3), (-1.0, 1.0)),
+        (nn.LSTM(2, 3, proj_size=2), (-float("inf"), float("inf"))),
+    ):
+        (sample,) = observe(module, torch.randn(4, 2))
+        assert sample.range == expected
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_padding_of_a_transformer_is_not_measured() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.GELU(), batch_first=True)
+    network = nn.TransformerEncoder(layer, 2).eval()
+    x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([5, 3, 1])[:, None]
+    with torch.no_grad():
+        expected = network(x, src_key_padding_mask=padding)
+        with Probe(network, ["layers.0", "layers.1"]) as probe:
+            assert network(x, src_key_padding_mask=padding).equal(expected)
+    first, second = probe.samples()
+    assert first.activations.shape == second.activations.shape == (9, 8)
+    assert is_among(second.activations, expected.reshape(-1, 8))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hadamax.diagnostics import Probe, kde_peak_density, measure, observe
 from hadamax.diagnostics.health import shares
 from hadamax.diagnostics.pictures import draw_densities
-from hadamax.diagnostics.probe import Sample
+from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.signs import signs
 from hadamax.networks import build_encoder
 from hadamax.networks.value_network import ValueNetwork

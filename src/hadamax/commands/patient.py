@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hadamax.commands.arguments import say
-from hadamax.diagnostics.probe import NotMeasurable
 from hadamax.diagnostics.selection import select
 from hadamax.errors import UserError, one_line
 from hadamax.training import agent as agents
@@ -162,8 +161,6 @@ def of_module(given: Arguments) -> Patient:
         batch = batch.to(device, dtype) if batch.is_floating_point() and dtype is not None else batch.to(device)
         try:
             return network(batch)
-        except NotMeasurable:
-            raise
         except Exception as error:
             shape = [*batch.shape]
             raise UserError(f"observations: {shape} {batch.dtype} do not fit {name}: {one_line(error)}") from None

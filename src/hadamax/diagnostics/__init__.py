@@ -5,8 +5,9 @@ Knows torch and numpy, and nothing else of this project.
 
 from hadamax.diagnostics.density import dead_neurons, kde_peak_density
 from hadamax.diagnostics.health import Health, measure, observe
-from hadamax.diagnostics.probe import Probe, Sample, sample_of
+from hadamax.diagnostics.probe import Probe
 from hadamax.diagnostics.rank import effective_rank, singular_values, stable_rank
+from hadamax.diagnostics.records import Sample, sample_of
 from hadamax.diagnostics.selection import Layered
 from hadamax.diagnostics.units import (
     dormant_neurons,

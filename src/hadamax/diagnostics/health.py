@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.diagnostics.density import kde_peak_density
-from hadamax.diagnostics.probe import Probe, Sample
+from hadamax.diagnostics.observations import Observations, device_of, moved, number_of, rows_of
+from hadamax.diagnostics.probe import Probe
 from hadamax.diagnostics.rank import effective_rank, stable_rank
+from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.selection import Layers
 from hadamax.diagnostics.units import (
     dormant_neurons,
@@ -52,10 +54,10 @@ class Health(NamedTuple):
 @torch.no_grad()
 def observe(
     network: nn.Module,
-    observations: Tensor,
+    observations: Observations,
     layers: Layers | None = None,
     *,
-    forward: Callable[[Tensor], Any] | None = None,
+    forward: Callable[[Any], Any] | None = None,
     samples: int = 2048,
     map_samples: int = 512,
     seed: int = 0,
@@ -65,23 +67,26 @@ def observe(
     Modes and torch's random numbers are as before afterwards.
 
     Args:
+        observations: a tensor or array, or a dict or tuple of them, as the network takes them.
         forward: runs the network on a batch, where calling it is not enough (another device, autocast).
 
     Raises:
         ValueError: as `Probe`, or no observation.
+        TypeError: observations of another kind, or a layer whose output cannot be measured.
     """
-    if not len(observations):
+    number = number_of(observations)
+    if not number:
         raise ValueError("observations are none; 2 or more are needed")
     modes = [(module, module.training) for module in network.modules()]
     probe = Probe(network, layers, samples=samples, map_samples=map_samples, seed=seed)
-    device = next((p.device for p in network.parameters()), observations.device)
+    device = next((p.device for p in network.parameters()), device_of(observations))
     cards = [device.index or 0] if device.type == "cuda" else []
     try:
         network.eval()
         with torch.random.fork_rng(cards), probe:
-            for start in range(0, len(observations), BATCH):
-                batch = observations[start : start + BATCH]
-                forward(batch) if forward else network(batch.to(device))
+            for start in range(0, number, BATCH):
+                batch = rows_of(observations, start, start + BATCH)
+                forward(batch) if forward else network(moved(batch, device))
     finally:
         for module, training in modes:
             module.training = training
@@ -98,8 +103,8 @@ def measure(samples: Iterable[Sample], seed: int = 0) -> list[Health]:
 
 
 def dead(sample: Sample, seed: int = 0) -> Tensor:
-    """[units] bool: dead by HR's criterion."""
-    return _peaks(sample, seed) >= DEAD_PEAK
+    """[units] bool, by the form that fits: HR's density where values are bounded, zero on every sample elsewhere."""
+    return _peaks(sample, seed) >= DEAD_PEAK if _bounded(sample) else zero_neurons(sample.activations)
 
 
 def last_linear(network: nn.Module, units: int) -> nn.Module | None:
@@ -113,9 +118,9 @@ def last_linear(network: nn.Module, units: int) -> nn.Module | None:
 def shares(
     network: nn.Module,
     samples: list[Sample],
-    observations: Tensor,
+    observations: Observations,
     *,
-    forward: Callable[[Tensor], Any] | None = None,
+    forward: Callable[[Any], Any] | None = None,
     seed: int = 0,
 ) -> tuple[float, float] | None:
     """What live and dead units of the last hidden layer add to the output (see `output_shares`).
@@ -135,11 +140,11 @@ def shares(
         return None
     outputs: list[Any] = []
 
-    def run(batch: Tensor) -> None:
+    def run(batch: Any) -> None:
         device = next(network.parameters()).device
-        outputs.append(forward(batch) if forward else network(batch.to(device)))
+        outputs.append(forward(batch) if forward else network(moved(batch, device)))
 
-    tried = observe(network, observations[:BATCH], forward=run, samples=BATCH, seed=seed)
+    tried = observe(network, rows_of(observations, 0, BATCH), forward=run, samples=BATCH, seed=seed)
     features, output = tried[-1].activations.float(), outputs[0]
     weight = layer.weight.detach().float()
     if tried[-1].name != last.name or not isinstance(output, Tensor) or output.shape != (len(features), len(weight)):
@@ -154,7 +159,7 @@ def shares(
 def _health(sample: Sample, seed: int) -> Health:
     values = sample.activations
     several = values.shape[1] > 1
-    bounded = all(map(math.isfinite, sample.range))
+    bounded = _bounded(sample)
     maps = sample.maps if sample.maps is not None and sample.maps.shape[1] > 1 else None
     try:
         silent = not values.any()
@@ -176,6 +181,10 @@ def _health(sample: Sample, seed: int) -> Health:
         )
     except ValueError as error:
         raise ValueError(f"layer {sample.name}: {error}") from None
+
+
+def _bounded(sample: Sample) -> bool:
+    return all(map(math.isfinite, sample.range))
 
 
 def _peaks(sample: Sample, seed: int) -> Tensor:

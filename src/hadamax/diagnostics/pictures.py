@@ -17,8 +17,8 @@ from scipy.stats import gaussian_kde
 
 from hadamax.diagnostics.density import kde_peak_density
 from hadamax.diagnostics.health import DEAD_PEAK
-from hadamax.diagnostics.probe import Sample
 from hadamax.diagnostics.rank import effective_rank, singular_values
+from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.signs import DEAD
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

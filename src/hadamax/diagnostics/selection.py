@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 Range = tuple[float, float]
@@ -22,7 +23,8 @@ ACTIVATIONS: dict[type[nn.Module], Range] = {
     nn.ReLU6: (0.0, 6.0),
     nn.ReLU: (0.0, math.inf),
     nn.Softplus: (0.0, math.inf),
-    nn.Hardtanh: UNBOUNDED,  # its own, see `output_range`
+    # Their own, see `output_range`.
+    **dict.fromkeys((nn.Hardtanh, nn.RNNBase, nn.RNNCellBase), UNBOUNDED),
     **dict.fromkeys((nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish), UNBOUNDED),
     **dict.fromkeys((nn.Hardswish, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.GLU), UNBOUNDED),
 }
@@ -59,46 +61,66 @@ def output_range(module: nn.Module) -> Range:
         return module.output_range or UNBOUNDED
     if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
         return float(module.min_val), float(module.max_val)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        if "relu" in (getattr(module, "nonlinearity", ""), getattr(module, "mode", "")[-4:].lower()):
+            return 0.0, math.inf
+        return UNBOUNDED if getattr(module, "proj_size", 0) else (-1.0, 1.0)
     return next((range_ for kind, range_ in ACTIVATIONS.items() if isinstance(module, kind)), UNBOUNDED)
 
 
 def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Module]:
     """Modules by name: those asked for, or all hidden layers.
 
-    Hidden layers are the modules that are `Layered` with an activation, and torch's activation modules; where there
-    is none (activations that are plain functions), linear and convolution layers: their outputs are measured before
-    the activation then.
+    Hidden layers are the modules that are `Layered` with an activation, and torch's activation and recurrent modules;
+    where there is none (activations that are plain functions), linear and convolution layers: their outputs are
+    measured before the activation then.
 
     Args:
         layers: names as in `named_modules()`, patterns (`encoder.*`: of hidden layers, of all modules where none of
             those matches), types, or several of them.
 
     Raises:
+        TypeError: what is neither a name nor a type.
         ValueError: a name or type that matches nothing, with what there is; or nothing to measure at all.
     """
     network = unwrapped(network)
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ValueError("layers: a scripted network cannot be probed; probe the module that it was made of")
     modules = {name or type(module).__name__: module for name, module in network.named_modules()}
     named = set(modules)  # a module with several parents once, as in `named_modules()`
     hidden = {name: module for name, module in _hidden(network) if name in named} or _of_type(modules, WEIGHTED)
     if layers is None:
         if not hidden:
-            raise ValueError(f"layers: {type(network).__name__} has no activation, linear or convolution modules")
+            raise ValueError(
+                f"layers: {type(network).__name__} has no activation, recurrent, linear or convolution modules"
+            )
         return hidden
-    wanted = [layers] if isinstance(layers, str | type) else list(layers)
+    wanted = [*layers] if isinstance(layers, Sequence | Set) and not isinstance(layers, str) else [layers]
     if not wanted:
         raise ValueError("layers: none given; leave it out for all hidden layers")
+    aliases = _aliases(network, modules)
     chosen: set[str] = set()
     for want in wanted:
         if isinstance(want, str):
             # A pattern is for hidden layers: the containers around them give the same numbers again.
             names = {name for name in hidden if fnmatchcase(name, want)}
-            names = names or {name for name in modules if fnmatchcase(name, want)}
-        else:
+            names = names or {name for alias, name in aliases.items() if fnmatchcase(alias, want)}
+        elif isinstance(want, type):
             names = set(_of_type(modules, want))
+        else:
+            raise TypeError(f"layers: {_shown(want)} is neither a name nor a type; there is {_listing(modules)}")
         if not names:
             raise ValueError(f"layers: {_named(want)} matches nothing; there is {_listing(modules)}")
         chosen |= names
     return {name: module for name, module in modules.items() if name in chosen}
+
+
+def _aliases(network: nn.Module, modules: dict[str, nn.Module]) -> dict[str, str]:
+    """Every name of every module, those without torch.compile's wrappers too -> the name that it goes by."""
+    canonical = {id(module): name for name, module in modules.items()}
+    found = {name: canonical[id(module)] for name, module in network.named_modules(remove_duplicate=False) if name}
+    found |= {name: name for name in modules}
+    return {name.replace("_orig_mod.", ""): own for name, own in found.items()} | found
 
 
 def _hidden(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -117,6 +139,11 @@ def _of_type(
     modules: dict[str, nn.Module], kind: type[nn.Module] | tuple[type[nn.Module], ...]
 ) -> dict[str, nn.Module]:
     return {name: module for name, module in modules.items() if isinstance(module, kind)}
+
+
+def _shown(want: object, most: int = 60) -> str:
+    shown = " ".join(repr(want).split())
+    return shown if len(shown) <= most else f"{shown[:most]}..."
 
 
 def _named(want: str | type[nn.Module]) -> str:

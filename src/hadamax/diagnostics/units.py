@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from hadamax.diagnostics.checks import checked
@@ -91,8 +92,11 @@ def output_shares(features: Tensor, weight: Tensor, dead: Tensor) -> tuple[float
         dead: [d] bool.
 
     Raises:
+        TypeError: `dead` is not bool.
         ValueError: shapes that do not fit, or NaN.
     """
+    if dead.dtype != torch.bool:
+        raise TypeError(f"dead must be bool, not {dead.dtype}")
     means = checked("features", features).double().mean(dim=0)
     weight = checked("weight", weight).double()
     if weight.shape[1] != len(means) or dead.shape != means.shape:

@@ -1,0 +1,123 @@
+"""What is kept of a layer: a bounded sample of rows, and of maps as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hadamax.diagnostics.reservoir import Reservoir
+from hadamax.diagnostics.selection import UNBOUNDED, Range
+
+POSITIONS = 16  # of one map that may be among the samples of a convolution's channels
+MOST_MAP_NUMBERS = 2**24  # of a layer's maps kept whole: fewer maps of a larger size
+
+
+class NotMeasurable(TypeError):
+    """A layer's output is nothing that can be measured."""
+
+
+class Sample(NamedTuple):
+    """What a layer gave."""
+
+    layer: str  # as in `named_modules()`; " (call 2)" behind it where a module is used more than once in a pass
+    part: str  # "output", or the name of something inside: "branch 1", "branch 2", "product"
+    activations: Tensor  # [samples, units]; a convolution's units are its channels, its samples positions
+    maps: Tensor | None  # [map samples, channels * positions] of a convolution
+    range: Range  # where the values lie
+
+    @property
+    def name(self) -> str:
+        """Layer and part in one."""
+        return self.layer if self.part == "output" else f"{self.layer} {self.part}"
+
+
+def sample_of(
+    layer: str, batches: Iterable[Tensor], range_: Range = UNBOUNDED, *, samples: int = 2048, map_samples: int = 512
+) -> Sample:
+    """A `Sample` of activations that no probe could see, another framework's say: [N, units] or [N, channels, ...].
+
+    Raises:
+        ValueError: no rows.
+    """
+    record = Record(samples, map_samples, 0, range_)
+    for values in batches:
+        record.add(values, min(1 - values.ndim, -1))
+    return record.sample(layer, "output")
+
+
+class Record:
+    """The reservoirs of one part of a layer."""
+
+    def __init__(self, capacity: int, map_capacity: int, seed: int, range_: Range) -> None:
+        self.range, self._map_capacity, self._seed = range_, map_capacity, seed
+        self._rows = Reservoir(capacity, seed)
+        self._maps: Reservoir | None = None
+        self._map_shape: tuple[int, ...] = ()
+        self._places = np.random.default_rng([seed, 1])
+
+    def add(self, values: Tensor, axis: int) -> None:
+        """Offer an output whose units are along `axis`, counted from the end; what stands before it are samples."""
+        shape = values.shape
+        if axis == -1:
+            rows = values.reshape(-1, shape[-1])
+            self._rows.offer(len(rows), lambda chosen: rows[chosen.to(rows.device)])
+        else:
+            several = values.ndim + axis != 1
+            self._add_maps(values.reshape(math.prod(shape[:axis]), *shape[axis:]) if several else values)
+
+    def _add_maps(self, values: Tensor) -> None:
+        """[batch, channels, ...]: some positions of each map as rows, and some maps whole."""
+        batch, channels, *size = values.shape
+        places = math.prod(size)
+        each = min(places, POSITIONS)
+        starts = self._places.integers(0, places, batch)[:, None]
+        positions = torch.from_numpy((starts + np.arange(each) * (places // each)) % places)  # [batch, each]
+
+        def rows(chosen: Tensor) -> Tensor:
+            where = np.unravel_index(positions.flatten()[chosen].numpy(), size)
+            index = [torch.from_numpy(axis).to(values.device) for axis in where]
+            taken: Tensor = values.movedim(1, -1)[(chosen.to(values.device) // each, *index)]
+            return taken
+
+        self._rows.offer(batch * each, rows)
+        if not self._map_capacity:
+            return
+        if self._maps is not None and self._map_shape != values.shape[1:]:  # maps of several sizes have no rank
+            self._map_capacity, self._maps = 0, None
+            return
+        self._map_shape = values.shape[1:]
+        if self._maps is None:
+            capacity = min(self._map_capacity, MOST_MAP_NUMBERS // max(channels * places, 1))
+            self._maps = Reservoir(max(capacity, 2), self._seed)
+        self._maps.offer(batch, lambda chosen: values[chosen.to(values.device)])
+
+    def sample(self, layer: str, part: str) -> Sample:
+        """What was kept. Raises ValueError where that is nothing."""
+        rows = self._rows.rows
+        if rows is None:
+            raise ValueError(f"layer {layer}: it gave no rows to measure")
+        maps = self._maps.rows if self._maps is not None else None
+        return Sample(layer, part, rows, None if maps is None else maps.flatten(1), self.range)
+
+
+def measurable(layer: str, output: Any) -> Tensor:
+    """The output, or the first of several, without what padding left out: [...] with one axis or more.
+
+    Raises:
+        NotMeasurable: that is no tensor of floating-point numbers.
+    """
+    first = output
+    while isinstance(first, tuple | list | Mapping) and first:  # a packed sequence's first is its rows
+        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+    if not isinstance(first, Tensor) or not first.is_floating_point() or (not first.is_nested and first.ndim == 0):
+        raise NotMeasurable(f"layer {layer}: its output is not a tensor of floating-point numbers; choose other layers")
+    if torch._C._functorch.is_functorch_wrapped_tensor(first):
+        raise NotMeasurable(f"layer {layer}: it runs inside a transform of torch.func (vmap, grad); probe it outside")
+    if first.is_nested:
+        return torch.cat([part.reshape(-1, part.shape[-1]) for part in first.unbind()])
+    return first
