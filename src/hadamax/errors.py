@@ -16,13 +16,13 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, value: object, valid: Iterable[str]) -> UserError:
-    """The line for a name that is not in a list, with the nearest valid name where there is one."""
+def unknown(kind: str, value: object, valid: Iterable[str], most: int = MOST_NAMES) -> UserError:
+    """The line for a name that is not in a list, with the nearest valid name where there is one, and up to `most`."""
     by_key = {name.lower(): name for name in valid}
     names = list(by_key.values())  # in the order given: the caller knows which matter most
     near = [by_key[key] for key in difflib.get_close_matches(str(value).lower(), by_key, n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"and {len(names) - MOST_NAMES} more"]
+    listed = names if len(names) <= most else [*names[:most], f"and {len(names) - most} more"]
     return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")
 
 

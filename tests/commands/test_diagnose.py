@@ -112,6 +112,41 @@ def test_a_network_of_ones_own(here: Path) -> None:
     assert chosen.code == 0
 
 
+def test_whole_numbers_are_given_as_the_network_takes_them(here: Path) -> None:
+    (here / "own_d.py").write_text(OWN + "\ndef table():\n    return nn.Sequential(nn.Embedding(9, 4), nn.Tanh())\n")
+    whole = np.random.default_rng(0).integers(0, 9, (300, 6))
+    for name, array in {"bytes": whole.astype("u1"), "floats": whole.astype(">f4")}.items():
+        np.save(f"{name}.npy", array)
+    of_bytes, of_floats, of_table = (
+        hadamax("diagnose", "--module", f"own_d:{factory}", "--observations", f"{file}.npy")
+        for factory, file in (("make", "bytes"), ("make", "floats"), ("table", "bytes"))
+    )
+    assert of_bytes.out == of_floats.out
+    said = "observations: own_d:make does not take torch.uint8; given as torch.float32, the numbers as they are"
+    assert said in of_bytes.err
+    assert "observations" not in of_floats.err
+    assert (of_table.code, "does not take" in of_table.err) == (2, False)  # an embedding takes int32 or int64
+
+
+def test_a_measurement_that_is_no_number_is_named_by_its_line(trained: Path, here: Path) -> None:
+    run = Path(shutil.copytree(trained, here / "run"))
+    table = run / "diagnostics.csv"
+    lines = table.read_text().splitlines()
+    for column, value in ((0, "x"), (lines[0].split(",").index("effective_rank"), "zz")):
+        cells = lines[2].split(",")
+        cells[column] = value
+        table.write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]) + "\n")
+        refusal = hadamax("diagnose", run, "--count", 100).refusal
+        assert refusal.startswith(f"run: {table}, line 3: {lines[0].split(',')[column]} is no number: '{value}'")
+
+
+def test_where_pictures_go_is_tried_before_anything_is_played(trained: Path, here: Path) -> None:
+    Path("file").touch()
+    result = hadamax("diagnose", trained, "--out", "file/pictures")
+    assert result.refusal.startswith("out: file/pictures cannot be written: ")
+    assert "playing" not in result.err
+
+
 REFUSED = [
     ("", ["run", "--module"]),
     ("RUN --module own_b:make", ["run", "not both"]),

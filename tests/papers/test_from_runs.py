@@ -70,6 +70,7 @@ def test_runs_that_do_not_fit_are_refused_in_a_line(name: str, runs: Path, tmp_p
         assert not EXHIBITS[name].needs[0].variants
     else:
         assert result.refusal.startswith("runs: ")
+        assert f"made by: hadamax paper {name} --start --runs {runs}" in result.refusal
 
 
 def test_dead_units_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> None:
@@ -121,6 +122,13 @@ def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
     result = paper("hr-figure-14", runs, tmp_path, "--seeds", 1)
     assert "| seeds: 1" in result.out
     assert "the spread over seeds cannot be told" in result.out
+    left_out = f"left out: seeds {len(SEEDS) + 1} to 9: there are no runs of them"
+    assert left_out in paper("hr-figure-14", runs, tmp_path, "--seeds", 9).err
+
+
+def test_what_there_is_instead_is_listed(runs: Path, tmp_path: Path) -> None:
+    line = paper("hr-figure-14", runs, tmp_path, "--games", "Pong", "--seeds", 1).refusal
+    assert f"that fits --games Pong --seeds 1; there is {GAME}; seeds " in line
 
 
 def test_seeds_are_those_of_a_game_in_figures_of_several_panels(runs: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         show_list()
         return 0
     if given.name not in EXHIBITS:
-        raise unknown("paper", given.name, [LIST, *EXHIBITS])
+        raise unknown("paper", given.name, [LIST, *EXHIBITS], most=len(EXHIBITS) + 1)
     exhibit = EXHIBITS[given.name]
     if exhibit.draw is None:
         raise UserError(f"paper: {given.name} waits: {exhibit.waits}")
@@ -71,11 +71,16 @@ def run(arguments: list[str]) -> int:
         found = _runs(given, exhibit, scale)
     elif given.runs or given.start or given.games or given.frames:
         raise UserError(f"runs: {given.name} needs none; of --runs, --start, --games, --frames it takes nothing")
+    elif given.seeds and not exhibit.repeated:
+        raise UserError(f"seeds: {given.name} has none; leave --seeds out")
     remarks = []
     for study, runs in found.items():
         found[study], remark = in_common_games(runs)
         remarks += [remark] if remark else []
-    output = exhibit.draw(Asked(given.name, exhibit.title, found, given.seeds))
+    try:
+        output = exhibit.draw(Asked(given.name, exhibit.title, found, given.seeds))
+    except UserError as error:
+        raise (UserError(f"{error}; made by: {_command(given)}") if exhibit.needs else error) from None
     output = replace(output, notes=[*remarks, *output.notes])
     print(f"{given.name}: {exhibit.title}")
     print("\n".join(output.lines()))

@@ -11,14 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 import torch
 import tyro
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hadamax.commands.arguments import say
+from hadamax.commands.observations import read_observations
 from hadamax.diagnostics.selection import select
 from hadamax.errors import UserError, one_line
 from hadamax.training import agent as agents
@@ -71,6 +69,9 @@ class Arguments:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to {most}")
 
 
+WORDS = ("observations", "layer", "part")  # columns of diagnostics.csv that hold no numbers
+
+
 class Patient(NamedTuple):
     """What is measured."""
 
@@ -90,9 +91,12 @@ def of_run(given: Arguments) -> Patient:
     folder, _, settings = RunFolder.open(path)
     agent = agents.load_run(path, checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)
+    out = Path(given.out) if given.out else path / "diagnosis"
     _layers(agent.network, given)  # before games are played for nothing
+    _refuse_out(out)
+    history = _history(folder, agent.frame)
     if given.observations is not None:
-        observations = _read(Path(given.observations))
+        observations = read_observations(Path(given.observations))
     else:
         say(f"playing {given.count:,} observations")
         generator = torch.Generator().manual_seed(given.seed)
@@ -102,7 +106,11 @@ def of_run(given: Arguments) -> Patient:
         )
         observations = torch.from_numpy(played)
     title = f"{settings.environment.env}, {_described(settings.network)}, agent of frame {agent.frame:,}"
-    out = Path(given.out) if given.out else path / "diagnosis"
+    return Patient(title, agent.network, agent.q_values, observations, out, history)
+
+
+def _history(folder: RunFolder, last: int) -> list[dict[str, str]]:
+    """The rows of its measurements up to a frame, if all that should be numbers are."""
     rows = read_csv(folder.diagnostics)
     if rows and not {"frame", "observations", "layer", "part"} <= set(rows[0]):
         raise UserError(f"run: {folder.diagnostics} is not what a run writes: its first line names no frame and layer")
@@ -111,8 +119,18 @@ def of_run(given: Arguments) -> Patient:
             f"{folder.diagnostics} has no measurements, so no curves are drawn "
             "(--diagnostics-every 0, or too short a run)"
         )
-    history = [row for row in rows if int(row["frame"]) <= agent.frame]
-    return Patient(title, agent.network, agent.q_values, observations, out, history)
+    for line, row in enumerate(rows, start=2):
+        for name, value in row.items():
+            try:
+                if name == "frame":
+                    int(value)
+                elif name not in WORDS:
+                    float(value or 0)  # a cell may be empty
+            except (ValueError, TypeError):
+                raise UserError(
+                    f"run: {folder.diagnostics}, line {line}: {name} is no number: {value!r}; mend or delete that line"
+                ) from None
+    return [row for row in rows if int(row["frame"]) <= last]
 
 
 def _described(network: NetworkSettings) -> str:
@@ -154,40 +172,52 @@ def of_module(given: Arguments) -> Patient:
 
     device = choose_device(given.device)
     network = network.to(device)
+    observations, out = read_observations(Path(given.observations or "")), Path(given.out or "diagnosis")
+    _refuse_out(out)
 
-    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
+    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    floats = observations.is_floating_point()
+    if not floats and _wants_floats(network, observations[:2].to(device), dtype):
+        say(f"observations: {name} does not take {observations.dtype}; given as {dtype}, the numbers as they are")
+        floats = True
 
     def forward(batch: Tensor) -> Any:
-        batch = batch.to(device, dtype) if batch.is_floating_point() and dtype is not None else batch.to(device)
+        batch = batch.to(device, dtype) if floats else batch.to(device)
         try:
             return network(batch)
         except Exception as error:
             shape = [*batch.shape]
             raise UserError(f"observations: {shape} {batch.dtype} do not fit {name}: {one_line(error)}") from None
 
-    observations = _read(Path(given.observations or ""))
-    return Patient(name, network, forward, observations, Path(given.out or "diagnosis"), [])
+    return Patient(name, network, forward, observations, out, [])
 
 
-def _read(path: Path) -> Tensor:
-    """Observations [N, ...] from a file that cannot hold code."""
+@torch.no_grad()
+def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) -> bool:
+    """Whether it takes whole numbers or truth values as floating-point ones only."""
+    modes = [(module, module.training) for module in network.modules()]
+
+    def takes(batch: Tensor) -> bool:
+        try:
+            network(batch)
+        except Exception:  # the user's own code, for reasons of its own
+            return False
+        return True
+
     try:
-        if path.suffix == ".npy":
-            observations = torch.from_numpy(np.load(path, allow_pickle=False))
-        elif path.suffix == ".safetensors":
-            tensors = load_file(path)
-            if len(tensors) != 1 and "observations" not in tensors:
-                raise UserError(f"observations: {path} holds {len(tensors)} tensors and none is named observations")
-            observations = tensors.get("observations", next(iter(tensors.values())))
-        else:
-            raise UserError(f"observations: {str(path)!r} is of no known kind; valid: .npy, .safetensors")
-    except OSError as error:
-        raise UserError(f"observations: {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, SafetensorError, EOFError) as error:
-        raise UserError(f"observations: {path} cannot be read: {one_line(error)}") from None
-    if observations.ndim < 2:
-        raise UserError(f"observations: {path} holds {[*observations.shape]}; wanted is [observations, ...]")
-    return observations
+        network.eval()
+        with torch.random.fork_rng([]):
+            return not takes(observations) and takes(observations.to(dtype))
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _refuse_out(out: Path) -> None:
+    """Say that pictures cannot be written before anything is measured."""
+    above = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"out: {out} cannot be written: {above} is no folder that can be written to")
 
 
 def sentence(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -9,11 +10,13 @@ def checked(name: str, values: Tensor, *, samples: int = 1, units: int = 1) -> T
     """`values` [N, d], detached, if it can be measured: finite numbers, enough samples, enough units.
 
     Raises:
-        TypeError: not a tensor.
+        TypeError: not a tensor of real numbers.
         ValueError: another shape, too few samples or units, or a value that is not a finite number.
     """
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} must be a tensor [samples, units], not {type(values).__name__}")
+    if values.dtype == torch.bool or values.is_complex():
+        raise TypeError(f"{name} must be real numbers, not {values.dtype}")
     if values.ndim != 2:
         raise ValueError(f"{name} must be [samples, units], not {list(values.shape)}")
     if values.shape[0] < samples:

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from scipy.stats import gaussian_kde
 
 from hadamax.diagnostics.density import kde_peak_density
@@ -27,6 +27,7 @@ MARKERS = "osD^vPX*"
 STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--", "branch 2": "-."}  # other branches: dotted
 MILLION = 1e6
 NOISE = 1e-5
+LEGEND_ROWS = 6  # that a picture has room for
 SMALLEST = 1e-7  # part of a spectrum that is drawn: what is below is rounding
 
 Row = Mapping[str, str]
@@ -43,7 +44,8 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
     noisy = (values.double() - lowest + noise).numpy()  # above the lowest: beside a large value noise would vanish
     figure = _figure(9, 8, layout=None)  # the constrained layout of 16 panels takes as long as drawing them
     figure.subplots_adjust(left=0.08, right=0.985, bottom=0.075, top=0.895, hspace=0.42, wspace=0.3)
-    grid = figure.subplots(4, 4, squeeze=False).flatten()
+    columns = math.ceil(len(units) ** 0.5)
+    grid = figure.subplots(math.ceil(len(units) / columns), columns, squeeze=False).flatten()
     for axes, unit in zip(grid, units, strict=False):
         _draw_density(axes, noisy[:, unit], float(lowest[unit]), sample.range, int(unit), float(peaks[unit]))
     for axes in grid[len(units) :]:
@@ -110,6 +112,8 @@ def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
         axes.plot(order, shown, color=colour, linewidth=1.6, marker=marker, markevery=[rank - 1], label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())  # 1, 10, 100, not powers of ten
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set_xlabel("number of the singular value, largest first")
     axes.set_ylabel("singular value / sum of all")
     _dress(figure, axes, title)
@@ -183,7 +187,11 @@ def _dress(figure: Figure, axes: Axes, title: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         columns = 2 if max(map(len, labels)) < 60 else 1
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+        place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.5}
+        figure.legend(handles, labels, **place, fontsize=8, frameon=False)
+        more = math.ceil(len(labels) / columns) - LEGEND_ROWS
+        if more > 0:  # many layers: the legend does not take its room from the curves
+            figure.set_figheight(figure.get_figheight() + 0.16 * more)
 
 
 def _png(figure: Figure) -> bytes:

@@ -70,7 +70,9 @@ def feature_norm(features: Tensor) -> float:
     Raises:
         ValueError: not [N, d], no sample, or NaN.
     """
-    return float(checked("features", features).double().norm(dim=1).mean())
+    values = checked("features", features).double()
+    largest = values.abs().max().item() if values.numel() else 0.0
+    return largest * float((values / largest).norm(dim=1).mean()) if largest else 0.0  # no square leaves the range
 
 
 def _check_range(low: float, high: float, margin: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,13 @@ def gradient_norm(parameters: Iterable[Tensor]) -> float | None:
     return _norm(gradients) if gradients else None
 
 
-def update_ratio(before: Sequence[Tensor], after: Sequence[Tensor]) -> float | None:
+def update_ratio(before: Iterable[Tensor], after: Iterable[Tensor]) -> float | None:
     """Norm of the change over the norm before it; None where that is zero.
 
     Raises:
         ValueError: not the same parameters.
     """
+    before, after = list(before), list(after)
     if [p.shape for p in before] != [p.shape for p in after]:
         raise ValueError("before and after are not the same parameters")
     size = _norm(before)

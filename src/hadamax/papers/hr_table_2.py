@@ -47,6 +47,8 @@ def table_2(asked: Asked) -> Output:
     missing = [v for v in PUBLISHED if v not in finals["dead"]]
     if not variants:
         raise UserError(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
+    frames = {int(x[-1]) for games in dead_units(runs).curves.values() for curves in games.values() for x, _ in curves}
+    when = " to ".join(f"{frame:,}" for frame in sorted({min(frames), max(frames)}))
     rows: list[Row] = []
     numbers: dict[str, Any] = {}
     for variant in variants:
@@ -59,6 +61,7 @@ def table_2(asked: Asked) -> Output:
                 "variant": variant,
                 "published": PUBLISHED[variant],
                 "ours_at_the_end": interval.estimate,
+                "at_frame": max(frames),
                 "low": interval.low,
                 "high": interval.high,
                 "ours_over_training": average,
@@ -75,8 +78,8 @@ def table_2(asked: Asked) -> Output:
         protocol_of(runs),
         seeds_of(runs),
         [
-            "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement (the CSV "
-            "has the average over training too); " + dead_units(runs).choices[0],
+            "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement, "
+            f"at frame {when} (the CSV has the average over training too); " + dead_units(runs).choices[0],
             "a claim holds where the 95% interval of the difference (Welch's t over seeds, each claim by itself) "
             "lies on its side; 'as many' is within 0.05",
         ],

@@ -32,6 +32,7 @@ class Exhibit:
     title: str
     draw: Callable[[Asked], Output] | None = None
     effort: str = ""
+    repeated: bool = False  # without runs, and over as many seeds as one likes
     needs: tuple[Need, ...] = ()
     done: str = ""  # folder of this repository where it has been done, and how
     waits: str = ""
@@ -97,6 +98,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Regression with shallow networks",
         figure_2,
         "about 4 minutes on one core",
+        repeated=True,
         done="results/hr-regression (20 seeds)",
     ),
     "hr-figure-3": _grids(
@@ -169,6 +171,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Regression with shallow and deep networks",
         figure_12,
         "about 20 minutes on one core",
+        repeated=True,
         done="results/hr-regression (20 seeds)",
     ),
     "hr-figure-13": _panels(

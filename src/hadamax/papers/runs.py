@@ -143,6 +143,7 @@ def find(
     same = [run for run in wanted if run.algorithm.upper() == algorithm]
     wanted = same if same or not any_algorithm else wanted
     games = [known_game(game) for game in scale.games]
+    there = wanted
     wanted = [run for run in wanted if not games or run.game in games]
     if need.games and not games:
         wanted = _prefer(wanted, lambda run: run.game in need.games)
@@ -157,10 +158,27 @@ def find(
     if not finished:
         what = f"variants {', '.join(need.variants)}" if need.variants else f"study {need.study}"
         what += "" if any_algorithm else f" by {algorithm}"
-        why = f" ({left_out[0]})" if left_out else ""
+        elsewhere = f" that fits {_asked(scale)}; there is {_ranges(there)}" if there else ""
+        why = f" ({left_out[0]})" if left_out else elsewhere
         raise UserError(f"runs: {folder} has no finished run of {what}{why}; made by: {command}")
     _refuse_mixed(finished)
+    highest = max(run.seed for run in finished)
+    if scale.seeds and highest < scale.seeds:
+        left_out.append(f"seeds {highest + 1} to {scale.seeds}: there are no runs of them")
     return finished, left_out
+
+
+def _asked(scale: Scale) -> str:
+    """The scale as options of the command."""
+    options = (("--games", " ".join(scale.games)), ("--seeds", scale.seeds), ("--frames", scale.frames))
+    return " ".join(f"{name} {value}" for name, value in options if value)
+
+
+def _ranges(runs: Sequence[Run]) -> str:
+    """Games, seeds and lengths of what is there."""
+    games = ", ".join(sorted({run.game for run in runs}))
+    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    return f"{games}; seeds {seeds}; frames {', '.join(map(str, sorted({run.settings.run.frames for run in runs})))}"
 
 
 def in_common_games(runs: list[Run]) -> tuple[list[Run], str]:

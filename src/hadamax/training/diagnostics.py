@@ -28,11 +28,12 @@ from hadamax.training.observations import play_observations
 OBSERVATIONS = 2048  # of each kind
 SEED_OFFSET = 3_000_000  # of the fixed observations' games, apart from training and evaluation
 WHOLE = "(network)"
+OF_WEIGHTS = ("weight_norm", "gradient_norm", "update_ratio")
 COLUMNS = (
     "frame",
     "observations",
     *Health._fields,
-    *("output_live", "output_dead", "weight_norm", "gradient_norm", "update_ratio", "churn"),
+    *("output_live", "output_dead", *OF_WEIGHTS, "churn"),
 )
 Row = dict[str, Any]
 
@@ -162,7 +163,8 @@ def scalars(rows: list[Row]) -> dict[str, float]:
         place = row["layer"] if row["part"] in ("output", "weights") else f"{row['layer']} {row['part']}"
         for name in COLUMNS[6:]:
             if row[name] != "":
-                found[f"diagnostics/{name}/{'/'.join(filter(None, (row['observations'], place)))}"] = row[name]
+                observations = "" if name in OF_WEIGHTS else row["observations"]
+                found[f"diagnostics/{name}/{'/'.join(filter(None, (observations, place)))}"] = row[name]
     return found
 
 
