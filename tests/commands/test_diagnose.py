@@ -160,6 +160,9 @@ REFUSED = [
     ("RUN --observations nan.npy", ["layer encoder.dense.0", "not a finite number"]),
     ("RUN --observations none.npy", ["observations", "none.npy", "No such file"]),
     ("RUN --observations pickled.npy", ["observations", "pickled.npy", "allow_pickle"]),
+    ("RUN --observations archive.npy", ["observations", "archive.npy", "archive", "one array"]),
+    (f"RUN --out {'a' * 300}", ["out", "cannot be written", "too long"]),
+    ("RUN --out link/x", ["out", "link/x", "cannot be written"]),
     ("RUN --observations text.safetensors", ["observations", "text.safetensors"]),
     ("RUN --observations two.safetensors", ["observations", "holds 2 tensors"]),
     ("RUN --observations a.csv", ["observations", "'a.csv'", ".npy, .safetensors"]),
@@ -189,6 +192,9 @@ def test_one_line(trained: Path, here: Path, asked: str, words: list[str]) -> No
         np.save(f"{name}.npy", array)
     Path("text.safetensors").write_text("not that")
     Path("a.csv").write_text("1,2\n")
+    Path("link").symlink_to("nowhere")
+    with open("archive.npy", "wb") as file:
+        np.savez(file, x=np.ones(3))
     save_file({"a": torch.ones(3, 4), "b": torch.ones(3, 4)}, "two.safetensors")
     refusal = hadamax("diagnose", *asked.replace("RUN", str(trained)).split()).refusal
     for word in words:

@@ -6,8 +6,10 @@ import copy
 import gc
 import io
 import pickle
+from collections import namedtuple
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.diagnostics.networks import mlp
@@ -125,6 +127,17 @@ def test_inside_a_transform_it_says_so_and_is_no_hindrance() -> None:
 def test_a_scripted_network_is_refused_in_a_line() -> None:
     with pytest.raises(ValueError, match=r"^layers: a scripted network cannot be probed; probe the module"):
         Probe(torch.jit.script(mlp()))
+    part = nn.Sequential(torch.jit.script(nn.Linear(4, 3)), nn.ReLU())
+    with Probe(part) as probe:
+        part(torch.randn(5, 4))
+    assert probe.samples()[0].activations.shape == (5, 3)
+    with pytest.raises(ValueError, match=r"^layers: 0 is scripted and cannot be probed"):
+        Probe(part, "0")
+
+
+class Join(nn.Module):
+    def forward(self, parts: Any) -> Tensor:
+        return torch.cat([parts.x, parts.y], 1)
 
 
 def test_observations_of_several_parts() -> None:
@@ -146,7 +159,10 @@ def test_observations_of_several_parts() -> None:
     assert whole.activations.shape == (600, 3)
     with pytest.raises(ValueError, match=r"^observations have parts of 600 and 5 rows$"):
         observe(network, {**parts, "a": x[:5, :1]})
-    with pytest.raises(
-        TypeError, match=r"^observations must be a tensor, an array, or a dict or tuple of them, not list"
-    ):
+    pair = namedtuple("pair", ["x", "y"])
+    joined = nn.Sequential(Join(), network.body)
+    (ours, *_) = observe(joined, pair(x[:, :1], np.flip(x[:, 1:].double().numpy(), 0)), "1.1")
+    theirs = observe(network.body, torch.cat([x[:, :1], x[:, 1:].flip(0)], 1))[0]
+    assert ours.activations.allclose(theirs.activations, atol=1e-6)
+    with pytest.raises(TypeError, match=r"^observations must be a tensor, an array, or a dict or tuple of"):
         observe(mlp(), [[0.0] * 4])

@@ -113,6 +113,16 @@ class Twice(nn.Module):
         return torch.cat([self.left(x), self.right(x)], dim=1)
 
 
+class Pooled(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).mean((2, 3))
+
+
+class Patches(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).flatten(2).mT
+
+
 CHANNELS_LAST = (nn.Conv2d(3, 6, 4, 4), Does(lambda x: x.permute(0, 2, 3, 1)), nn.LayerNorm(6), nn.Linear(6, 24))
 
 
@@ -135,6 +145,18 @@ CHANNELS_LAST = (nn.Conv2d(3, 6, 4, 4), Does(lambda x: x.permute(0, 2, 3, 1)), n
         ((nn.Conv3d(2, 5, 1), nn.ReLU()), (4, 2, 2, 3, 2), "1", (48, 5)),
         ((nn.ConvTranspose2d(2, 5, 2), nn.ReLU()), (4, 2, 2, 2), "1", (36, 5)),
         ((nn.Linear(4, 8), nn.ReLU()), (4,), "*", (1, 8)),
+        # An axis that has the told size by chance.
+        ((nn.Conv2d(4, 64, 1), nn.GLU(dim=1)), (2, 4, 64, 64), "1", (32, 32)),
+        ((nn.Conv2d(4, 64, 1), nn.PixelShuffle(2), nn.ReLU()), (2, 4, 32, 32), "2", (32, 16)),
+        ((nn.Linear(16, 128), nn.GLU()), (10, 128, 16), "1", (1280, 64)),
+        ((nn.Linear(4, 16), Does(lambda x: x.mT), nn.BatchNorm1d(16), nn.ReLU()), (9, 16, 4), "3", (144, 16)),
+        # Subclasses that give something else, norms, scalars.
+        ((Pooled(3, 8, 3), nn.ReLU()), (4, 3, 8, 8), "*", (4, 8)),
+        ((Patches(3, 16, 4, 4), nn.ReLU()), (5, 3, 8, 8), "0", (20, 16)),
+        ((Patches(3, 16, 4, 4), nn.ReLU()), (5, 3, 8, 8), "1", (20, 16)),
+        ((nn.BatchNorm1d(6), nn.Conv1d(6, 8, 1), nn.ReLU()), (4, 6, 20), "0", (64, 6)),
+        ((nn.GroupNorm(2, 6), nn.ReLU()), (4, 6, 5, 5), "*", (64, 6)),
+        ((nn.Linear(4, 1), nn.Flatten(0), nn.Tanh()), (30, 4), "2", (30, 1)),
     ],
 )
 def test_which_axis_counts_the_units(
@@ -145,9 +167,39 @@ def test_which_axis_counts_the_units(
         output = network(torch.randn(shape))
     sample = next(sample for sample in probe.samples() if sample.part == "output")
     assert sample.activations.shape == expected
-    if layer in ("*", str(len(modules) - 1)):  # each unit holds values of its own
+    if layer in ("*", str(len(modules) - 1)) and output.ndim > 1:  # each unit holds values of its own
         axis = next(axis for axis in range(-output.ndim, 0) if output.shape[axis] == expected[1])
         assert is_among(sample.activations, output.detach().movedim(axis, -1).reshape(-1, expected[1]))
+
+
+def test_a_norm_tells_where_sizes_do_not() -> None:
+    (sample,) = observe(nn.Sequential(*CHANNELS_LAST[:3], nn.SiLU()), x := torch.randn(7, 3, 24, 24), "3")
+    output = nn.Sequential(*CHANNELS_LAST[:3], nn.SiLU())(x).detach()
+    assert output.shape == (7, 6, 6, 6)
+    assert sample.activations.equal(output.reshape(-1, 6))
+
+
+def test_what_one_pass_told_is_forgotten_in_the_next() -> None:
+    network = nn.Sequential(nn.Hardtanh(), nn.Conv2d(3, 8, 8, 8), nn.Flatten(), nn.Linear(512, 64))
+    with Probe(network, "0") as probe:
+        for _ in range(3):
+            network(torch.randn(4, 3, 64, 64))
+    (sample,) = probe.samples()
+    assert sample.activations.shape == (192, 3)
+
+
+def test_channels_of_maps_as_large_as_they_are_many() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.more, self.relu = nn.Conv2d(64, 32, 3, padding=1), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = self.relu(torch.cat([x, self.more(x)], 1))
+            return output
+
+    (sample,) = observe(Dense(), torch.randn(4, 64, 32, 32))
+    assert sample.activations.shape == (64, 96)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
@@ -170,6 +222,9 @@ def test_recurrent_layers_are_hidden_layers() -> None:
         network(torch.randn(60, 3, 4))
     rnn, cell = probe.samples()
     assert (rnn.layer, rnn.activations.shape, rnn.range) == ("rnn", (180, 8), (-1.0, 1.0))
+    with Probe(nn.Sequential(stepped := nn.LSTM(4, 8), Does(lambda _: stepped(torch.randn(1, 3, 4))[0]))) as probe:
+        probe.network(torch.randn(1, 3, 4))
+    assert [(s.layer, s.activations.shape) for s in probe.samples()] == [("0", (6, 8))]
     assert (cell.layer, cell.activations.shape) == ("cell", (180, 5))  # a step of a sequence is no layer of its own
     with Probe(network, "rnn") as probe:
         network(pack_padded_sequence(torch.randn(6, 3, 4), torch.tensor([6, 4, 1])))

@@ -22,6 +22,8 @@ def read_observations(path: Path) -> Tensor:
     try:
         if path.suffix == ".npy":
             read = np.load(path, allow_pickle=False)
+            if not isinstance(read, np.ndarray):
+                raise UserError(f"observations: {path} is an archive of arrays; valid: one array")
             observations = torch.from_numpy(read.astype(read.dtype.newbyteorder("="), copy=False))
         elif path.suffix == ".safetensors":
             tensors = load_file(path)

@@ -19,7 +19,7 @@ from hadamax.errors import UserError, unknown
 from hadamax.experiments.collect import Run
 from hadamax.papers.panels import Asked
 from hadamax.papers.registry import EXHIBITS, Exhibit
-from hadamax.papers.runs import Need, Scale, find, in_common_games, size, study_content
+from hadamax.papers.runs import MissingRuns, Need, Scale, find, in_common_games, size, study_content
 from hadamax.training.checkpoints import write_atomically
 
 LIST = "list"
@@ -79,8 +79,8 @@ def run(arguments: list[str]) -> int:
         remarks += [remark] if remark else []
     try:
         output = exhibit.draw(Asked(given.name, exhibit.title, found, given.seeds))
-    except UserError as error:
-        raise (UserError(f"{error}; made by: {_command(given)}") if exhibit.needs else error) from None
+    except MissingRuns as error:
+        raise UserError(f"{error}; made by: {_command(given)}") from None
     output = replace(output, notes=[*remarks, *output.notes])
     print(f"{given.name}: {exhibit.title}")
     print("\n".join(output.lines()))

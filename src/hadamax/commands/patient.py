@@ -215,7 +215,14 @@ def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) 
 
 def _refuse_out(out: Path) -> None:
     """Say that pictures cannot be written before anything is measured."""
-    above = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    for above in (out.absolute(), *out.absolute().parents):
+        try:
+            above.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"out: {out} cannot be written: {getattr(error, 'strerror', None) or error}") from None
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"out: {out} cannot be written: {above} is no folder that can be written to")
 

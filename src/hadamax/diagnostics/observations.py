@@ -27,18 +27,26 @@ def number_of(observations: Observations) -> int:
 
 
 def rows_of(observations: Observations, start: int, stop: int) -> Any:
-    """Some rows of every part, as tensors, in the same structure."""
-    return _each(observations, lambda part: torch.as_tensor(part[start:stop]))
+    """Some rows of every part, as tensors, in the same structure; numpy's floats in torch's default type."""
+    return _each(observations, lambda part: _tensor(part[start:stop]))
 
 
 def moved(observations: Observations, device: torch.device) -> Any:
     """The same on a device."""
-    return _each(observations, lambda part: torch.as_tensor(part).to(device))
+    return _each(observations, lambda part: _tensor(part).to(device))
 
 
 def device_of(observations: Observations) -> torch.device:
     """Where the first part is."""
-    return torch.as_tensor(next(_parts(observations))).device
+    first = next(_parts(observations))
+    return first.device if isinstance(first, Tensor) else torch.device("cpu")
+
+
+def _tensor(part: Tensor | np.ndarray) -> Tensor:
+    if isinstance(part, Tensor):
+        return part
+    found = torch.from_numpy(np.ascontiguousarray(part))
+    return found.to(torch.get_default_dtype()) if found.is_floating_point() else found
 
 
 def _parts(observations: Any) -> Iterator[Any]:
@@ -56,5 +64,6 @@ def _each(observations: Any, change: Callable[[Any], Tensor]) -> Any:
     if isinstance(observations, Mapping):
         return {name: _each(part, change) for name, part in observations.items()}
     if isinstance(observations, tuple):
-        return tuple(_each(part, change) for part in observations)
+        changed = (_each(part, change) for part in observations)
+        return type(observations)(*changed) if hasattr(observations, "_fields") else tuple(changed)
     return change(observations)

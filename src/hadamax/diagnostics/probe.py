@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hadamax.diagnostics.axes import Told, tells, told, unit_axis
+from hadamax.diagnostics.axes import RECURRENT, Told, tells, told, unit_axis
 from hadamax.diagnostics.hooks import Hook, uncompiled
 from hadamax.diagnostics.records import NotMeasurable, Record, Sample, measurable
 from hadamax.diagnostics.selection import Layered, Layers, Range, output_range, select, unwrapped
@@ -30,12 +30,13 @@ class Probe:
     A layer of width d takes samples x d numbers of memory. Kept are numbers of the type that the layer gives
     (bfloat16 under autocast), on its device. Which ones are kept depends on `seed` and on the sizes of the batches
     alone, so that all parts of a layer show the same observations. While a probe is attached, compiled modules run
-    uncompiled, in the whole process: a compiled graph does not see hooks that came after it. Copies and pickles of the
-    network are not watched, and a probe that nobody holds any longer detaches itself.
+    uncompiled, in the whole process: a compiled graph does not see hooks that came after it (a stance of your own,
+    `torch.compiler.set_stance`, has to stand around it). Copies and pickles of the network are not watched: they carry
+    hooks that do nothing. A probe that nobody holds any longer detaches itself.
 
     Args:
         network: any module, compiled or not. Where a module is called several times in a pass, its calls are told
-            apart if the pass is one of `network` as a whole; those of a recurrent cell count as one layer.
+            apart if the pass is one of `network` as a whole; those of a recurrent layer count as one.
         layers: names, patterns, types: see `select`; all hidden layers unless given.
         samples: most rows kept of a layer.
         map_samples: most maps of a convolution that are kept whole.
@@ -71,7 +72,9 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(uncompiled())
             stack.callback(root.register_forward_pre_hook(Hook(self, Probe._begin)).remove)
-            for module in filter(tells, root.modules()):
+            for module in root.modules():
+                if not tells(module) or isinstance(module, torch.jit.ScriptModule):  # on that no hook can hang
+                    continue
                 stack.callback(module.register_forward_hook(Hook(self, Probe._listen)).remove)
             for name, module in self.layers.items():
                 hook = Hook(self, partial(Probe._see, name=name))
@@ -123,7 +126,7 @@ class Probe:
     # -- hooks --------------------------------------------------------------------------------------------------------
 
     def _begin(self, module: nn.Module, inputs: Any) -> None:
-        self._calls = Counter()
+        self._calls, self._told = Counter(), None
 
     def _end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._calls = None
@@ -146,16 +149,18 @@ class Probe:
             self._refusal = self._refusal or refusal
 
     def _call(self, module: nn.Module, name: str) -> str:
-        # A layer that is called by itself is in no pass of the network; a cell makes a step of a sequence a call.
-        if self._calls is None or isinstance(module, nn.RNNCellBase):
+        # A layer that is called by itself is in no pass of the network; a recurrent one may be called step by step.
+        if self._calls is None or isinstance(module, RECURRENT):
             return name
         self._calls[name] += 1
         return name if self._calls[name] == 1 else f"{name} (call {self._calls[name]})"
 
     def _record(self, layer: str, part: str, module: nn.Module, output: Any, range_: Range) -> None:
         values = measurable(layer, output).detach()
+        if values.ndim == 1 and self._told is not None and len(self._told.shape) > 1:
+            values = values[:, None]  # a scalar of each sample, its axis squeezed away
         axis = unit_axis(module, values, self._told)
-        units = values.shape[axis]
+        units = int(values.shape[axis])  # a tensor while the network is traced
         record = self._records.get((layer, part, units))
         if record is None:
             # Inside a layer, before its pool, maps are much larger than what the next layer sees: none is kept whole.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, runtime_checkable
 
@@ -95,7 +95,7 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
                 f"layers: {type(network).__name__} has no activation, recurrent, linear or convolution modules"
             )
         return hidden
-    wanted = [*layers] if isinstance(layers, Sequence | Set) and not isinstance(layers, str) else [layers]
+    wanted: list[Any] = list(layers) if isinstance(layers, Iterable) and not _is_one(layers) else [layers]
     if not wanted:
         raise ValueError("layers: none given; leave it out for all hidden layers")
     aliases = _aliases(network, modules)
@@ -112,7 +112,15 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
         if not names:
             raise ValueError(f"layers: {_named(want)} matches nothing; there is {_listing(modules)}")
         chosen |= names
-    return {name: module for name, module in modules.items() if name in chosen}
+    found = {name: module for name, module in modules.items() if name in chosen}
+    for name, module in found.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"layers: {name} is scripted and cannot be probed; probe the module that it was made of")
+    return found
+
+
+def _is_one(layers: object) -> bool:
+    return isinstance(layers, str | type | nn.Module)
 
 
 def _aliases(network: nn.Module, modules: dict[str, nn.Module]) -> dict[str, str]:

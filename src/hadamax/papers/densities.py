@@ -22,7 +22,7 @@ from hadamax.errors import UserError
 from hadamax.experiments.collect import Run
 from hadamax.papers.output import Output
 from hadamax.papers.panels import Asked
-from hadamax.papers.runs import Need, protocol_of
+from hadamax.papers.runs import MissingRuns, Need, protocol_of
 from hadamax.papers.style import figure, png
 from hadamax.training import agent as agents
 from hadamax.training import checkpoints
@@ -59,7 +59,7 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
     used = []
     for grid in grids:
         if grid.variant not in by_variant:
-            raise UserError(f"runs: there is none of {grid.variant}, which {asked.name} needs")
+            raise MissingRuns(f"runs: there is none of {grid.variant}, which {asked.name} needs")
         run = by_variant[grid.variant]
         frame, sample = _sample(run, grid)
         used.append(run)
@@ -102,7 +102,7 @@ def _sample(run: Run, grid: Grid) -> tuple[int, Sample]:
     """The frame of the checkpoint nearest to what the paper shows, and what the layer gives there."""
     frames = sorted(checkpoints.frame_of(path) for path in checkpoints.newest_first(run.path / "checkpoints"))
     if not frames:
-        raise UserError(f"runs: {run.path} has no checkpoints, which the densities need: keep them with the run")
+        raise MissingRuns(f"runs: {run.path} has no checkpoints, which the densities need: keep them with the run")
     wanted = grid.frames * run.settings.run.frames / PAPER_FRAMES
     frame = min(frames, key=lambda frame: abs(frame - wanted))
     last, *others = _last_layer(run.path, frame)

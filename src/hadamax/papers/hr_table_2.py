@@ -19,7 +19,7 @@ from hadamax.papers.claims import Finals, verdicts
 from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.panels import Asked, Panel, draw_panels
-from hadamax.papers.runs import Need, protocol_of, seeds_of
+from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of
 from hadamax.papers.style import dress, figure, look, png
 
 PUBLISHED = {"tanh": 0.39, "tanh-hr": 0.30, "sigmoid": 0.44, "sigmoid-hr": 0.45, "relu": 0.62, "relu-hr": 0.73}
@@ -46,9 +46,12 @@ def table_2(asked: Asked) -> Output:
     variants = [v for v in PUBLISHED if v in finals["dead"]]
     missing = [v for v in PUBLISHED if v not in finals["dead"]]
     if not variants:
-        raise UserError(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
-    frames = {int(x[-1]) for games in dead_units(runs).curves.values() for curves in games.values() for x, _ in curves}
-    when = " to ".join(f"{frame:,}" for frame in sorted({min(frames), max(frames)}))
+        raise MissingRuns(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
+    frames = {
+        variant: max(int(x[-1]) for curves in games.values() for x, _ in curves)
+        for variant, games in dead_units(runs).curves.items()
+    }
+    when = " to ".join(f"{frame:,}" for frame in sorted({min(frames.values()), max(frames.values())}))
     rows: list[Row] = []
     numbers: dict[str, Any] = {}
     for variant in variants:
@@ -61,7 +64,7 @@ def table_2(asked: Asked) -> Output:
                 "variant": variant,
                 "published": PUBLISHED[variant],
                 "ours_at_the_end": interval.estimate,
-                "at_frame": max(frames),
+                "at_frame": frames[variant],
                 "low": interval.low,
                 "high": interval.high,
                 "ours_over_training": average,

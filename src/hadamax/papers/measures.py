@@ -13,6 +13,7 @@ from hadamax.experiments.scores import Array, baseline_normalised, human_normali
 from hadamax.experiments.statistics.aggregates import mean, median
 from hadamax.experiments.statistics.runs import Runs
 from hadamax.experiments.tables import SOURCES, baseline_ranges, curves
+from hadamax.papers.runs import MissingRuns
 from hadamax.training.logs import read_csv
 from hadamax.training.published import random_human
 
@@ -44,7 +45,7 @@ def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
         scale, instead = "baseline", "mean scores, normalised by the baseline"
     if scale == "baseline":
         if baseline not in {run.variant for run in runs}:
-            raise UserError(f"runs: there is none of {baseline}, the baseline that scores are normalised by")
+            raise MissingRuns(f"runs: there is none of {baseline}, the baseline that scores are normalised by")
         ranges = baseline_ranges(runs, baseline, source)
         missing = sorted({run.game for run in runs} - ranges.keys())
         if missing:

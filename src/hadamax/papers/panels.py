@@ -16,7 +16,7 @@ from hadamax.experiments.collect import Run
 from hadamax.experiments.statistics import Band, common_frames, sample_efficiency
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.runs import Need, protocol_of, seeds_of, variants_of
+from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of, variants_of
 from hadamax.papers.style import dress_frames, figure, look, png
 
 POINTS = 60
@@ -128,7 +128,7 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
         notes.append(f"all games are in each of the {part[1]} parts: there are only {len(games)}")
     runs = [run for run in every if run.game in games]
     if not runs:
-        raise UserError(f"runs: there is none of {', '.join(variants_of(need))}, the variants of {asked.name}")
+        raise MissingRuns(f"runs: there is none of {', '.join(variants_of(need))}, the variants of {asked.name}")
     drawn = raw_scores(runs)
     columns = min(len(games), 4)
     lines = math.ceil(len(games) / columns)

@@ -47,6 +47,10 @@ class Scale:
         return bool(self.games or self.seeds or self.frames)
 
 
+class MissingRuns(UserError):
+    """Runs that a figure needs are not there."""
+
+
 class Size(NamedTuple):
     """How much a need is."""
 
