@@ -43,9 +43,9 @@ def _panels(title: str, published: str, *panels: Panel, done: str = "", choices:
     return Exhibit(title, draw, needs=merged([panel.need for panel in panels]), done=done)
 
 
-def _games(title: str, need: Need, part: int = 1, parts: int = 1) -> Exhibit:
+def _games(title: str, need: Need, part: int = 1, parts: int = 1, done: str = "") -> Exhibit:
     draw = partial(draw_games, need=need, part=(part, parts), published="curves of each game, not as numbers")
-    return Exhibit(title, draw, needs=(need,))
+    return Exhibit(title, draw, needs=(need,), done=done)
 
 
 def _grids(title: str, published: str, *grids: Grid) -> Exhibit:
@@ -72,6 +72,8 @@ HEADLINE = Need("hadamax-atari57")
 ATARI10 = Need("hadamax-atari10", ("pqn", "hadamax"))
 ABLATIONS = Need("hadamax-ablations", ("hadamax", "no-gelu", "no-product", "no-pool", "average-pool"))
 MINATAR = "results/hr-minatar (PQN, MinAtar, 5 seeds)"
+MINATAR_DQN = "results/hr-minatar-dqn (DQN, MinAtar, 3 seeds)"
+BOTH = f"{MINATAR}; {MINATAR_DQN}"
 LAYERS = ("first convolution", "second convolution", "third convolution", "dense layer")
 M = 1_000_000
 
@@ -81,7 +83,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Dead units with and without HR (DQN, 8 games)",
         table_2,
         needs=(_dqn(*PUBLISHED, "tanh-norm", "tanh-sum"),),
-        done=MINATAR,
+        done=BOTH,
     ),
     "hr-table-3": Exhibit("Parameters of networks", table_3, "closed form"),
     "hr-table-4": Exhibit("Settings of DQN", table_4, "closed form"),
@@ -111,6 +113,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "What live and dead units add to the Q-values (DQN, tanh, Seaquest)",
         figure_4,
         needs=(Need("hr-dqn", ("tanh",), ("Seaquest",)),),
+        done=MINATAR_DQN,
     ),
     "hr-figure-5": Exhibit("The Hadamard representation drawn, and its gradient", figure_5, "closed form"),
     "hr-figure-6": _grids(
@@ -123,7 +126,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "Dead units, effective rank and score (DQN, 8 games)",
         figure_7,
         needs=(_dqn("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm", "rational"),),
-        done=MINATAR,
+        done=BOTH,
     ),
     "hr-figure-8": _panels(
         "Ablations (DQN), score and rank (PPO), 8 games",
@@ -189,7 +192,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(a) Sigmoid", "dead", _dqn("sigmoid", "sigmoid-hr")),
         Panel("(b) Tanh", "dead", _dqn("tanh", "tanh-hr")),
         Panel("(c) ReLU", "dead", _dqn("relu", "relu-hr")),
-        done=MINATAR,
+        done=BOTH,
     ),
     "hr-figure-15": _panels(
         "ReLU with and without HR: score, dead units, rank (DQN, 8 games)",
@@ -197,14 +200,16 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(a) score", "baseline", _dqn("relu", "relu-hr")),
         Panel("(b) dead units", "dead", _dqn("relu", "relu-hr")),
         Panel("(c) effective rank", "rank", _dqn("relu", "relu-hr")),
-        done=MINATAR,
+        done=BOTH,
     ),
     "hr-figure-16": _panels(
         "Mean human-normalised score (DQN, 8 games)",
         "dominated by VideoPinball",
         Panel("score", "human mean", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
     ),
-    "hr-figure-17": _games("Scores game by game (DQN)", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational")),
+    "hr-figure-17": _games(
+        "Scores game by game (DQN)", _dqn("relu", "sigmoid", "tanh", "tanh-hr", "rational"), done=MINATAR_DQN
+    ),
     "hr-figure-18": _games("Scores game by game (PPO)", PPO),
     **{
         f"hr-figure-{18 + part}": _games(f"Scores game by game (PQN), part {part} of 7", PQN, part, 7)
