@@ -155,7 +155,7 @@ def show_list() -> None:
     for column in ("name", "what it is", "needs", "done"):
         table.add_column(column, no_wrap=column == "name")
     for name, exhibit in EXHIBITS.items():
-        table.add_row(name, exhibit.title, Text(needs(exhibit)), exhibit.done or ("" if exhibit.needs else "-"))
+        table.add_row(name, exhibit.title, Text(needs(exhibit)), exhibit.done or ("not yet" if exhibit.needs else "-"))
     Console(width=150).print(table)
     print(USAGE)
 
