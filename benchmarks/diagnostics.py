@@ -21,7 +21,8 @@ import torch
 from hadamax.algorithms.pqn import PQN, PQNSettings
 from hadamax.clock import Clock
 from hadamax.diagnostics import effective_rank, kde_peak_density
-from hadamax.environments import Step
+from hadamax.environments.engine import EngineStep
+from hadamax.environments.vector import VectorEnvironment
 from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
 from hadamax.training.diagnostics import OBSERVATIONS, Diagnostics
@@ -31,19 +32,22 @@ INTERVAL = 1_000_000  # frames between measurements
 
 
 class Still:
-    """Games that cost nothing and show noise: what is left is the learner."""
+    """An engine whose games cost nothing and show noise: what is left is the learner."""
 
-    observation_shape, observation_dtype, num_actions = (4, 84, 84), np.dtype(np.uint8), 6
-    frames_per_step = 4
+    observation_shape, observation_dtype = (4, 84, 84), np.dtype(np.uint8)
+    action_names = ("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN")
+    frames_per_step, input_scale, reseed_steps, stack = 4, 255.0, 10**9, 1
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
         self.observations = np.random.default_rng(0).integers(0, 256, (num_envs, *self.observation_shape), np.uint8)
 
-    def step(self, actions: np.ndarray) -> Step:
-        n = self.num_envs
-        no, final = np.zeros(n, bool), np.zeros((0, *self.observation_shape), np.uint8)
-        return Step(self.observations, np.zeros(n, np.float32), no, no, ~no, np.zeros(0, np.int64), final, [])
+    def reset(self, mask: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.observations, np.zeros(self.num_envs, np.int64)
+
+    def step(self, actions: np.ndarray) -> EngineStep:
+        no = np.zeros(self.num_envs, bool)
+        return EngineStep(self.observations, no.astype(np.float64), no, no, no.astype(np.int64), None)
 
 
 def milliseconds(job: Callable[[], object], rounds: int) -> list[float]:
@@ -56,12 +60,16 @@ def milliseconds(job: Callable[[], object], rounds: int) -> list[float]:
     return times[1:]
 
 
-def measurement(encoder: str, precision: str, device: str, rounds: int) -> dict[str, Any]:
-    """Seconds of a measurement with its share of weights and churn, and of the learner's interval."""
-    settings = PQNSettings(num_test_envs=0)
+def measurement(encoder: str, precision: str, device: str, rounds: int, **changed: int) -> dict[str, Any]:
+    """Seconds of a measurement with its share of weights and churn, and of the learner's interval.
+
+    Args:
+        changed: settings of PQN other than its own.
+    """
+    settings = PQNSettings(num_test_envs=0, **changed)
     algorithm = PQN(
         settings,
-        Still(settings.num_envs),  # type: ignore[arg-type]
+        VectorEnvironment(Still(settings.num_envs), seed=1),
         build_encoder(encoder),
         decay_frames=INTERVAL,
         reward_clipping=True,

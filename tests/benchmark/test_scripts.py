@@ -1,0 +1,34 @@
+"""The scripts under `benchmarks/` still fit what they measure."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["on_cuda", "several", "shipped", "sweep"])
+def test_they_can_be_begun(name: str) -> None:
+    assert callable(script(name).main)
+
+
+@pytest.mark.slow
+def test_the_cost_of_diagnostics_is_measured() -> None:
+    small = {"num_envs": 8, "num_steps": 64, "num_minibatches": 4, "num_epochs": 1}
+    found = script("diagnostics").measurement("nature-norm", "float32", "cpu", 1, **small)
+    assert found["rows"] > 8
+    assert 0 < found["share"] < 1
+    assert found["interval_seconds"] > found["measurement_seconds"]
