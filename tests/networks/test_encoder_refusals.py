@@ -103,7 +103,7 @@ def test_channels_that_come_last_are_refused_with_the_order_that_is_right(shape:
 
 @pytest.mark.parametrize("shape", [(4, 84, 84), (10, 10, 10), (64, 9, 8), (8, 8, 4), (1, 210, 160), (12, 84, 84)])
 def test_images_with_channels_first_are_not_taken_for_others(shape: tuple[int, ...]) -> None:
-    assert build_encoder("hadamax-minatar", shape).observation_shape == shape
+    assert build_encoder("hadamax-minatar", shape, width=0.125).observation_shape == shape
 
 
 @pytest.mark.parametrize(
