@@ -4,11 +4,11 @@
     python benchmarks/algorithms.py
 
 DQN and PPO stand beside Stable-Baselines3's; it has no C51, Rainbow or PQN, nor has its contrib package, so those stand
-beside the form of CleanRL's scripts (`cleanrl_forms.py`). Both sides of a pair step the same emulators with the same
-network, number of environments, batch, replay size, ratio of updates to steps and threads, and take turns in one
-process, so that a disturbance falls on both. Rates are medians over the turns, with the least and the most; the ratio
-is the median of the ratios of turns that stood side by side. Ours is shown in float32, as theirs is, and as
-`hadamax train` computes by default.
+beside the form of CleanRL's scripts (`cleanrl_forms.py`, `cleanrl_pqn.py`). Both sides of a pair step the same
+emulators with the same network, number of environments, batch, replay size, ratio of updates to steps and threads, and
+take turns in one process, so that a disturbance falls on both. Rates are medians over the turns, with the least and the
+most; the ratio is the median of the ratios of turns that stood side by side. Ours is shown in float32, as theirs is,
+and as `hadamax train` computes by default.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cleanrl_forms
+import cleanrl_pqn
 import stable_baselines
 import torch
 
@@ -72,7 +73,7 @@ class Pair:
         elif self.name == "rainbow":
             turn = cleanrl_forms.rainbow(environment, self.steps, **replay)
         elif self.name == "pqn":
-            turn = cleanrl_forms.pqn(environment, num_steps=128, epochs=4, minibatches=4, epsilon=EPSILON)
+            turn = cleanrl_pqn.pqn(environment, num_steps=128, epochs=4, minibatches=4, epsilon=EPSILON)
         elif self.name == "ppo":
             turn = stable_baselines.ppo(environment)
         else:

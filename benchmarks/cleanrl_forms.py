@@ -1,7 +1,7 @@
-"""C51, Rainbow and PQN in the form and with the settings of CleanRL's scripts, on our environments: yardsticks.
+"""C51 and Rainbow in the form and with the settings of CleanRL's scripts, on our environments: yardsticks.
 
-Nobody's library has these on plain PyTorch, so this is what a researcher would copy: c51_atari.py, rainbow_atari.py and
-pqn_atari_envpool.py of https://github.com/vwxyzjn/cleanrl, written anew. Whole stacks in Stable-Baselines3's buffer (or
+Nobody's library has these on plain PyTorch, so this is what a researcher would copy: c51_atari.py and rainbow_atari.py
+of https://github.com/vwxyzjn/cleanrl, written anew. Whole stacks in Stable-Baselines3's buffer (or
 numpy arrays, for priorities), observations as float32 tensors, each projection and priority as those scripts do it. Two
 things are quicker here than there: the emulator, which is ours, and Rainbow's noise, factorised as in the paper.
 """
@@ -261,49 +261,5 @@ def rainbow(environment: VectorEnvironment, steps: int, *, starts: int, size: in
             observations, done_steps = later.copy(), done_steps + 1
             if done_steps > starts and done_steps % every == 0:
                 update()
-
-    return turn
-
-
-def pqn(environment: VectorEnvironment, *, num_steps: int, epochs: int, minibatches: int, epsilon: float) -> Turn:
-    """A rollout of all environments and the updates from it, as a function."""
-    head = [nn.Linear(MAPS, 512), nn.LayerNorm(512), nn.ReLU(), nn.Linear(512, environment.num_actions)]
-    network = nn.Sequential(*convolutions(normal=True), *head)
-    optimizer = torch.optim.RAdam(network.parameters(), lr=2.5e-4)
-    shape = (num_steps, environment.num_envs)
-    stored = torch.zeros(*shape, *environment.observation_shape)
-    actions, rewards, dones, values = (torch.zeros(shape) for _ in range(4))
-    observations, over = torch.Tensor(environment.reset()), torch.zeros(environment.num_envs)
-
-    def turn() -> None:
-        nonlocal observations, over
-        for t in range(num_steps):
-            stored[t], dones[t] = observations, over
-            anything = torch.randint(environment.num_actions, shape[1:])
-            with torch.no_grad():
-                values[t], best = network(observations / 255.0).max(dim=1)
-            actions[t] = torch.where(torch.rand(shape[1:]) < epsilon, anything, best)
-            later, reward, ended = step(environment, actions[t].long().numpy())
-            rewards[t] = torch.from_numpy(reward)
-            observations, over = torch.Tensor(later), torch.Tensor(ended)
-        returns = torch.zeros(shape)
-        with torch.no_grad():
-            last = network(observations / 255.0).max(dim=1).values
-        for t in reversed(range(num_steps)):
-            if t == num_steps - 1:
-                returns[t] = rewards[t] + GAMMA * last * (1 - over)
-            else:
-                mix = 0.65 * returns[t + 1] + 0.35 * values[t + 1]
-                returns[t] = rewards[t] + GAMMA * mix * (1 - dones[t + 1])
-        rows, order = stored.flatten(0, 1), np.arange(returns.numel())
-        for _ in range(epochs):
-            np.random.shuffle(order)
-            for part in np.split(order, minibatches):
-                found = network(rows[part] / 255.0).gather(1, actions.flatten()[part].long()[:, None]).squeeze(1)
-                loss = F.mse_loss(returns.flatten()[part], found)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-                optimizer.step()
 
     return turn

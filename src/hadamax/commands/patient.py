@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from hadamax.commands.arguments import say
 from hadamax.commands.observations import read_observations
+from hadamax.diagnostics.modes import evaluating
 from hadamax.diagnostics.selection import select
 from hadamax.errors import UserError, one_line
 from hadamax.training import agent as agents
 from hadamax.training import checkpoints
 from hadamax.training.evaluation import Policy
-from hadamax.training.folder import RunFolder
+from hadamax.training.folder import RunFolder, refuse_unwritable
 from hadamax.training.logs import read_csv
 from hadamax.training.observations import play_observations
 from hadamax.training.settings import MOST_THREADS, NetworkSettings
@@ -93,7 +94,7 @@ def of_run(given: Arguments) -> Patient:
     torch.set_num_threads(given.threads or settings.run.threads)
     out = Path(given.out) if given.out else path / "diagnosis"
     _layers(agent.network, given)  # before games are played for nothing
-    _refuse_out(out)
+    refuse_unwritable(out, out)
     history = _history(folder, agent.frame)
     if given.observations is not None:
         observations = read_observations(Path(given.observations))
@@ -173,7 +174,7 @@ def of_module(given: Arguments) -> Patient:
     device = choose_device(given.device)
     network = network.to(device)
     observations, out = read_observations(Path(given.observations or "")), Path(given.out or "diagnosis")
-    _refuse_out(out)
+    refuse_unwritable(out, out)
 
     dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     floats = observations.is_floating_point()
@@ -195,7 +196,6 @@ def of_module(given: Arguments) -> Patient:
 @torch.no_grad()
 def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) -> bool:
     """Whether it takes whole numbers or truth values as floating-point ones only."""
-    modes = [(module, module.training) for module in network.modules()]
 
     def takes(batch: Tensor) -> bool:
         try:
@@ -204,27 +204,8 @@ def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) 
             return False
         return True
 
-    try:
-        network.eval()
-        with torch.random.fork_rng([]):
-            return not takes(observations) and takes(observations.to(dtype))
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _refuse_out(out: Path) -> None:
-    """Say that pictures cannot be written before anything is measured."""
-    for above in (out.absolute(), *out.absolute().parents):
-        try:
-            above.lstat()
-            break
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, ValueError) as error:
-            raise UserError(f"out: {out} cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"out: {out} cannot be written: {above} is no folder that can be written to")
+    with evaluating(network), torch.random.fork_rng([]):
+        return not takes(observations) and takes(observations.to(dtype))
 
 
 def sentence(error: Exception) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.diagnostics.density import kde_peak_density
+from hadamax.diagnostics.modes import evaluating
 from hadamax.diagnostics.observations import Observations, device_of, moved, number_of, rows_of
 from hadamax.diagnostics.probe import Probe
 from hadamax.diagnostics.rank import effective_rank, stable_rank
@@ -77,19 +78,13 @@ def observe(
     number = number_of(observations)
     if not number:
         raise ValueError("observations are none; 2 or more are needed")
-    modes = [(module, module.training) for module in network.modules()]
     probe = Probe(network, layers, samples=samples, map_samples=map_samples, seed=seed)
     device = next((p.device for p in network.parameters()), device_of(observations))
     cards = [device.index or 0] if device.type == "cuda" else []
-    try:
-        network.eval()
-        with torch.random.fork_rng(cards), probe:
-            for start in range(0, number, BATCH):
-                batch = rows_of(observations, start, start + BATCH)
-                forward(batch) if forward else network(moved(batch, device))
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(network), torch.random.fork_rng(cards), probe:
+        for start in range(0, number, BATCH):
+            batch = rows_of(observations, start, start + BATCH)
+            forward(batch) if forward else network(moved(batch, device))
     return probe.samples()
 
 

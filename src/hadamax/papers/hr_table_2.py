@@ -47,9 +47,10 @@ def table_2(asked: Asked) -> Output:
     missing = [v for v in PUBLISHED if v not in finals["dead"]]
     if not variants:
         raise MissingRuns(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
+    drawn = dead_units(runs)
     frames = {
         variant: max(int(x[-1]) for curves in games.values() for x, _ in curves)
-        for variant, games in dead_units(runs).curves.items()
+        for variant, games in drawn.curves.items()
     }
     when = " to ".join(f"{frame:,}" for frame in sorted({min(frames.values()), max(frames.values())}))
     rows: list[Row] = []
@@ -82,7 +83,7 @@ def table_2(asked: Asked) -> Output:
         seeds_of(runs),
         [
             "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement, "
-            f"at frame {when} (the CSV has the average over training too); " + dead_units(runs).choices[0],
+            f"at frame {when} (the CSV has the average over training too); " + drawn.choices[0],
             "a claim holds where the 95% interval of the difference (Welch's t over seeds, each claim by itself) "
             "lies on its side; 'as many' is within 0.05",
         ],

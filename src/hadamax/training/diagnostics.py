@@ -18,6 +18,7 @@ from torch import Tensor
 from hadamax.algorithms import Algorithm
 from hadamax.diagnostics import churn, gradient_norm, measure, observe, update_ratio, weight_norm
 from hadamax.diagnostics.health import BATCH, Health, shares
+from hadamax.diagnostics.modes import evaluating
 from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.updates import parameters_by_layer
 from hadamax.environments import EnvironmentSettings
@@ -117,14 +118,9 @@ class Diagnostics:
     def _scores(self) -> Tensor:
         """Of the fixed observations, as the network gives them in evaluation mode."""
         network, fixed = self.algorithm.network, self.fixed()
-        training = [(module, module.training) for module in network.modules()]
-        try:
-            network.eval()
+        with evaluating(network):
             batches = range(0, len(fixed), BATCH)
             return torch.cat([self.algorithm.q_values(fixed[start : start + BATCH]) for start in batches])
-        finally:
-            for module, was in training:
-                module.training = was
 
     def _activity(self, kind: str, observations: Tensor) -> list[Row]:
         network = self.algorithm.network

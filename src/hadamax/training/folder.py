@@ -37,6 +37,28 @@ class Spaces(NamedTuple):
         return cls(environment.observation_shape, environment.input_scale, environment.action_names)
 
 
+def refuse_unwritable(out: Path, folder: Path) -> None:
+    """Say that something cannot be written before any work is done for it.
+
+    Args:
+        out: what a person asked for.
+        folder: where that would be written, there already or not.
+
+    Raises:
+        UserError: the folder, or the nearest that there is above it, cannot be written to.
+    """
+    for place in (folder.absolute(), *folder.absolute().parents):
+        try:
+            place.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"out: {out} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(f"out: {out} cannot be written: {place} is no folder that can be written to")
+
+
 class RunFolder:
     """The files of a run by name, and the lock that keeps a second process out while this one writes."""
 

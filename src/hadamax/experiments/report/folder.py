@@ -11,6 +11,7 @@ from pathlib import Path
 from hadamax.errors import UserError
 from hadamax.experiments.report.page import MARK
 from hadamax.training.checkpoints import flush_folder, write_flushed
+from hadamax.training.folder import refuse_unwritable
 
 PAGE = "index.html"
 
@@ -24,11 +25,9 @@ def refuse_other(out: Path) -> None:
             page = out / PAGE
             if not page.is_file() or MARK not in page.read_text(encoding="utf-8")[:4096]:
                 raise UserError(f"out: {out} is not empty and not a report; choose another folder")
-        above = next(place for place in out.absolute().parents if place.exists())
     except (OSError, ValueError) as error:
         raise UserError(f"out: {out} cannot be read: {error}") from None
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"out: {out} cannot be written: {above} is no folder that can be written to")
+    refuse_unwritable(out, out.absolute().parent)
 
 
 @contextmanager
