@@ -29,7 +29,6 @@ Form = tuple[Jobs, dict[str, Any]]
 GAME = "Breakout"
 OBSERVATION = (4, 84, 84)
 ACTIONS = 4
-STEPS = 32  # that `environments` takes at once
 
 
 def ours(spec: Spec) -> Form:
@@ -151,11 +150,7 @@ def environments(spec: Spec) -> Form:
     games.reset()
     random = np.random.default_rng(0)
 
-    def steps() -> None:
-        for actions in random.integers(games.num_actions, size=(STEPS, spec.acting)):
-            games.step(actions)
-
-    return {"steps": steps}, {}
+    return {"step": lambda: games.step(random.integers(games.num_actions, size=spec.acting))}, {}
 
 
 FORMS: dict[str, Callable[[Spec], Form]] = {

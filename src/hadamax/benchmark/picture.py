@@ -74,7 +74,7 @@ def _draw_network(axes: Axes, times: Times, name: str) -> None:
 def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
     for row, name in enumerate(names):
         start = 0.0
-        alone = total(*((1, times[f"{name}: {part}"]) for part in PARTS))
+        alone = total(*(times[f"{name}: {part}"] for part in PARTS))
         for part, colour in PARTS.items():
             seconds = statistics.median(times[f"{name}: {part}"])
             label = f"{part} alone" if row == 0 else None

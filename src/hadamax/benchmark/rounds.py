@@ -38,7 +38,6 @@ def ratio(above: Iterable[float], below: Iterable[float]) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
-def total(*parts: tuple[float, Iterable[float]]) -> list[float]:
-    """Seconds of a sum, round by round: how often each part, and what it took."""
-    weights, times = zip(*parts, strict=True)
-    return [sum(w * t for w, t in zip(weights, row, strict=True)) for row in zip(*times, strict=True)]
+def total(*series: Iterable[float]) -> list[float]:
+    """Seconds of a sum of contenders, round by round."""
+    return [sum(row) for row in zip(*series, strict=True)]
