@@ -1,0 +1,31 @@
+"""The tables on pages under `results/` are what their scripts print of the runs that lie beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def rows(text: str) -> list[str]:
+    """The rows of tables, cells apart by one space."""
+    return [" ".join(line.split()) for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "script", "arguments"),
+    [
+        ("precision", "compare.py", ["precision", "--out", "{out}/curves.png"]),
+        ("demo", "summary.py", [f"demo/seed-{seed}" for seed in range(1, 6)]),
+    ],
+)
+def test_the_tables_come_out_again(folder: str, script: str, arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, script, *(argument.format(out=tmp_path) for argument in arguments)]
+    printed = rows(subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=True).stdout)
+    assert len(printed) > 6
+    page = rows((RESULTS / folder / "README.md").read_text())
+    assert [row for row in printed if row not in page] == []
