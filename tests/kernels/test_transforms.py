@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from hadamax.kernels import build, cpu, hadamax_block
 from hadamax.kernels.reference import reference_block
@@ -57,6 +60,65 @@ def test_many_gradients_at_once() -> None:
     for i, gradient in enumerate(gradients):
         for found, expected in zip(together, torch.autograd.grad(y, (x, weight), gradient, True), strict=True):
             torch.testing.assert_close(found[i], expected)
+
+
+@pytest.fixture(params=[True, False], ids=["watched", "alone"])
+def watching(request: pytest.FixtureRequest) -> Any:
+    """A mode sees the calls, which then go to the registered operator; or nobody does."""
+    return FlopCounterMode(display=False) if request.param else contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("settings", [{}, {"norm": None, "pool": None}, {"pool": (3, 1, 1, 1)}])
+def test_gradients_of_gradients(settings: dict[str, Any], watching: Any) -> None:
+    """A gradient's penalty, with weights that two layers share: nothing is lost or counted twice."""
+    variant = Variant(**{**SETTINGS, **settings})
+    images = torch.randn(2, 3, 9, 9)
+    first, second = torch.randn(10, 3, 3, 3) * 0.3, torch.randn(10, 5, 3, 3) * 0.3
+    affine = (None, None) if variant.norm is None else (torch.rand(10), torch.randn(10))
+
+    def penalty(block: Any) -> tuple[Tensor, ...]:
+        leaves = [t.clone().requires_grad_() for t in (first, second, *affine) if t is not None]
+        rest = leaves[2:] or affine
+        y = torch.conv2d(block(torch.conv2d(images, leaves[0]), *rest, variant), leaves[1], padding=1)
+        y = block(y, *rest, variant._replace(pool=None))
+        gradients = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in gradients), leaves)
+
+    with watching:
+        found = penalty(lambda x, weight, bias, variant: hadamax_block(x, weight, bias, **variant._asdict()))
+    for ours, theirs in zip(found, penalty(reference_block), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+def test_forward_differentiation(watching: Any) -> None:
+    x, direction, weight = torch.randn(3, 10, 6, 6), torch.randn(3, 10, 6, 6), torch.rand(10)
+    with forward_ad.dual_level(), watching:
+        ours = hadamax_block(forward_ad.make_dual(x, direction), weight, None, **SETTINGS)
+        theirs = reference_block(forward_ad.make_dual(x, direction), weight, None, Variant(**SETTINGS))
+        found, expected = (forward_ad.unpack_dual(y).tangent for y in (ours, theirs))
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_is_kept_for_the_backward_pass_may_be_laid_otherwise(watching: Any) -> None:
+    """Hooks that put it elsewhere meanwhile (`save_on_cpu`) bring it back as they like."""
+    encoder = build_encoder("hadamax-fast", (4, 52, 52), width=0.5)
+    images = torch.randint(256, (2, 4, 52, 52), dtype=torch.uint8)
+
+    def gradients() -> tuple[Tensor, ...]:
+        with watching:
+            return torch.autograd.grad(encoder(images).square().sum(), list(encoder.parameters()))
+
+    expected = gradients()
+    with torch.autograd.graph.saved_tensors_hooks(
+        torch.clone, lambda t: t.transpose(0, -1).contiguous().transpose(0, -1) if t.ndim else t
+    ):
+        moved = gradients()
+    with torch.autograd.graph.save_on_cpu():
+        elsewhere = gradients()
+    for one, other, third in zip(expected, moved, elsewhere, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
+        assert torch.equal(third, one)
 
 
 def test_an_encoder_is_mapped_traced_and_saved() -> None:

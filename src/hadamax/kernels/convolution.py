@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from hadamax.kernels import cpu
 from hadamax.kernels.cpu import pointer
@@ -55,8 +54,11 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
     if x.dtype != torch.uint8:
         raise TypeError(f"byte_convolution takes uint8, not {x.dtype}")
     tensors = (x, weight) if bias is None else (x, weight, bias)
-    seen = not all(map(is_plain, tensors)) or forward_ad._current_level >= 0
-    if seen or not _fits(x, weight, bias, geometry) or byte_convolution_obstacle(weight, geometry) is not None:
+    if (
+        not all(map(is_plain, tensors))
+        or not _fits(x, weight, bias, geometry)
+        or byte_convolution_obstacle(weight, geometry) is not None
+    ):
         return _plain(x, weight, bias, geometry)
     if not x[:1].is_contiguous():
         x = x.contiguous()
@@ -133,6 +135,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
+        x = x if x[:1].is_contiguous() else x.contiguous()  # who kept it may have laid it otherwise
         batched = not is_plain(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
         plain = batched or torch.is_grad_enabled()  # the latter where it will be differentiated again
         found = (_plain_gradients if plain else _gradients)(gradient, x, ctx.shape, ctx.geometry)

@@ -167,6 +167,7 @@ def backward(
     """Gradients of x (like x, channels-last), weight and bias (float32 [branches * C]) from that of y."""
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    positions = positions.contiguous(memory_format=torch.channels_last)
     weight, bias = _float32(weight), _float32(bias)
     to_x = torch.empty_like(x)
     sizes = _sizes(x, gradient, variant)

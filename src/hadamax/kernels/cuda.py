@@ -104,6 +104,7 @@ def backward(
 
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    positions = positions.contiguous(memory_format=torch.channels_last)
     by_window = windows_stand_alone(variant)
     to_x = torch.zeros_like(x) if by_window and _leaves_gaps(x, gradient, variant) else torch.empty_like(x)
     scale, shift = _affine(x, weight, bias)

@@ -1,7 +1,7 @@
 """The fused block as a PyTorch operator: shapes for the compiler, a gradient for autograd.
 
 Saved for the backward pass are the convolution's output and a byte for each pooled output; all else is
-computed again. There is no second derivative (the reference has one).
+computed again. Gradients that will be differentiated themselves are the reference's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.reference import reference_block
@@ -40,24 +39,35 @@ class _Direct(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
-        if is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient):  # many at once
+        if _many(gradient) or torch.is_grad_enabled():
             return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
         found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
         return (*_affine_gradients(found, weight, bias), None)
 
 
+def _many(gradient: Tensor) -> bool:
+    """Whether a gradient stands for many at once."""
+    return is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
+
+
 def _reference_gradients(
     gradient: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant
 ) -> list[Tensor | None]:
-    """Gradients of x, weight and bias by plain PyTorch."""
+    """Gradients of x, weight and bias by plain PyTorch, which can be differentiated where gradients are recorded."""
+    again = torch.is_grad_enabled()
+
+    def cut(tensor: Tensor) -> Tensor:
+        """From where it came, so that what x owes to an earlier use of the weight is not counted here."""
+        return tensor.view_as(tensor) if again and tensor.requires_grad else tensor.detach().requires_grad_()
+
     with torch.enable_grad():
-        inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
+        inputs = [None if tensor is None else cut(tensor) for tensor in (x, weight, bias)]
         assert inputs[0] is not None
         y = reference_block(inputs[0], inputs[1], inputs[2], variant)
-    found = iter(torch.autograd.grad(y, [tensor for tensor in inputs if tensor is not None], gradient))
+        wanted = [tensor for tensor in inputs if tensor is not None]
+        found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=again))
     return [None if tensor is None else next(found) for tensor in inputs]
 
 
@@ -173,6 +183,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, bias, positions = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        found = _reference_gradients(gradient, x, weight, bias, _decode(*ctx.settings))
+        return (*found, *(None,) * len(ctx.settings))
     found = _backward(gradient, x, weight, bias, positions, *ctx.settings)
     return (*_affine_gradients(found, weight, bias), *(None,) * len(ctx.settings))
 

@@ -1,9 +1,10 @@
-"""Who else sees a call: compilers, traces, modes, and the transforms of torch.func."""
+"""Who else sees a call: compilers, traces, modes, the transforms of torch.func, forward differentiation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 
 def is_plain(x: Tensor) -> bool:
@@ -17,9 +18,12 @@ def is_plain(x: Tensor) -> bool:
         and torch._C._get_tracing_state() is None
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
+        and forward_ad._current_level < 0
     )
 
 
 def is_transformed() -> bool:
-    """Whether torch.func (grad, jvp, vmap) is at work, which an operator of one derivative does not serve."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    """Whether torch.func (grad, jvp, vmap) or forward differentiation is at work, which an operator does not serve."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
