@@ -247,6 +247,8 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     x = observations(2, 4, 20, 20)
     found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
     assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
+    wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
+    assert torch.equal(byte_convolution(x, *wide, geometry), found)
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])

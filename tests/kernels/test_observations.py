@@ -62,3 +62,8 @@ def test_it_can_be_compiled(kernel: None) -> None:
 
     graph = torch.compile(prepare, fullgraph=True, backend="aot_eager")
     assert torch.equal(graph(observations), F.pad(observations / 255.0, (1, 2, 1, 2)) + 1)
+
+
+def test_only_bytes_are_taken() -> None:
+    with pytest.raises(TypeError, match=r"scaled_observations takes uint8, not torch.float32"):
+        scaled_observations(torch.full((1, 1, 4, 4), 100.0), 255.0, torch.float32)

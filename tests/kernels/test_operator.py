@@ -186,6 +186,7 @@ def test_operator_without_a_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         ({"pool": (9, 9, 0, 0)}, "a window of 9 does not fit"),
         ({"pool": (2, 0, 0, 0)}, "pool: wanted"),
         ({"weight": torch.ones(20)}, r"weight: wanted \[40\], got \[20\]"),
+        ({"weight": torch.ones(40, device="meta")}, "weight: wanted on cpu, as x is, got meta"),
     ],
 )
 def test_what_is_refused(change: dict, said: str) -> None:

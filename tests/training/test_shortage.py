@@ -1,4 +1,4 @@
-"""Too little memory for an update: one line that says what batch fits."""
+"""Too little memory: one line that says what fits."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ def test_the_line_names_a_batch_that_fits(tmp_path: Path) -> None:
         "num_minibatches: 1 makes updates of 1024 rows, too many for the memory of this machine; "
         "valid: 8 (128 rows fit); there is no checkpoint yet"
     )
+
+
+def test_a_shortage_while_acting_is_not_laid_on_updates(tmp_path: Path) -> None:
+    sizes = {"num_envs": 2 * MOST_ROWS, "num_steps": 4, "num_minibatches": 8}
+    with closing(make(tmp_path / "run", {**CARTPOLE, **sizes}, frames=10_000)) as loop:
+        loop.algorithm.network.encoder.register_forward_pre_hook(hungry)
+        with pytest.raises(
+            UserError, match=r"^num_envs, num_test_envs: 258 games played and acted for at once are too many"
+        ):
+            loop.train()
 
 
 def test_what_is_a_shortage() -> None:

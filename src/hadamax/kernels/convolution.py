@@ -81,6 +81,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionG
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     numbers, padding = _plain_input(x, geometry)
+    weight, bias = weight.to(numbers.dtype), None if bias is None else bias.to(numbers.dtype)
     return F.conv2d(numbers, weight, bias, geometry.stride, padding)
 
 

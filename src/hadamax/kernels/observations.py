@@ -23,7 +23,12 @@ def scaled_observations(
 
     Args:
         margins: ((top, bottom), (left, right)).
+
+    Raises:
+        TypeError: the observations are not of bytes.
     """
+    if observations.dtype != torch.uint8:
+        raise TypeError(f"scaled_observations takes uint8, not {observations.dtype}")
     (top, bottom), (left, right) = margins
     usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS
     if usable and observations[:1].is_contiguous() and cpu.wanted() and _can_be_built(dtype):

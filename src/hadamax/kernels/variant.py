@@ -55,6 +55,8 @@ def check(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Varian
             raise ValueError(f"{name}: given, but there is no norm it could belong to")
         if affine.shape != (x.shape[1],):
             raise ValueError(f"{name}: wanted [{x.shape[1]}], got {list(affine.shape)}")
+        if affine.device != x.device:
+            raise ValueError(f"{name}: wanted on {x.device}, as x is, got {affine.device}")
     if pool is None:
         return
     if len(pool) != 4 or pool[0] < 1 or pool[1] < 1 or min(pool[2:]) < 0:

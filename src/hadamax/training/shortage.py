@@ -1,4 +1,4 @@
-"""Too little memory for an update, on a card or on the host: what batch fits, in one line."""
+"""Too little memory, on a card or on the host: what would fit, in one line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,20 @@ class Batch(NamedTuple):
 
 
 def advice(algorithm: Algorithm, error: BaseException) -> UserError:
-    """The line for a run whose iteration met a shortage: smaller updates are tried, the largest that fits is named."""
+    """The line for a run whose iteration met a shortage.
+
+    Where an update did, smaller ones are tried, and the largest that fits is named.
+    """
+    learning = any(place.name == "update" for place in traceback.extract_tb(error.__traceback__))
     traceback.clear_frames(error.__traceback__)  # they hold the tensors of the update that failed
     parameter = next(algorithm.network.parameters())
     where = _describe(parameter.device)
+    if not learning:
+        games = algorithm.environment.num_envs
+        return UserError(
+            f"num_envs, num_test_envs: {games} games played and acted for at once are too many for the memory of {where}; "
+            "valid: fewer, or a smaller encoder (width, features)"
+        )
     current, *smaller = _batches(getattr(algorithm, "settings", None))
     begin = f"{current.name}: {current.value} makes updates of {current.rows} rows, too many for the memory of {where}"
     shape = (1, *algorithm.environment.observation_shape)
