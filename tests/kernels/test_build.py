@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hadamax.benchmark import doctor
 from hadamax.kernels import build, cpu, hadamax_block, implementation
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
@@ -72,6 +74,61 @@ def test_with_a_cache_that_cannot_be_written(
     (tmp_path / "hadamax").write_text("a file where the folder should be")
     (line,) = lines_logged(caplog)
     assert f"the cache {cache} cannot be used" in line
+
+
+@pytest.mark.parametrize("who", ["another user", "a group"])
+def test_what_another_user_could_have_written_is_not_loaded(
+    cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    build.build(MACROS)
+    if who == "a group":
+        cache.chmod(0o770)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
+        monkeypatch.setattr(build, "ROOT", -1)
+    (line,) = lines_logged(caplog)
+    assert f"the cache {cache} is another user's or can be written by others; set XDG_CACHE_HOME" in line
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ("-fopenmp", "for one core only (no OpenMP), and slower"),
+        ("-fopenmp -march=native -mcpu=native", "(no OpenMP) and a processor of any kind, not this one, and slower"),
+    ],
+)
+def test_a_compiler_of_few_flags_is_used_and_named(
+    cache: Path,
+    tmp_path: Path,
+    kernel: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+    said: str,
+) -> None:
+    """In its kernel's first process and in later ones, which find it in the cache."""
+    poor = tmp_path / "poor-c++"
+    cases = " | ".join(refused.split())
+    poor.write_text(f'#!/bin/sh\nfor one in "$@"; do case $one in {cases}) exit 1;; esac; done\nexec c++ "$@"\n')
+    poor.chmod(0o755)
+    monkeypatch.setenv("CXX", f"env A=1 {poor}")
+    for _ in range(2):
+        cpu.forget()
+        build._warn.cache_clear()
+        caplog.clear()
+        (line,) = lines_logged(caplog)
+        assert said in line
+        assert str(cache) in line
+    assert implementation(**{name: value for name, value in VARIANT._asdict().items() if name != "eps"}).name == "cpu"
+    (found,) = [finding for finding in doctor.kernel() if finding.mend]
+    assert "one core only" in found.text
+
+
+def test_a_compiler_that_is_not_there_is_named(
+    cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++ -m64")
+    assert lines_logged(caplog) == ["CXX: there is no /nowhere/g++; another C++ compiler is looked for."]
 
 
 def test_a_library_is_compiled_once(cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:

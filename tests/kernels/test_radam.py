@@ -110,6 +110,18 @@ def test_moments_from_a_file_lie_as_their_weights(kernel: None) -> None:
             assert torch.equal(p, q)
 
 
+def test_a_gradient_whose_square_overflows_moves_nothing(kernel: None) -> None:
+    """As with PyTorch: the norm is infinite, and what is scaled by it nothing."""
+    ours = parameters(torch.float32)
+    optimizer = RAdam(ours, lr=1e-3)
+    give(ours, gradients(0))
+    assert ours[1].grad is not None
+    ours[1].grad[3] = 2e19
+    before = [p.detach().clone() for p in ours]
+    assert optimizer.clip_and_step(1.0).isposinf()
+    assert all(torch.equal(p, q) for p, q in zip(ours, before, strict=True))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_a_number_reaches_the_weights(kernel: None, bad: float) -> None:
     ours = parameters(torch.float32)

@@ -101,7 +101,8 @@ def memory() -> list[Finding]:
 def compiler() -> list[Finding]:
     """The C++ compiler, and the cache of what it made."""
     name = build.compiler_name()
-    mend = f"export XDG_CACHE_HOME={Path(tempfile.gettempdir()) / 'cache'}: kernels are compiled into it once"
+    own = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 'hadamax'}"
+    mend = f"export XDG_CACHE_HOME={own}: kernels are compiled into it once"
     try:
         folder = build.cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -141,6 +142,10 @@ def kernel() -> list[Finding]:
     wrong = not torch.allclose(ours, reference_block(x, ones, None, HADAMAX_BLOCK), rtol=1e-4, atol=1e-5)
     if wrong:
         return [Finding("CPU kernel", f"{where}; it computes wrong values", "export HADAMAX_KERNELS=reference", True)]
+    lost = "" if ahead else build.lacking(macros)
+    if lost:
+        mend = f"install a g++ with OpenMP, then rm -r {build.cache_folder()}"
+        return [Finding("CPU kernel", f"{where}, for {lost}; computes what PyTorch does, slower than it could", mend)]
     return [Finding("CPU kernel", f"{where}; computes what PyTorch does")]
 
 

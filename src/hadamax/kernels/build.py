@@ -2,7 +2,8 @@
 
 A library is found again by what went into it: sources, macros, compiler and processor. Files are written
 under temporary names and renamed, and a library is stored under the hash of its own bytes, so processes that
-build at the same time cannot disturb one another and a damaged file is noticed before it is loaded.
+build at the same time cannot disturb one another and a damaged file is noticed before it is loaded. What another
+user could have put there is not loaded at all.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -30,6 +33,9 @@ MACHINE_FLAGS = (
     (),
 )
 SECONDS = 300
+ROOT = 0  # who may be trusted beside oneself
+
+log = logging.getLogger("hadamax.kernels")
 
 
 class BuildError(Exception):
@@ -40,10 +46,36 @@ def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
     """The library of a source compiled with these `NAME=VALUE` macros, from the cache or anew.
 
     Raises:
-        BuildError: no compiler, a compiler that fails, or a cache that cannot be written.
+        BuildError: no compiler, a compiler that fails, or a cache that cannot be written or that others can write to.
     """
     index = _index(macros, source)
-    return _load(index) or _compile(index, _compiler()[0], macros, source)
+    library = _load(index)
+    if library is None:
+        _compile(index, _compiler()[0], macros, source)
+        library = _load(index)
+    if library is None:
+        raise BuildError(f"the library that {_compiler()[0][0]} made cannot be loaded")
+    _warn(lacking(macros, source), index.parent)
+    return library
+
+
+def lacking(macros: tuple[str, ...], source: str = "block.cpp") -> str:
+    """What a library in the cache lacks because the compiler took no better flags; empty where nothing is."""
+    try:
+        flags = _index(macros, source).read_text().split()[1:]
+    except (BuildError, OSError, ValueError):
+        return ""
+    lost = "" if "-fopenmp" in flags else "one core only (no OpenMP)"
+    if not {"-march=native", "-mcpu=native"} & set(flags):
+        lost += f"{' and ' if lost else ''}a processor of any kind, not this one"
+    return lost
+
+
+@functools.lru_cache
+def _warn(lost: str, folder: Path) -> None:
+    if lost:
+        words = "The kernels are compiled for %s, and slower for it. With a compiler that can do more, delete %s."
+        log.warning(words, lost, folder)
 
 
 def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
@@ -80,23 +112,26 @@ def _index(macros: tuple[str, ...], source: str) -> Path:
 
 
 def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> bytes:
-    parts = [compiler_version, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]
+    parts = ["2", compiler_version, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]  # 2: form of an index
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in {".h", ".cpp"}]
     return b"\0".join([part.encode() for part in parts] + sources)
 
 
-def _compiler() -> tuple[str, str]:
-    """The path of a C++ compiler, `CXX` before the usual names, and what it says of itself."""
-    for name in (os.environ.get("CXX"), *COMPILERS):
-        path = shutil.which(name) if name else None
-        if path:
-            return path, _version(path)
-    raise BuildError(f"no C++ compiler found ({', '.join(COMPILERS)})")
+def _compiler() -> tuple[tuple[str, ...], str]:
+    """The command of a C++ compiler, `CXX` before the usual names, and what it says of itself."""
+    return _find(os.environ.get("CXX", ""), os.environ.get("PATH"))
 
 
 @functools.lru_cache
-def _version(compiler: str) -> str:
-    return _run([compiler, "--version"])
+def _find(chosen: str, _path: str | None) -> tuple[tuple[str, ...], str]:
+    for words in (shlex.split(chosen), *([name] for name in COMPILERS)):
+        path = shutil.which(words[0]) if words else None
+        if path:
+            command = (path, *words[1:])
+            return command, _run([*command, "--version"])
+        if words and words[0] not in COMPILERS:
+            log.warning("CXX: there is no %s; another C++ compiler is looked for.", words[0])
+    raise BuildError(f"no C++ compiler found ({', '.join(COMPILERS)})")
 
 
 @functools.lru_cache
@@ -111,47 +146,58 @@ def _processor() -> str:
 
 
 def _load(index: Path) -> ctypes.CDLL | None:
-    """The library an index names; None where there is none or its bytes are not what they were."""
+    """The library an index names; None where there is none or its bytes are not what they were.
+
+    Raises:
+        BuildError: another user could have put it there.
+    """
+    _check_ours(index.parent)
     try:
-        digest = index.read_text()
+        digest = index.read_text().split()[0]
         path = index.with_name(f"{digest}.so")
         if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
             return ctypes.CDLL(str(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         pass
     return None
 
 
-def _compile(index: Path, compiler: str, macros: tuple[str, ...], source: str) -> ctypes.CDLL:
+def _check_ours(folder: Path) -> None:
+    if not hasattr(os, "getuid") or not folder.is_dir():
+        return
+    status = folder.stat()
+    if status.st_uid not in {os.getuid(), ROOT} or status.st_mode & 0o022:
+        raise BuildError(f"the cache {folder} is another user's or can be written by others; set XDG_CACHE_HOME")
+
+
+def _compile(index: Path, compiler: tuple[str, ...], macros: tuple[str, ...], source: str) -> None:
     folder = index.parent
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             built = Path(name) / "library"
-            _try_compiling(compiler, macros, source, built)
+            flags = _try_compiling(compiler, macros, source, built)
             if not built.is_file():
-                raise BuildError(f"{compiler} made no library")
+                raise BuildError(f"{compiler[0]} made no library")
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             os.replace(built, folder / f"{digest}.so")
             note = Path(name) / "index"
-            note.write_text(digest)
+            note.write_text(" ".join((digest, *flags)))
             os.replace(note, index)
     except OSError as error:
-        raise BuildError(f"the cache {folder} cannot be used ({error.strerror or error})") from error
-    library = _load(index)
-    if library is None:
-        raise BuildError(f"the library that {compiler} made cannot be loaded")
-    return library
+        reason = error.strerror or error
+        raise BuildError(f"the cache {folder} cannot be used ({reason}); set XDG_CACHE_HOME") from error
 
 
-def _try_compiling(compiler: str, macros: tuple[str, ...], source: str, output: Path) -> None:
+def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: str, output: Path) -> tuple[str, ...]:
+    """The first of `MACHINE_FLAGS` that work."""
     defines = [f"-D{macro}" for macro in macros]
-    command = [compiler, *FLAGS, *defines, str(SOURCES / source), "-o", str(output)]
+    command = [*compiler, *FLAGS, *defines, str(SOURCES / source), "-o", str(output)]
     reason = ""
     for flags in MACHINE_FLAGS:
         try:
             _run([*command, *flags])
-            return
+            return flags
         except BuildError as error:
             reason = reason or str(error)
     raise BuildError(reason)

@@ -93,7 +93,7 @@ class RAdam(torch.optim.RAdam):
         (group,) = self.param_groups
         threads = torch.get_num_threads()
         squares = [kernel.hadamax_squares(_pointer(p.grad), p.numel(), threads) for p in parameters]
-        norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.nan
+        norm = math.sqrt(math.fsum(squares))
         clip = min(max_norm / (norm + 1e-6), 1.0) if norm == norm else math.nan
         (beta1, beta2), (rate, root_bias2, rectified) = group["betas"], numbers.tolist()
         step = _Step(clip, 1 - beta1, 1 - beta2, beta2, rate, root_bias2, group["eps"], int(rectified), threads)

@@ -38,8 +38,8 @@ def advice(algorithm: Algorithm, error: BaseException) -> UserError:
     if not learning:
         games = algorithm.environment.num_envs
         return UserError(
-            f"num_envs, num_test_envs: {games} games played and acted for at once are too many for the memory of {where}; "
-            "valid: fewer, or a smaller encoder (width, features)"
+            f"num_envs, num_test_envs: {games} games played and acted for at once are too many for the memory of "
+            f"{where}; valid: fewer, or a smaller encoder (width, features)"
         )
     current, *smaller = _batches(getattr(algorithm, "settings", None))
     begin = f"{current.name}: {current.value} makes updates of {current.rows} rows, too many for the memory of {where}"
