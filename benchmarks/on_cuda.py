@@ -152,7 +152,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": describe(options.threads),
         "settings": vars(options),
-        "blocks": serving("hadamax", dtype, "cuda"),
+        "blocks": serving(build_encoder("hadamax"), dtype, "cuda"),
         "GB/s": speed / 1e6,
         "TFLOP/s": rate / 1e9,
     }

@@ -110,7 +110,7 @@ def test_products_run_in_every_form(backward: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_first_product_is_tried_by_quarters_too(dtype: torch.dtype) -> None:
-    (said, *_) = serving("hadamax", dtype)
+    (said, *_) = serving(build_encoder("hadamax"), dtype)
     first = layers_of("hadamax")[0]
     geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
     weight = torch.randn(64, 4, 8, 8)

@@ -18,6 +18,7 @@ from hadamax.benchmark.targets import TARGETS
     [
         ("--only netwrok", "only: 'netwrok' is not known; did you mean 'network'?"),
         ("--threads 5000", "threads: 5000 is out of range; valid: 0 to 1024"),
+        ("--encoder mlp", 'observation_shape must be (features,) for encoder "mlp"'),
         ("--rounds 0", "rounds: 0 is too small; valid: 1 or more"),
         ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
         ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),
@@ -25,6 +26,22 @@ from hadamax.benchmark.targets import TARGETS
 )
 def test_what_is_refused(arguments: str, said: str) -> None:
     assert hadamax("bench", *arguments.split()).refusal.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (["--encoder", "hadamax-c51"], "block 3: plain PyTorch: a norm over the whole map"),
+        (["--activation", "selu"], "block 3: plain PyTorch: activation selu"),
+        (["--encoder", "impala"], "block 5: fused, C++, and plain PyTorch: a lone activation, one pass as it is"),
+    ],
+)
+def test_what_computes_a_network_of_ones_own(network: list[str], said: str) -> None:
+    done = hadamax("bench", "--only", "blocks", "--precision", "float32", *network)
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("as asked, float32: convolution 1: ")]
+    assert line.endswith(said)
+    assert "milliseconds" not in done.out
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from hadamax.benchmark.products import Products
 from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.kernels import keep_memory
-from hadamax.networks import build_encoder
+from hadamax.networks import Encoder, build_encoder
 from hadamax.training.machine import PRECISIONS
 from hadamax.training.run import make_algorithm, resolve, training_environment
 from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
@@ -35,10 +35,9 @@ def ours(spec: Spec) -> Form:
     """The library's encoder as training runs it."""
     torch.set_num_threads(spec.threads)
     keep_memory()
-    encoder: nn.Module = build_encoder(spec.encoder, OBSERVATION)
-    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder: Encoder = build_encoder(spec.encoder, OBSERVATION).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _network_jobs(encoder, spec, torch.contiguous_format), {
-        "blocks": serving(spec.encoder, PRECISIONS[spec.precision])
+        "blocks": serving(encoder, PRECISIONS[spec.precision])
     }
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hadamax.kernels import byte_convolution_obstacle
+from hadamax.kernels import Implementation, byte_convolution_obstacle
 from hadamax.kernels import cpu as kernels
-from hadamax.networks import build_encoder
-from hadamax.networks.blocks import ConvBlock
+from hadamax.networks import Encoder
+from hadamax.networks.blocks import ConvBlock, ResidualBlock, ResidualStage
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
@@ -33,25 +34,42 @@ def describe(threads: int) -> dict[str, Any]:
     }
 
 
-def serving(encoder: str, dtype: torch.dtype, device: str = "cpu") -> list[str]:
-    """For each convolution block of an encoder on 84 x 84, what computes it after the convolution, and why.
+def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[str]:
+    """For each convolution block of an encoder of images, what computes it after the convolution, and why.
 
     Of the first one's convolution, which takes bytes, too.
     """
-    size, lines = (84, 84), []
-    blocks: Any = build_encoder(encoder).blocks
+    channels, *of_image = encoder.observation_shape
+    size, lines = (of_image[0], of_image[1]), []
+    blocks: Any = encoder.blocks
     for number, block in enumerate(blocks, start=1):
-        if isinstance(block, ConvBlock):
-            if number == 1 and torch.device(device).type == "cpu":
-                geometry = block.layer.byte_geometry(torch.empty(0, 4, *size), 255.0)._replace(dtype=dtype)
-                reason = byte_convolution_obstacle(block.layer.weight, geometry)
-                words = "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
-                lines.append(f"convolution 1: {words}")
-            name, reason = block.served_by(*size, dtype, device)
-            words = {"cpu": "fused, C++", "cuda": "fused, Triton"}.get(name, f"plain PyTorch: {reason}")
-            lines.append(f"block {number}: {words}")
+        inner = list(_convolutions(block, size))
+        if number == 1 and inner and torch.device(device).type == "cpu":
+            geometry = inner[0][0].layer.byte_geometry(torch.empty(0, channels, *size), 255.0)._replace(dtype=dtype)
+            reason = byte_convolution_obstacle(inner[0][0].layer.weight, geometry)
+            words = "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
+            lines.append(f"convolution 1: {words}")
+        said = dict.fromkeys(_words(convolution.served_by(*at, dtype, device)) for convolution, at in inner)
+        if said:
+            lines.append(f"block {number}: {', and '.join(said)}")
         size = block.output_size(*size)
     return lines
+
+
+def _convolutions(block: Any, size: tuple[int, int]) -> Iterator[tuple[ConvBlock, tuple[int, int]]]:
+    """The convolution blocks that a block is, or is made of, and the height and width that each sees."""
+    if isinstance(block, ConvBlock):
+        yield block, size
+    elif isinstance(block, ResidualStage):
+        yield block.entry, size
+        for residual in block.residuals.children():
+            assert isinstance(residual, ResidualBlock)
+            yield from ((part, block.output_size(*size)) for part in (residual.hidden, residual.linear))
+
+
+def _words(served: Implementation) -> str:
+    named = {"cpu": "fused, C++", "cuda": "fused, Triton"}
+    return named.get(served.name, f"plain PyTorch: {served.reason}")
 
 
 def _cpuinfo(*names: str) -> str:

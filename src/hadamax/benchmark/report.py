@@ -18,6 +18,8 @@ def lines(machine: dict[str, Any], served: dict[str, list[str]], results: Result
     yield f"bfloat16 {bfloat16}; AMX {'yes' if machine['amx'] else 'no'}; compiler: {machine['compiler']}"
     for name, blocks in served.items():
         yield f"{name}: {'; '.join(blocks)}"
+    if not results.times and not results.ratios:
+        return
     yield ""
     yield "milliseconds, median (least to most)"
     for name, values in results.times.items():

@@ -192,6 +192,7 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
 
 
 SECTIONS: dict[str, Callable[[Plan, Results, Callable[[str], None]], None]] = {
+    "blocks": lambda plan, results, say: None,  # what computes them, which is always said
     "network": network,
     "memory": memory,
     "iteration": iteration,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,21 @@ from hadamax.benchmark.sections import ENCODERS, SECTIONS, Plan, Results
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.training.checkpoints import write_atomically
+from hadamax.training.folder import Spaces
 from hadamax.training.machine import PRECISIONS, choose_precision, choose_threads
-from hadamax.training.settings import MOST_THREADS
+from hadamax.training.run import AUTO_ENCODERS, make_encoder
+from hadamax.training.settings import MOST_THREADS, NetworkSettings
+
+ATARI = Spaces((4, 84, 84), 255.0, ("NOOP", "FIRE", "RIGHT", "LEFT"))
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure on the processor, as ratios within one run. Sections: network, memory, iteration, run."""
+    """Measure on the processor, as ratios within one run. Sections: blocks, network, memory, iteration, run.
+
+    What computes each block of the networks that are measured is said first, and of a network of one's own where one is
+    asked for; --only blocks says no more than that.
+    """
 
     quick: bool = False
     """A look, in about two minutes: few rounds, one precision, no full run."""
@@ -40,6 +48,7 @@ class Arguments:
     """Write every number there."""
     out: str | None = None
     """Draw a picture there, a PNG."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
 def run(arguments: list[str]) -> int:
@@ -49,11 +58,7 @@ def run(arguments: list[str]) -> int:
         if target and not Path(target).parent.is_dir():
             raise UserError(f"{'json' if target == given.json else 'out'}: {target!r} is in no folder that exists")
     machine = describe(plan.threads)
-    served = {
-        f"{encoder}, {precision}": serving(encoder, PRECISIONS[precision])
-        for encoder in ENCODERS
-        for precision in plan.precisions
-    }
+    served = _served(given, plan)
     results = Results()
     for name in given.only or _sections(given):
         try:
@@ -64,6 +69,23 @@ def run(arguments: list[str]) -> int:
         print(line)
     _write(given, plan, content(machine, asdict(plan), served, results), results, machine)
     return 0
+
+
+def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
+    """What computes each block of the networks that are measured, and of the one asked for, on a card there is too."""
+    networks = {name: NetworkSettings(encoder=name) for name in ENCODERS}
+    networks["nature, norm map"] = NetworkSettings(encoder="nature", norm="map")  # that of CleanRL's settings
+    if given.network != NetworkSettings():
+        networks["as asked"] = replace(
+            given.network, encoder=AUTO_ENCODERS["atari"] if given.network.encoder == "auto" else given.network.encoder
+        )
+    devices = {"cpu": "", "cuda": " on the card"} if torch.cuda.is_available() else {"cpu": ""}
+    return {
+        f"{name}, {precision}{where}": serving(make_encoder(settings, ATARI), PRECISIONS[precision], device)
+        for name, settings in networks.items()
+        for precision in plan.precisions
+        for device, where in devices.items()
+    }
 
 
 def _plan(given: Arguments) -> Plan:

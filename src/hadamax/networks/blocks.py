@@ -111,6 +111,8 @@ class ConvBlock(EncoderBlock):
         settings = kernel_settings(self.layer, self.pool, *self.layer.window.output_size(height, width))
         if settings is None:
             return Implementation("reference", "an activation or a pool that no fused form has")
+        if settings in LONE:
+            return Implementation("reference", "a lone activation, one pass as it is")
         channels = self.layer.weight.shape[0] // self.layer.branches
         return implementation(**settings, dtype=dtype, device=device, channels=channels)
 
