@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,23 @@ def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.
         found["seconds"][f"nature-norm-PQN: {part}"] for part in ("acting products", "learning products", "emulators")
     ]
     assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in parts)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_network_and_its_memory_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "ENCODERS", ("nature-norm",))
+    monkeypatch.setattr(sections, "PEAKS", 1)
+    monkeypatch.setattr(sections, "Spec", partial(Spec, batch=4))
+    numbers, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    flags = ["--only", "network", "memory", "--rounds", 1, "--threads", 1, "--precision", "float32"]
+    done = hadamax("bench", *flags, "--json", numbers, "--out", picture)
+    assert done.code == 0, done.err
+    found = json.loads(numbers.read_text())
+    ratios = {name: ratio["median"] for name, ratio in found["ratios"].items()}
+    for name in ("forward+backward / products alone", "eager PyTorch / ours, update"):
+        assert ratios[f"nature-norm, float32: {name}"] > 0
+    assert 0 < ratios["hadamax, float32: memory of an update / eager PyTorch"] < 3
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -111,10 +111,10 @@ def update(spec: Spec) -> Form:
     alone = {"num_envs": spec.batch, "num_steps": 1, "num_epochs": 1, "num_minibatches": 1, "num_test_envs": 0}
     algorithm = _pqn(spec, alone)
     targets = torch.randn(1, spec.batch, 1)
-    one = _observations(1)
+    one = (_observations(1), torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1), torch.ones(1, 1))
     return {
         "update": lambda: algorithm.update(targets),
-        "warm": lambda: algorithm.outputs(one).sum().backward(),  # type: ignore[no-untyped-call]
+        "warm": lambda: algorithm.learn(*one, algorithm.optimizer.advance()),
     }, {}
 
 

@@ -39,6 +39,7 @@ KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 # What a full run is given beside its length, its threads and its precision.
 RUN = ("--env", GAME, "--encoder", "hadamax")
 FRAMES = 4 * 128 * 32  # of one of its iterations
+PEAKS = 4  # processes whose memory is looked at: how an allocator lays its pieces differs from one to another
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def memory(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     for precision in plan.precisions:
         say(f"hadamax, {precision}: memory of an update")
         peaks = {
-            form: [_peak(Spec(form, "hadamax", precision, plan.threads, layout="channels_last")) for _ in range(2)]
+            form: [_peak(Spec(form, "hadamax", precision, plan.threads, layout="channels_last")) for _ in range(PEAKS)]
             for form in ("update", "plain")
         }
         for form, values in peaks.items():
