@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hadamax.kernels import cpu, hadamax_block, operator
+from hadamax.networks import build_encoder
 
 POOL = (2, 2, 0, 1)
 
@@ -166,6 +167,17 @@ def test_compiles_without_a_graph_break(kernel: None, built: bool, monkeypatch: 
         found = torch.autograd.grad(compiled(x).square().sum(), list(block.parameters()))
         for one, same in zip(found, wanted, strict=True):
             torch.testing.assert_close(one, same)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiles_for_maps_of_any_size(kernel: None) -> None:
+    """Where the size is a symbol, so is the padding of a pool."""
+    torch.compiler.reset()
+    block = build_encoder("hadamax-fast", width=0.5).blocks[1]
+    compiled = torch.compile(block, dynamic=True, fullgraph=True, backend="aot_eager")
+    for size in (20, 25, 21):
+        x = torch.randn(2, 16, size, size)
+        torch.testing.assert_close(compiled(x), block(x))
 
 
 def test_operator_without_a_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

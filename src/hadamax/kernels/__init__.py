@@ -86,7 +86,8 @@ def hadamax_block(
     if is_transformed() or _obstacle(x.device.type, x.dtype, variant, channels) is not None:
         return reference_block(x, weight, bias, variant)
     if torch.compiler.is_compiling():
-        usable = _can_be_built(x.device.type, x.dtype, channels, variant.activations, combine, norm, pool)
+        known = None if pool is None else (pool[0], pool[1], 0, 0)  # a map of any size has symbols for paddings
+        usable = _can_be_built(x.device.type, x.dtype, channels, variant.activations, combine, norm, known)
     else:
         usable = _failure(x.device.type, x.dtype, variant, channels) is None
     block = fused_block if usable else reference_block

@@ -140,9 +140,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     asked = settings.run.precision
     settings = resolve(algorithm, settings)
     built = _build(algorithm, settings)
-    line = machine.slower_precision(asked, torch.device(settings.run.device))
-    if line:
-        say(line)
+    _say_what_is_slower(asked, settings, say)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
     return _restored(folder, settings, built, say)
 
@@ -160,7 +158,14 @@ def resume(path: Path, say: Callable[[str], None]) -> Loop:
     except BaseException:
         folder.unlock()
         raise
+    _say_what_is_slower(settings.run.precision, settings, say)
     return _restored(folder, settings, built, say)
+
+
+def _say_what_is_slower(asked: str, settings: TrainSettings[Any], say: Callable[[str], None]) -> None:
+    line = machine.slower_precision(asked, torch.device(settings.run.device))
+    if line:
+        say(line)
 
 
 def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm, say: Callable[[str], None]) -> Loop:
