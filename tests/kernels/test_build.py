@@ -124,11 +124,17 @@ def test_a_compiler_of_few_flags_is_used_and_named(
     assert "one core only" in found.text
 
 
+@pytest.mark.parametrize(("chosen", "named"), [("/nowhere/g++ -m64", "/nowhere/g++"), ("'g++", "'g++")])
 def test_a_compiler_that_is_not_there_is_named(
-    cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cache: Path,
+    kernel: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    chosen: str,
+    named: str,
 ) -> None:
-    monkeypatch.setenv("CXX", "/nowhere/g++ -m64")
-    assert lines_logged(caplog) == ["CXX: there is no /nowhere/g++; another C++ compiler is looked for."]
+    monkeypatch.setenv("CXX", chosen)
+    assert lines_logged(caplog) == [f"CXX: there is no {named}; another C++ compiler is looked for."]
 
 
 def test_a_library_is_compiled_once(cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,9 +76,8 @@ def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
     networks = {name: NetworkSettings(encoder=name) for name in ENCODERS}
     networks["nature, norm map"] = NetworkSettings(encoder="nature", norm="map")  # that of CleanRL's settings
     if given.network != NetworkSettings():
-        networks["as asked"] = replace(
-            given.network, encoder=AUTO_ENCODERS["atari"] if given.network.encoder == "auto" else given.network.encoder
-        )
+        encoder = AUTO_ENCODERS["atari"] if given.network.encoder == "auto" else given.network.encoder
+        networks["as asked"] = replace(given.network, encoder=encoder)
     devices = {"cpu": "", "cuda": " on the card"} if torch.cuda.is_available() else {"cpu": ""}
     return {
         f"{name}, {precision}{where}": serving(make_encoder(settings, ATARI), PRECISIONS[precision], device)

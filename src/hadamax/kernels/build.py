@@ -124,14 +124,21 @@ def _compiler() -> tuple[tuple[str, ...], str]:
 
 @functools.lru_cache
 def _find(chosen: str, _path: str | None) -> tuple[tuple[str, ...], str]:
-    for words in (shlex.split(chosen), *([name] for name in COMPILERS)):
+    for words in (_words(chosen), *([name] for name in COMPILERS)):
         path = shutil.which(words[0]) if words else None
         if path:
             command = (path, *words[1:])
             return command, _run([*command, "--version"])
-        if words and words[0] not in COMPILERS:
+        if words == _words(chosen) != []:
             log.warning("CXX: there is no %s; another C++ compiler is looked for.", words[0])
     raise BuildError(f"no C++ compiler found ({', '.join(COMPILERS)})")
+
+
+def _words(chosen: str) -> list[str]:
+    try:
+        return shlex.split(chosen)
+    except ValueError:  # a quotation that does not end
+        return [chosen]
 
 
 @functools.lru_cache

@@ -41,15 +41,11 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
-        if _many(gradient) or torch.is_grad_enabled():
+        many_at_once = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
+        if many_at_once or torch.is_grad_enabled():
             return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
         found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
         return (*_affine_gradients(found, weight, bias), None)
-
-
-def _many(gradient: Tensor) -> bool:
-    """Whether a gradient stands for many at once."""
-    return is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 def _reference_gradients(
