@@ -1,0 +1,53 @@
+"""The kernels as other processors have them: AVX2 alone, or nothing that is special, and no OpenMP."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tests.kernels import test_convolution as quarters
+from tests.kernels.blocks import DTYPES, HADAMAX, Kind, agree, exact, fused, random_case, without_near_ties
+
+from hadamax.kernels import ConvolutionGeometry, build, byte_convolution, byte_convolution_obstacle, cpu, shipped
+
+POOLS = (None, (4, 4, 1, 2), (3, 1, 1, 1))
+
+
+@pytest.fixture(params=["-march=x86-64-v3", "-march=x86-64"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kernel: None) -> Iterator[str]:
+    if platform.machine() != "x86_64" or (request.param.endswith("v3") and "avx2" not in shipped.features()):
+        pytest.skip("this is another kind of processor")
+    monkeypatch.setattr(build, "MACHINE_FLAGS", ((request.param,),))
+    monkeypatch.setenv("HADAMAX_KERNELS", "native")
+    cpu.forget()
+    yield str(request.param)
+    cpu.forget()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [HADAMAX, Kind(("tanh", "sigmoid", "relu"), "product", "channels")])
+def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -> None:
+    precise = dtype == torch.float32
+    for seed, pool in enumerate(POOLS * 3):
+        case = random_case(kind.variant(pool, eps=1e-3), (2, 13 + seed, 9, 11), dtype, affine=True, seed=seed)
+        case = without_near_ties(case, 1e-5 if precise else 1e-3)
+        agree(fused(case), exact(case), 1e-5 if precise else 2**-8)
+    assert cpu.failure() is None
+    assert build.lacking(cpu.macros(dtype, kind.variant(None), 0)).startswith("one core only")
+
+
+@pytest.mark.slow
+def test_the_convolution_by_quarters_is_the_same(processor: str) -> None:
+    geometry = ConvolutionGeometry((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
+    weight, bias = quarters.layer(64, 4, (8, 8))
+    obstacle = byte_convolution_obstacle(weight, geometry)
+    assert (obstacle is None) == processor.endswith("v3"), obstacle
+    x = quarters.observations(2, 4, 21, 25)
+    y = byte_convolution(x, weight, bias, geometry)
+    gradient = torch.randn_like(y)
+    found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
+    for ours, theirs in zip(found, quarters.exact(x, weight, bias, geometry, gradient), strict=True):
+        assert quarters.off(ours, theirs) < quarters.ROUNDING[torch.float32]
