@@ -25,12 +25,12 @@ KERNELS = Path(__file__).parent / "src" / "hadamax" / "kernels"
 build, shipped = (runpy.run_path(str(KERNELS / name)) for name in ("build.py", "shipped.py"))
 
 
-def compiler() -> str | None:
-    """The C++ compiler to use; None where there is none, or none is wanted."""
+def compiler() -> tuple[str, ...] | None:
+    """The command of the C++ compiler to use; None where there is none, or none is wanted."""
     if os.environ.get("HADAMAX_BUILD_KERNELS") == "0" or not sys.platform.startswith("linux"):
         return None
     try:
-        return str(build["_compiler"]()[0])
+        return tuple(build["find_compiler"]()[0])
     except build["BuildError"]:
         return None
 
@@ -40,11 +40,11 @@ class Compile(build_py):
 
     def run(self) -> None:
         super().run()
-        path = compiler()
-        if path is not None and not self.editable_mode:
-            self.compile_kernels(path, Path(self.build_lib) / "hadamax" / "kernels" / "compiled")
+        command = compiler()
+        if command is not None and not self.editable_mode:
+            self.compile_kernels(command, Path(self.build_lib) / "hadamax" / "kernels" / "compiled")
 
-    def compile_kernels(self, path: str, folder: Path) -> None:
+    def compile_kernels(self, command: tuple[str, ...], folder: Path) -> None:
         jobs: list[tuple[list[str], Path]] = []
         for kind, libraries in self.wanted():
             for library in libraries:
@@ -52,10 +52,10 @@ class Compile(build_py):
                 macros = [f"-D{macro}" for macro in library[1:]]
                 source = str(KERNELS / "csrc" / library[0])
                 flags = [*build["FLAGS"], *kind.flags, "-fopenmp", "-s"]
-                jobs.append(([path, *flags, *macros, source, "-o", str(target)], target))
+                jobs.append(([*command, *flags, *macros, source, "-o", str(target)], target))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             made = list(pool.map(lambda job: self.compile_one(*job), jobs))
-        print(f"hadamax: {sum(made)} of {len(jobs)} kernels compiled with {path}")
+        print(f"hadamax: {sum(made)} of {len(jobs)} kernels compiled with {command[0]}")
         if any(made):
             (folder / shipped["COMPILER"]).write_text(build["compiler_name"]() + "\n")
 

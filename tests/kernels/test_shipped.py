@@ -35,7 +35,7 @@ def compile_into(folder: Path, kind: shipped.Kind) -> Path:
     """What `setup.py` does for one library."""
     path = folder / kind.name / shipped.file_name(LIBRARY)
     path.parent.mkdir(parents=True)
-    command = [*build._compiler()[0], *build.FLAGS, *kind.flags, str(shipped.SOURCES / LIBRARY[0]), "-o", str(path)]
+    command = [*build.find_compiler()[0], *build.FLAGS, *kind.flags, str(shipped.SOURCES / LIBRARY[0]), "-o", str(path)]
     subprocess.run(command, check=True)
     (folder / shipped.COMPILER).write_text("a compiler\n")
     return path

@@ -51,10 +51,10 @@ def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
     index = _index(macros, source)
     library = _load(index)
     if library is None:
-        _compile(index, _compiler()[0], macros, source)
+        _compile(index, find_compiler()[0], macros, source)
         library = _load(index)
     if library is None:
-        raise BuildError(f"the library that {_compiler()[0][0]} made cannot be loaded")
+        raise BuildError(f"the library that {find_compiler()[0][0]} made cannot be loaded")
     _warn(lacking(macros, source), index.parent)
     return library
 
@@ -89,7 +89,7 @@ def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
 def compiler_name() -> str:
     """What the compiler calls itself, which decides how the kernels round; `none` where there is none."""
     try:
-        return _compiler()[1].splitlines()[0]
+        return find_compiler()[1].splitlines()[0]
     except (BuildError, IndexError):
         return "none"
 
@@ -108,7 +108,7 @@ def cache_folder() -> Path:
 
 
 def _index(macros: tuple[str, ...], source: str) -> Path:
-    return cache_folder() / hashlib.sha256(_recipe(macros, source, _compiler()[1])).hexdigest()
+    return cache_folder() / hashlib.sha256(_recipe(macros, source, find_compiler()[1])).hexdigest()
 
 
 def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> bytes:
@@ -117,7 +117,7 @@ def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> byte
     return b"\0".join([part.encode() for part in parts] + sources)
 
 
-def _compiler() -> tuple[tuple[str, ...], str]:
+def find_compiler() -> tuple[tuple[str, ...], str]:
     """The command of a C++ compiler, `CXX` before the usual names, and what it says of itself."""
     return _find(os.environ.get("CXX", ""), os.environ.get("PATH"))
 
