@@ -8,22 +8,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
+
+from hadamax.student import half_width
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 POINTS = 100
-
-
-def half_width(values: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Half of Student's 95% interval of the mean."""
-    n = values.shape[axis]
-    return stats.t.ppf(0.975, n - 1) * values.std(axis=axis, ddof=1) / math.sqrt(n)
 
 
 def runs_of(root: Path) -> dict[str, dict[str, list[Path]]]:

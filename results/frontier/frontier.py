@@ -15,21 +15,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from hadamax.experiments.collect import Run, collect
 from hadamax.papers.style import COLOURS, DASHES
+from hadamax.student import half_width
 from hadamax.training.published import random_human
 
 BASELINE = "nature-norm"
 POINTS = 200
 Scores = dict[str, dict[str, dict[int, float]]]  # variant -> game -> seed -> raw score
-
-
-def half_width(values: np.ndarray) -> np.ndarray:
-    """Half of Student's 95% interval of the mean over the first axis."""
-    half: np.ndarray = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return half
 
 
 def training_score(run: Run, frame: float) -> float:

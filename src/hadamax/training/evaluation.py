@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from hadamax.environments import EnvironmentSettings, Game, make_environment
 from hadamax.environments.engine import Array
+from hadamax.student import half_width
 from hadamax.training.published import published_scores
 
 Policy = Callable[[Array], Array]  # observations [B, ...] -> actions [B]
@@ -52,13 +52,10 @@ def play(
 
 def summary(games: Sequence[Game], game: str, frames_per_step: int) -> dict[str, Any]:
     """Mean, spread and Student's 95% interval of raw returns, human-normalised too where scores are published."""
-    from scipy import stats  # a second that playing does not need
-
     returns = np.array([g.raw_return for g in games])
     n = len(returns)
     sd = float(returns.std(ddof=1)) if n > 1 else 0.0
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
-    mean = float(returns.mean())
+    mean, half = float(returns.mean()), float(half_width(returns))
     result: dict[str, Any] = {
         "mean": mean,
         "ci95": [mean - half, mean + half] if n > 1 else None,

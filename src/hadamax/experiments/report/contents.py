@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from hadamax.experiments.report.analysis import Analysis
 from hadamax.experiments.report.cost import costs
@@ -15,6 +13,7 @@ from hadamax.experiments.report.evidence import Evidence, Scale
 from hadamax.experiments.report.health import MEASURES, Correlation, Health
 from hadamax.experiments.report.table import Cell, Group, Table, figure, interval, number, p_value, spread, text, words
 from hadamax.experiments.statistics import AGGREGATES, Interval
+from hadamax.student import half_width
 
 NAMES = {"median": "Median", "iqm": "IQM", "mean": "Mean", "optimality_gap": "Optimality gap"}
 
@@ -114,7 +113,7 @@ def _student(scores: Sequence[float], group: Group) -> Cell:
     form = ",.1f" if abs(mean) < 10_000 else ",.0f"
     if n < 2:
         return interval(Interval(mean, None, None), form, group)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(scores, ddof=1) / math.sqrt(n))
+    half = float(half_width(scores))
     found = Interval(mean, mean - half, mean + half)
     return Cell(f"{mean:{form}} ± {half:{form}}", (found.estimate, found.low, found.high), group)
 
