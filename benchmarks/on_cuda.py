@@ -1,7 +1,7 @@
 """On a CUDA card: the fused blocks, a training step and Hadamax-PQN beside what bytes and operations allow.
 
     python benchmarks/on_cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
-    python benchmarks/on_cuda.py --full --json cuda.json   # and a whole run of 40M frames with its shares
+    python benchmarks/on_cuda.py --full --json cuda.json   # and `hadamax train` of 40M frames, and several runs at once
 
 The floor takes what the card itself reaches: bytes a second of a large copy, operations a second of a large matrix
 product. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script that would hide
@@ -13,8 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +33,7 @@ from hadamax.kernels import hadamax_block
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 from hadamax.networks import build_encoder
+from hadamax.training.logs import read_csv
 from hadamax.training.run import make_algorithm, resolve, training_environment
 from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
 
@@ -137,12 +142,37 @@ def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -
     return {"frames": frames, "minutes for 40M frames": whole / frames * FRAMES / 60, **shares}
 
 
+def whole_run(*settings: str) -> dict[str, float]:
+    """Minutes of a `hadamax train pqn` on Breakout, logs and checkpoints included, and where its training time went."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [sys.executable, "-m", "hadamax", "train", "pqn", "--env", "Breakout", *settings, "--out", str(out)]
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        minutes = (time.perf_counter() - start) / 60
+        rows = read_csv(out / "metrics.csv")
+    ends = [0.0, *(float(row["seconds"]) for row in rows)]
+    shares = {
+        part: sum(float(row[part]) * (end - begin) for row, begin, end in zip(rows, ends, ends[1:], strict=False))
+        / ends[-1]
+        for part in ("environment", "inference", "learning")
+    }
+    return {"frames": float(rows[-1]["frame"]), "minutes": minutes, "minutes of training": ends[-1] / 60, **shares}
+
+
+def several_at_once() -> list[str]:
+    """What `several.py` says of one, two and four runs on the card."""
+    script = Path(__file__).with_name("several.py")
+    command = [sys.executable, str(script), "--device", "cuda", "--encoder", "hadamax", "--runs", "1", "2", "4"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=20)
-    parser.add_argument("--full", action="store_true", help="also run all 40M frames")
+    parser.add_argument("--full", action="store_true", help="also train for all 40M frames, and several runs at once")
     parser.add_argument("--json", help="also write the numbers there")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -162,7 +192,9 @@ def main() -> None:
     results["PQN, every operation launched"] = run(options.precision, options.threads, options.iterations, graphs=False)
     results["PQN"] = run(options.precision, options.threads, options.iterations)
     if options.full:
-        results["PQN, 40M frames"] = run(options.precision, options.threads, FRAMES // (4 * 128 * 32))
+        asked = ["--device", "cuda", "--precision", options.precision, "--threads", str(options.threads)]
+        results["hadamax train, 40M frames"] = whole_run("--encoder", "hadamax", "--frames", str(FRAMES), *asked)
+        results["several at once"] = several_at_once()
     text = json.dumps(results, indent=1)
     print(text)
     if options.json:

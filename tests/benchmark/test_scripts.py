@@ -32,3 +32,12 @@ def test_the_cost_of_diagnostics_is_measured() -> None:
     assert found["rows"] > 8
     assert 0 < found["share"] < 1
     assert found["interval_seconds"] > found["measurement_seconds"]
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_timed() -> None:
+    small = "--num-envs 4 --num-test-envs 0 --num-steps 16 --num-minibatches 2 --encoder nature --frames 1024"
+    found = script("on_cuda").whole_run(*small.split(), "--device", "cpu", "--threads", "1", "--log-every", "256")
+    assert found["frames"] == 1024
+    assert 0 < found["minutes of training"] < found["minutes"] < 2
+    assert 0.5 < found["environment"] + found["inference"] + found["learning"] < 1.01
