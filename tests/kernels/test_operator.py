@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,6 +168,20 @@ def test_compiles_without_a_graph_break(kernel: None, built: bool, monkeypatch: 
         found = torch.autograd.grad(compiled(x).square().sum(), list(block.parameters()))
         for one, same in zip(found, wanted, strict=True):
             torch.testing.assert_close(one, same)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_pytorchs_own_compiler_takes_it(kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inductor, which compiles what is around the operator."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    block = Block()
+    x = torch.randn(2, 3, 9, 9)
+    wanted = torch.autograd.grad(block(x).square().sum(), list(block.parameters()))
+    found = torch.autograd.grad(torch.compile(block, fullgraph=True)(x).square().sum(), list(block.parameters()))
+    for one, same in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, same)
 
 
 @pytest.mark.filterwarnings("ignore")
