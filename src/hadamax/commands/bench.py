@@ -14,7 +14,7 @@ from hadamax.benchmark.contender import WorkerError
 from hadamax.benchmark.machine import describe, serving
 from hadamax.benchmark.picture import draw
 from hadamax.benchmark.report import content, lines
-from hadamax.benchmark.sections import ENCODERS, SECTIONS, Plan, Results
+from hadamax.benchmark.sections import KINDS, SECTIONS, Plan, Results
 from hadamax.commands.arguments import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.training.checkpoints import write_atomically
@@ -73,8 +73,10 @@ def run(arguments: list[str]) -> int:
 
 def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
     """What computes each block of the networks that are measured, and of the one asked for, on a card there is too."""
-    networks = {name: NetworkSettings(encoder=name) for name in ENCODERS}
-    networks["nature, norm map"] = NetworkSettings(encoder="nature", norm="map")  # that of CleanRL's settings
+    networks = {}
+    for _, encoder, settings in KINDS:
+        norm = settings.get("norm")
+        networks[f"{encoder}, norm {norm}" if norm else encoder] = NetworkSettings(encoder=encoder, norm=norm)
     if given.network != NetworkSettings():
         encoder = AUTO_ENCODERS["atari"] if given.network.encoder == "auto" else given.network.encoder
         networks["as asked"] = replace(given.network, encoder=encoder)

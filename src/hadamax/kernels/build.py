@@ -55,15 +55,22 @@ def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
         library = _load(index)
     if library is None:
         raise BuildError(f"the library that {find_compiler()[0][0]} made cannot be loaded")
-    _warn(lacking(macros, source), index.parent)
+    _warn(_lost(index), index.parent)
     return library
 
 
 def lacking(macros: tuple[str, ...], source: str = "block.cpp") -> str:
     """What a library in the cache lacks because the compiler took no better flags; empty where nothing is."""
     try:
-        flags = _index(macros, source).read_text().split()[1:]
-    except (BuildError, OSError, ValueError):
+        return _lost(_index(macros, source))
+    except BuildError:
+        return ""
+
+
+def _lost(index: Path) -> str:
+    try:
+        flags = index.read_text().split()[1:]
+    except (OSError, ValueError):
         return ""
     lost = "" if "-fopenmp" in flags else "one core only (no OpenMP)"
     if not {"-march=native", "-mcpu=native"} & set(flags):
