@@ -114,6 +114,7 @@ def test_stacks_that_share_frames_and_odd_memory() -> None:
     weight, bias = layer(64, 4, (8, 8))
     geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     views = {"later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:], "none": frames[:0, 1:]}
+    views["overlapping"] = observations(7, 30, 28).unfold(0, 4, 1).permute(0, 3, 1, 2)[:3]  # fewer images than channels
     views |= {"repeated": frames[:1, :4].expand(3, -1, -1, -1), "turned": frames[:, :4].transpose(2, 3)}
     for name, view in views.items():
         found = byte_convolution(view, weight, bias, geometry)

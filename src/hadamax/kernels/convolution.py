@@ -63,7 +63,8 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
     if not x[:1].is_contiguous():
         x = x.contiguous()
     elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        x = x.clone()  # the games may write the next observations over these
+        # The games may write the next observations over these; of stacks that share frames, a clone would keep strides.
+        x = x.clone(memory_format=torch.contiguous_format)
     y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
     return y
 
