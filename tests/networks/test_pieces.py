@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,3 +78,19 @@ def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest
     monkeypatch.setattr(blocks, "PIECE", 2 * row)
     encoder(torch.randint(256, (5, 4, 84, 84), dtype=torch.uint8))
     assert calls[:3] == [2, 2, 1]  # of the first block
+
+
+def test_a_module_in_an_activations_place_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the same layers without kernels use it, in the encoder and in a copy of it."""
+    torch.manual_seed(0)
+    encoder = build_encoder("nature-norm", observation_shape=(4, 84, 84), input_scale=255.0, width=0.25)
+    x = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8)
+    before = encoder(x)
+    for module in encoder.modules():
+        if isinstance(module, HadamardConv2d):
+            module.activations[0] = torch.nn.Tanh()
+    after, copied = encoder(x), copy.deepcopy(encoder)(x)
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")
+    torch.testing.assert_close(after, encoder(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(copied, after)
+    assert (after - before).abs().max() > 0.01

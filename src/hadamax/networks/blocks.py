@@ -64,9 +64,10 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
 def kernel_settings(layer: HadamardConv2d, pool: Pooling | None, height: int, width: int) -> dict[str, Any] | None:
     """What the kernels are asked for after a convolution to [N, k * C, height, width]; None if they do not know it."""
     margins = None if pool is None else kernel_pool(pool, height, width)
-    if layer.kernel_settings is None or (pool is None) != (margins is None):
+    settings = layer.kernel_settings
+    if settings is None or (pool is None) != (margins is None):
         return None
-    return {**layer.kernel_settings, "pool": margins}
+    return {**settings, "pool": margins}
 
 
 def kernel_pool(pool: Pooling, height: int, width: int) -> tuple[int, int, int, int] | None:

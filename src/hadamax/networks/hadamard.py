@@ -87,17 +87,20 @@ class _HadamardLayer(nn.Module):
         self._ranges = [entry.range for entry in resolved]
         linear = all(isinstance(module, nn.Identity) for module in self.activations)
         self.output_range = None if linear else combine_ranges(self._ranges, self._combine)
-        self.kernel_settings = self._kernel_settings(activation)
+        self._names, self._named = activation_names(activation, self.branches), tuple(self.activations)
         self.reset_parameters()
 
-    def _kernel_settings(self, activation: ActivationSetting) -> dict[str, Any] | None:
-        """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width."""
-        names = activation_names(activation, self.branches)
-        if not set(names) <= KERNEL_ACTIVATIONS:
+    @property
+    def kernel_settings(self) -> dict[str, Any] | None:
+        """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width, or
+        another module has been put in its place.
+        """
+        replaced = any(now is not then for now, then in zip(self.activations, self._named, strict=True))
+        if replaced or not set(self._names) <= KERNEL_ACTIVATIONS:
             return None
         return {
             "branches": self.branches,
-            "activations": names,
+            "activations": self._names,
             "combine": self.combine,
             "norm": self.norm.over,
         }
