@@ -76,6 +76,16 @@ def test_with_a_cache_that_cannot_be_written(
     assert f"the cache {cache} cannot be used" in line
 
 
+def test_with_a_cache_that_cannot_be_looked_into(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cache: Path, kernel: None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/{300 * 'x'}")
+    (line,) = lines_logged(caplog)
+    assert "xxx/hadamax/kernels cannot be used (File name too long); set XDG_CACHE_HOME" in line
+    (found,) = [finding for finding in doctor.compiler() if finding.name == "cache"]
+    assert "cannot be used" in found.text
+
+
 @pytest.mark.parametrize("who", ["another user", "a group"])
 def test_what_another_user_could_have_written_is_not_loaded(
     cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, who: str
@@ -87,7 +97,10 @@ def test_what_another_user_could_have_written_is_not_loaded(
         monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
         monkeypatch.setattr(build, "ROOT", -1)
     (line,) = lines_logged(caplog)
-    assert f"the cache {cache} is another user's or can be written by others; set XDG_CACHE_HOME" in line
+    said = f"the cache {cache} is another user's or can be written by others; set XDG_CACHE_HOME"
+    assert said in line
+    (found,) = [finding for finding in doctor.compiler() if finding.name == "cache"]
+    assert (found.text, bool(found.mend)) == (said, True)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +187,17 @@ def test_a_damaged_cache_is_built_anew(cache: Path, kernel: None, damage: str) -
     assert cpu.failure() is None
     assert torch.equal(y, reference_block(x, None, None, VARIANT))
     assert len(library.read_bytes()) > 1000
+
+
+def test_options_of_the_compiler_are_another_library(
+    cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.build(MACROS)
+    command = build.find_compiler()[0]
+    monkeypatch.setenv("CXX", " ".join([*command, "-DOTHER"]))
+    assert not build.is_cached(MACROS)
+    monkeypatch.setenv("CXX", " ".join(command))
+    assert build.is_cached(MACROS)
 
 
 def test_two_processes_at_once(cache: Path, kernel: None) -> None:

@@ -105,6 +105,7 @@ def compiler() -> list[Finding]:
     mend = f"export XDG_CACHE_HOME={own}: kernels are compiled into it once"
     try:
         folder = build.cache_folder()
+        build.check_ours(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):
             cache = Finding("cache", f"{folder} can be written")
@@ -115,6 +116,8 @@ def compiler() -> list[Finding]:
     if name != "none":
         return [Finding("compiler", name), cache]
     mend = next((how for tool, how in COMPILERS.items() if shutil.which(tool)), "install g++ or clang++")
+    if os.environ.get("CXX") and any(map(shutil.which, build.COMPILERS)):
+        mend = "unset CXX"
     return [Finding("compiler", "none: kernels that no wheel brings cannot be made", mend), cache]
 
 

@@ -115,11 +115,12 @@ def cache_folder() -> Path:
 
 
 def _index(macros: tuple[str, ...], source: str) -> Path:
-    return cache_folder() / hashlib.sha256(_recipe(macros, source, find_compiler()[1])).hexdigest()
+    (_, *options), version = find_compiler()
+    return cache_folder() / hashlib.sha256(_recipe(macros, source, " ".join([*options, version]))).hexdigest()
 
 
-def _recipe(macros: tuple[str, ...], source: str, compiler_version: str) -> bytes:
-    parts = ["2", compiler_version, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]  # 2: form of an index
+def _recipe(macros: tuple[str, ...], source: str, compiler: str) -> bytes:
+    parts = ["2", compiler, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]  # 2: form of an index
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in {".h", ".cpp"}]
     return b"\0".join([part.encode() for part in parts] + sources)
 
@@ -165,7 +166,7 @@ def _load(index: Path) -> ctypes.CDLL | None:
     Raises:
         BuildError: another user could have put it there.
     """
-    _check_ours(index.parent)
+    check_ours(index.parent)
     try:
         digest = index.read_text().split()[0]
         path = index.with_name(f"{digest}.so")
@@ -176,10 +177,16 @@ def _load(index: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _check_ours(folder: Path) -> None:
-    if not hasattr(os, "getuid") or not folder.is_dir():
+def check_ours(folder: Path) -> None:
+    """Raise a BuildError where a cache cannot be looked into, or another user could have put something there."""
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return
-    status = folder.stat()
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    if not hasattr(os, "getuid"):
+        return
     if status.st_uid not in {os.getuid(), ROOT} or status.st_mode & 0o022:
         raise BuildError(f"the cache {folder} is another user's or can be written by others; set XDG_CACHE_HOME")
 
@@ -199,8 +206,11 @@ def _compile(index: Path, compiler: tuple[str, ...], macros: tuple[str, ...], so
             note.write_text(" ".join((digest, *flags)))
             os.replace(note, index)
     except OSError as error:
-        reason = error.strerror or error
-        raise BuildError(f"the cache {folder} cannot be used ({reason}); set XDG_CACHE_HOME") from error
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> BuildError:
+    return BuildError(f"the cache {folder} cannot be used ({error.strerror or error}); set XDG_CACHE_HOME")
 
 
 def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: str, output: Path) -> tuple[str, ...]:
@@ -223,6 +233,7 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{command[0]} does not run ({error})") from error
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
-        raise BuildError(f"{command[0]} fails ({said[:200] or f'exit code {done.returncode}'})")
+        lines = done.stderr.strip().splitlines()
+        said = next((line for line in lines if "error" in line), (lines or [f"exit code {done.returncode}"])[0])
+        raise BuildError(f"{command[0]} fails ({said[:200]})")
     return done.stdout
