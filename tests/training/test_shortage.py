@@ -21,9 +21,11 @@ def hungry(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
     torch.empty(2**50 if len(inputs[0]) > MOST_ROWS else 1, dtype=torch.uint8)
 
 
-def test_the_line_names_a_batch_that_fits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
+def test_the_line_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> None:
     sizes = {"num_envs": 32, "num_steps": 32, "num_minibatches": 1}
-    with closing(make(tmp_path / "run", {**CARTPOLE, **sizes}, frames=10_000)) as loop:
+    settings = {**CARTPOLE, **sizes, "algorithm": algorithm, "num_test_envs": 0}
+    with closing(make(tmp_path / "run", settings, frames=10_000)) as loop:
         loop.algorithm.network.encoder.register_forward_pre_hook(hungry)
         with pytest.raises(UserError) as caught:
             loop.train()
@@ -49,4 +51,5 @@ def test_what_is_a_shortage() -> None:
     assert is_shortage(caught.value)
     assert is_shortage(MemoryError())
     assert is_shortage(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert is_shortage(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert not is_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

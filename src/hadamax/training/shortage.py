@@ -11,11 +11,21 @@ from torch import nn
 from hadamax.algorithms import Algorithm
 from hadamax.errors import UserError
 
+SHORTAGES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "could not create a memory object",
+    "bad_alloc",
+    "alloc_failed",
+)
+
 
 def is_shortage(error: BaseException) -> bool:
     """Whether an error says that memory ran out: PyTorch's own, or what its parts raise instead."""
-    words = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory object")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    said = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in said for word in SHORTAGES)
 
 
 class Batch(NamedTuple):
@@ -59,7 +69,8 @@ def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtyp
         moments = [torch.ones_like(parameter) for parameter in network.parameters() for _ in range(2)]
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             loss = network(row.repeat(rows, *[1] * (row.dim() - 1))).float().sum()
-        gradients = torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad])
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)  # acting takes no value head
         del moments, gradients, loss
     except (MemoryError, RuntimeError) as error:  # whatever it says: with fewer rows the same has worked
         traceback.clear_frames(error.__traceback__)
