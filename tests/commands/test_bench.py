@@ -23,6 +23,13 @@ from hadamax.benchmark.targets import TARGETS
         ("--rounds 0", "rounds: 0 is too small; valid: 1 or more"),
         ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
         ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),
+        ("--json .", "json: '.' is a folder; valid: a file"),
+        ("--json bench.png --out ./bench.png", "out: './bench.png' is where the numbers go; valid: another file"),
+        (
+            "--only blocks memory --out b.png",
+            "out: nothing of blocks, memory is drawn; valid with iteration or network",
+        ),
+        ("--only", "only: no section is named; valid: blocks, network, memory, iteration, run"),
     ],
 )
 def test_what_is_refused(arguments: str, said: str) -> None:

@@ -19,6 +19,7 @@ LABELS = {
     "plain": "eager PyTorch",
     "jax": "JAX, float32",
 }
+DRAWN = frozenset({"network", "iteration"})  # sections
 PARTS = {"acting products": "#56b4e9", "learning products": "#0072b2", "emulators": "#009e73"}
 
 

@@ -186,7 +186,8 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
         done = subprocess.run([*command, "--precision", plan.best], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
         if done.returncode:
-            raise WorkerError(f"hadamax train: {done.stderr.strip().splitlines()[-1]}")
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, and not a word"]
+            raise WorkerError(f"hadamax train: {said[-1]}")
         (line,) = (line for line in done.stdout.splitlines() if " frames in " in line)
     results.times["full run: whole command"] = [seconds]
     results.notes.append(f"full run: {line}; {seconds:.1f} s with its start and its end")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ import torch
 
 from hadamax.benchmark.contender import WorkerError
 from hadamax.benchmark.machine import describe, serving
-from hadamax.benchmark.picture import draw
+from hadamax.benchmark.picture import DRAWN, draw
 from hadamax.benchmark.report import content, lines
 from hadamax.benchmark.sections import KINDS, SECTIONS, Plan, Results
 from hadamax.commands.arguments import parse, say
@@ -53,10 +54,10 @@ class Arguments:
 
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax bench")
+    if "--only" in arguments and not given.only:
+        raise UserError(f"only: no section is named; valid: {', '.join(SECTIONS)}")
     plan = _plan(given)
-    for target in (given.json, given.out):
-        if target and not Path(target).parent.is_dir():
-            raise UserError(f"{'json' if target == given.json else 'out'}: {target!r} is in no folder that exists")
+    _check_targets(given)
     machine = describe(plan.threads)
     served = _served(given, plan)
     results = Results()
@@ -69,6 +70,27 @@ def run(arguments: list[str]) -> int:
         print(line)
     _write(given, plan, content(machine, asdict(plan), served, results), results, machine)
     return 0
+
+
+def _check_targets(given: Arguments) -> None:
+    """Say that something cannot be written before it has been measured."""
+    for name, target in (("json", given.json), ("out", given.out)):
+        if not target:
+            continue
+        path = Path(target)
+        if not path.parent.is_dir():
+            raise UserError(f"{name}: {target!r} is in no folder that exists")
+        if path.is_dir():
+            raise UserError(f"{name}: {target!r} is a folder; valid: a file")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise UserError(f"{name}: {target!r} cannot be written: {error.strerror}") from None
+    if given.json and given.out and Path(given.json).resolve() == Path(given.out).resolve():
+        raise UserError(f"out: {given.out!r} is where the numbers go; valid: another file")
+    if given.out and given.only and not set(given.only) & DRAWN:
+        raise UserError(f"out: nothing of {', '.join(given.only)} is drawn; valid with {' or '.join(sorted(DRAWN))}")
 
 
 def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
