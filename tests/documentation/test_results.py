@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from hadamax.benchmark.rounds import Ratio
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -29,3 +32,10 @@ def test_the_tables_come_out_again(folder: str, script: str, arguments: list[str
     assert len(printed) > 6
     page = rows((RESULTS / folder / "README.md").read_text())
     assert [row for row in printed if row not in page] == []
+
+
+def test_the_bench_said_what_the_page_says() -> None:
+    page = rows((RESULTS / "speed" / "README.md").read_text())
+    for path in (RESULTS / "speed").glob("*.json"):
+        for name, found in json.loads(path.read_text())["ratios"].items():
+            assert any(row.startswith(f"| {name} | {Ratio(**found)} |") for row in page), name
