@@ -24,7 +24,7 @@ def hungry(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
 def test_the_line_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> None:
     sizes = {"num_envs": 32, "num_steps": 32, "num_minibatches": 1}
-    settings = {**CARTPOLE, **sizes, "algorithm": algorithm, "num_test_envs": 0}
+    settings = {**CARTPOLE, **sizes, "algorithm": algorithm}
     with closing(make(tmp_path / "run", settings, frames=10_000)) as loop:
         loop.algorithm.network.encoder.register_forward_pre_hook(hungry)
         with pytest.raises(UserError) as caught:

@@ -87,7 +87,7 @@ class _HadamardLayer(nn.Module):
         self._ranges = [entry.range for entry in resolved]
         linear = all(isinstance(module, nn.Identity) for module in self.activations)
         self.output_range = None if linear else combine_ranges(self._ranges, self._combine)
-        self._names, self._named = activation_names(activation, self.branches), tuple(self.activations)
+        self._kernel_settings, self._named = self._settings_by_name(activation), tuple(self.activations)
         self.reset_parameters()
 
     @property
@@ -96,11 +96,15 @@ class _HadamardLayer(nn.Module):
         another module has been put in its place.
         """
         replaced = any(now is not then for now, then in zip(self.activations, self._named, strict=True))
-        if replaced or not set(self._names) <= KERNEL_ACTIVATIONS:
+        return None if replaced else self._kernel_settings
+
+    def _settings_by_name(self, activation: ActivationSetting) -> dict[str, Any] | None:
+        names = activation_names(activation, self.branches)
+        if not set(names) <= KERNEL_ACTIVATIONS:
             return None
         return {
             "branches": self.branches,
-            "activations": self._names,
+            "activations": names,
             "combine": self.combine,
             "norm": self.norm.over,
         }

@@ -132,7 +132,9 @@ def test_a_whole_study() -> None:
     generator = np.random.default_rng(0)
     variants = [{f"g{i}": generator.normal(1, 1, 5) for i in range(57)} for _ in range(6)]
     for scores in variants:
-        mean = aggregate_intervals(scores, replicates=50_000)["mean"]
+        found = aggregate_intervals(scores, replicates=50_000)
+        assert found["iqm"].low is not None
+        mean = found["mean"]
         assert mean.low is not None
         assert mean.high is not None
         assert mean.low < mean.estimate < mean.high
