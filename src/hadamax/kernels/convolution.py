@@ -17,7 +17,6 @@ from hadamax.kernels.cpu import pointer
 from hadamax.kernels.observations import Margins, scaled_observations
 from hadamax.kernels.watchers import is_plain
 
-TAPS_OF_A_TILE = 4  # LEAST_TAPS in csrc/gradients.h
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
 
 
@@ -94,7 +93,7 @@ def byte_convolution_obstacle(weight: Tensor, geometry: ConvolutionGeometry) -> 
     if down != across or any(size % (2 * down) or size < 4 * down for size in kernel):
         return f"a kernel of {tuple(kernel)} is not an even number of strides of {geometry.stride}, from four on"
     taps = weight.shape[1] * kernel[0] * kernel[1] // 4
-    if taps < FEWEST_TAPS or taps % TAPS_OF_A_TILE or kernel[1] // down // 2 % (4 // dtype.itemsize):
+    if taps < FEWEST_TAPS or kernel[1] // down // 2 % (4 // dtype.itemsize):
         return f"{weight.shape[1]} channels of a kernel of {tuple(kernel)}: too few, or not in pairs"
     if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
         return "the processor has tiles (AMX), with which the plain form is faster"

@@ -3,8 +3,6 @@
 #pragma once
 #include "products.h"
 
-constexpr int LEAST_TAPS = 4;  // in a tile: the taps are a multiple of
-
 // Two floats a lane, rounded and side by side as `multiply_add` takes them; for float32 the first alone.
 INLINE Floats paired(Floats first, Floats second) {
     if constexpr (PAIR == 1) return first;
@@ -24,6 +22,7 @@ class Gradients {
     const Sizes s;
     const int units;                 // columns of the gradient, or pairs of them
     const int strip;                 // half rows at a time
+    const size_t down;               // from a row of the data to the next
     Lines<Element> parts;            // [part][half row of the strip][column or pair][channel][of the pair]
     Lines<float> sums;               // [part][tap][channel]
     std::vector<double> bias_sums;   // [channel]
@@ -36,6 +35,7 @@ class Gradients {
         : s(sizes),
           units((s.half_columns() + PAIR - 1) / PAIR),
           strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.half_rows())),
+          down(s.data_columns()),
           parts(PARTS * strip * row_size()),
           sums(size_t(PARTS) * s.taps() * s.channels),
           bias_sums(s.channels),
@@ -48,11 +48,9 @@ class Gradients {
             for (int row = 0; row < rows; row++) spread(dy, first + row, row);
             for (int part = 0; part < PARTS; part++)
                 if (s.channels % (MOST_VECTORS * LANES) == 0)
-                    tiles<MOST_VECTORS, LEAST_TAPS>(data, part, first, rows);
-                else if (s.taps() % (2 * LEAST_TAPS) == 0)
-                    tiles<LEAST_VECTORS, 2 * LEAST_TAPS>(data, part, first, rows);
+                    tiles<MOST_VECTORS>(data, part, first, rows);
                 else
-                    tiles<LEAST_VECTORS, LEAST_TAPS>(data, part, first, rows);
+                    tiles<LEAST_VECTORS>(data, part, first, rows);
         }
     }
 
@@ -106,37 +104,61 @@ class Gradients {
         return load(dy + (size_t(row) * s.columns + column) * s.channels + channel, Whole{});
     }
 
-    template <int VECTORS, int TAPS>
+    template <int VECTORS>
     void tiles(const Data& data, int part, int first, int rows) {
+        constexpr int TAPS = SUMS / VECTORS;
+        const int taps = offsets.size(), tiles = (taps + TAPS - 1) / TAPS;
         for (int channel = 0; channel < s.channels; channel += VECTORS * LANES)
-            for (int tap = 0; tap < s.taps(); tap += TAPS)
-                one_tile<VECTORS, TAPS>(data, part, first, rows, channel, tap);
+            for (int tile = 0, tap = 0; tile < tiles; tile++) {
+                const int count = (taps - tap + tiles - tile - 1) / (tiles - tile);  // tiles of almost one size
+                any_tile<VECTORS, TAPS>(count, data, part, first, rows, channel, tap);
+                tap += count;
+            }
     }
 
+    template <int VECTORS, int COUNT>
+    void any_tile(int count, const Data& data, int part, int first, int rows, int channel, int tap) {
+        if (count == COUNT)
+            one_tile<VECTORS, COUNT>(data, part, first, rows, channel, tap);
+        else if constexpr (COUNT > 1)
+            any_tile<VECTORS, COUNT - 1>(count, data, part, first, rows, channel, tap);
+    }
+
+    // Every loop over taps and vectors is unrolled, or their sums would go through memory.
     template <int VECTORS, int TAPS>
     __attribute__((noinline)) void one_tile(const Data& data, int part, int first, int rows, int channel, int tap) {
-        Floats total[TAPS][VECTORS] = {};
-        const Element* from[TAPS];
-        for (int k = 0; k < TAPS; k++) from[k] = data.of(part, first) + offsets[tap + k];
-        const size_t step = size_t(s.channels) * PAIR;
+        Floats total[TAPS][VECTORS];
+        const Element *from[TAPS], *start = data.of(part, first);
+#pragma GCC unroll 16
+        for (int k = 0; k < TAPS; k++) {
+            from[k] = start + offsets[tap + k];
+#pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; v++) total[k][v] = Floats{};
+        }
+        const size_t channels = s.channels;
+        const Element* gradient = &parts[part * strip * row_size() + channel * PAIR];
         for (int row = 0; row < rows; row++) {
-            const Element* gradient = &parts[(part * strip + row) * row_size() + size_t(channel) * PAIR];
-            const size_t down = size_t(row) * s.data_columns();
-            for (int unit = 0; unit < units; unit++, gradient += step) {
+            for (int unit = 0; unit < units; unit++, gradient += channels * PAIR) {
                 Floats g[VECTORS];
+#pragma GCC unroll 16
                 for (int v = 0; v < VECTORS; v++) g[v] = vector(gradient + v * LANES * PAIR);
 #pragma GCC unroll 16
                 for (int k = 0; k < TAPS; k++) {
-                    Floats x = repeat(from[k] + down + unit * PAIR);
+                    Floats x = repeat(from[k] + unit * PAIR);
 #pragma GCC unroll 16
                     for (int v = 0; v < VECTORS; v++) total[k][v] = multiply_add(total[k][v], g[v], x);
                 }
             }
+#pragma GCC unroll 16
+            for (int k = 0; k < TAPS; k++) from[k] += down;
         }
+        float* sum = &sums[(part * offsets.size() + tap) * channels + channel];
+#pragma GCC unroll 16
         for (int k = 0; k < TAPS; k++)
+#pragma GCC unroll 16
             for (int v = 0; v < VECTORS; v++) {
-                float* sum = &sums[(size_t(part) * s.taps() + tap + k) * s.channels + channel + v * LANES];
-                store(sum, load(sum) + total[k][v]);
+                float* to = sum + k * channels + v * LANES;
+                store(to, load(to) + total[k][v]);
             }
     }
 };
