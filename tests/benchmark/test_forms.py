@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
-from hadamax.benchmark.products import by_quarters, fastest, job, layers_of
-from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle
+from hadamax.benchmark.products import bytes_by_quarters, fastest, job, layers_of, maps_by_quarters
+from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
 ENCODERS = sorted(PLAIN)
@@ -119,7 +119,22 @@ def test_the_first_product_is_tried_by_quarters_too(dtype: torch.dtype) -> None:
         pytest.skip("no such kernel here")
     assert said == "convolution 1: by quarters, C++"
     for backward in (False, True):
-        run = by_quarters(first, 1, weight, geometry, backward)
+        run = bytes_by_quarters(first, 1, weight, geometry, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not any(event.key == "aten::conv2d" for event in profile.key_averages())
+
+
+def test_later_products_are_tried_by_quarters_in_float32() -> None:
+    second, weight = layers_of("hadamax")[1], torch.randn(128, 32, 4, 4)
+    served = map_convolution_obstacle(weight, (1, 1)) is None
+    for dtype in (torch.float32, torch.bfloat16):
+        said = serving(build_encoder("hadamax"), dtype)
+        assert ("convolution 2: by quarters, C++" in said) == (served and dtype == torch.float32)
+    if not served:
+        pytest.skip("no such kernel here")
+    for backward in (False, True):
+        run = maps_by_quarters(second, 1, weight, backward)
+        with torch.profiler.profile() as profile:
+            run()
+        assert not {"aten::conv2d", "aten::convolution_backward"} & {event.key for event in profile.key_averages()}

@@ -70,7 +70,7 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
     size = [draw(st.integers(max(k - sum(m), 1), k + 20)) for k, m in zip(kernel, margins, strict=True)]
     geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
-    channels = convolution._library(dtype).hadamax_convolution_channels()  # type: ignore[union-attr]
+    channels = convolution.Quarters(torch.uint8, dtype)._found().hadamax_convolution_channels()
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
     assume(byte_convolution_obstacle(weight, geometry) is None)

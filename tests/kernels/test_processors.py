@@ -8,9 +8,19 @@ from collections.abc import Iterator
 import pytest
 import torch
 from tests.kernels import test_convolution as quarters
+from tests.kernels import test_map_convolution as maps
 from tests.kernels.blocks import DTYPES, HADAMAX, Kind, agree, exact, fused, random_case, without_near_ties
 
-from hadamax.kernels import ConvolutionGeometry, build, byte_convolution, byte_convolution_obstacle, cpu, shipped
+from hadamax.kernels import (
+    ConvolutionGeometry,
+    build,
+    byte_convolution,
+    byte_convolution_obstacle,
+    cpu,
+    map_convolution,
+    map_convolution_obstacle,
+    shipped,
+)
 
 POOLS = (None, (4, 4, 1, 2), (3, 1, 1, 1))
 
@@ -51,3 +61,16 @@ def test_the_convolution_by_quarters_is_the_same(processor: str) -> None:
     found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
     for ours, theirs in zip(found, quarters.exact(x, weight, bias, geometry, gradient), strict=True):
         assert quarters.off(ours, theirs) < quarters.ROUNDING[torch.float32]
+
+
+@pytest.mark.slow
+def test_the_convolution_of_maps_is_the_same(processor: str) -> None:
+    tensors = maps.case()
+    assert (map_convolution_obstacle(tensors[1], (1, 1)) is None) == processor.endswith("v3")
+    y = map_convolution(*tensors, maps.SAME)
+    gradient = torch.randn_like(y)
+    expected = maps.plain(*(exact_ones := maps.wide(tensors)), maps.SAME)
+    found = [y.detach(), *torch.autograd.grad(y, tensors, gradient)]
+    wanted = [expected.detach(), *torch.autograd.grad(expected, exact_ones, gradient.double())]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert quarters.off(ours, theirs) < maps.ROUNDING

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hadamax.kernels import Implementation, byte_convolution_obstacle
+from hadamax.kernels import Implementation, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import Encoder
 from hadamax.networks.blocks import ConvBlock, ResidualBlock, ResidualStage
@@ -37,23 +37,34 @@ def describe(threads: int) -> dict[str, Any]:
 def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[str]:
     """For each convolution block of an encoder of images, what computes it after the convolution, and why.
 
-    Of the first one's convolution, which takes bytes, too.
+    On the CPU of the first one's convolution, which takes bytes, too, and of others that are not PyTorch's.
     """
     channels, *of_image = encoder.observation_shape
     size, lines = (of_image[0], of_image[1]), []
     blocks: Any = encoder.blocks
     for number, block in enumerate(blocks, start=1):
         inner = list(_convolutions(block, size))
-        if number == 1 and inner and torch.device(device).type == "cpu":
-            geometry = inner[0][0].layer.byte_geometry(torch.empty(0, channels, *size), 255.0)._replace(dtype=dtype)
-            reason = byte_convolution_obstacle(inner[0][0].layer.weight, geometry)
-            words = "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
-            lines.append(f"convolution 1: {words}")
+        if torch.device(device).type == "cpu":
+            if number == 1 and inner:
+                lines.append(f"convolution 1: {_of_bytes(inner[0][0], torch.empty(0, channels, *size), dtype)}")
+            elif any(_is_by_quarters(convolution, dtype) for convolution, _ in inner):
+                lines.append(f"convolution {number}: by quarters, C++")
         said = dict.fromkeys(_words(convolution.served_by(*at, dtype, device)) for convolution, at in inner)
         if said:
             lines.append(f"block {number}: {', and '.join(said)}")
         size = block.output_size(*size)
     return lines
+
+
+def _of_bytes(block: ConvBlock, seen: torch.Tensor, dtype: torch.dtype) -> str:
+    geometry = block.layer.byte_geometry(seen, 255.0)._replace(dtype=dtype)
+    reason = byte_convolution_obstacle(block.layer.weight, geometry)
+    return "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
+
+
+def _is_by_quarters(block: ConvBlock, dtype: torch.dtype) -> bool:
+    layer = block.layer
+    return dtype == torch.float32 and map_convolution_obstacle(layer.weight, layer.stride) is None
 
 
 def _convolutions(block: Any, size: tuple[int, int]) -> Iterator[tuple[ConvBlock, tuple[int, int]]]:

@@ -1,8 +1,9 @@
 """An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
 
-Tried for every layer: both memory formats, branches merged into one convolution or apart; for the first also our
-convolution of bytes, where it serves. Inputs are padded already and of the right type, weights too, nothing has a
-bias, and no layer waits for another. The first has no gradient for its input, since nothing needs one.
+Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolution by
+quarters where it serves: of bytes for the first, of maps in float32 for others. Inputs are padded already and of the
+right type, weights too, nothing has a bias, and no layer waits for another. The first has no gradient for its input,
+since nothing needs one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels import (
+    ConvolutionGeometry,
+    Place,
+    byte_convolution,
+    byte_convolution_obstacle,
+    map_convolution,
+    map_convolution_obstacle,
+)
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
 
@@ -94,7 +102,11 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
         if byte_convolution_obstacle(weight, geometry) is None:
-            forms["bytes by quarters"] = by_quarters(layer, rows, weight, geometry, backward)
+            forms["bytes by quarters"] = bytes_by_quarters(layer, rows, weight, geometry, backward)
+    elif layer.size and dtype == torch.float32:
+        weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
+        if map_convolution_obstacle(weight, layer.stride) is None:  # type: ignore[arg-type]
+            forms["maps by quarters"] = maps_by_quarters(layer, rows, weight, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
 
@@ -126,7 +138,7 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
     return both
 
 
-def by_quarters(
+def bytes_by_quarters(
     layer: Layer, rows: int, weight: Tensor, geometry: ConvolutionGeometry, backward: bool
 ) -> Callable[[], object]:
     """Runs the first layer as `byte_convolution`."""
@@ -139,6 +151,21 @@ def by_quarters(
         y = byte_convolution(x, weight, None, geometry)
         if backward:
             torch.autograd.grad(y, weight, gradient)
+
+    return run
+
+
+def maps_by_quarters(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
+    """Runs a later layer as `map_convolution`."""
+    x = _tensor((rows, layer.inputs, *layer.size), torch.float32, "channels_last").requires_grad_(backward)
+    weight.requires_grad_(backward)
+    place = Place(layer.stride, ((0, 0), (0, 0)))  # type: ignore[arg-type]
+    gradient = torch.randn_like(map_convolution(x, weight, None, place))
+
+    def run() -> None:
+        y = map_convolution(x, weight, None, place)
+        if backward:
+            torch.autograd.grad(y, (x, weight), gradient)
 
     return run
 

@@ -17,9 +17,11 @@ from torch import Tensor
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.constant import constant
 from hadamax.kernels.convolution import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels.map_convolution import map_convolution, map_convolution_obstacle
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
+from hadamax.kernels.quarters import Place
 from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
 from hadamax.kernels.variant import Pool, Variant, check
@@ -29,12 +31,15 @@ __all__ = [
     "KERNEL_ACTIVATIONS",
     "ConvolutionGeometry",
     "Implementation",
+    "Place",
     "RAdam",
     "byte_convolution",
     "byte_convolution_obstacle",
     "hadamax_block",
     "implementation",
     "keep_memory",
+    "map_convolution",
+    "map_convolution_obstacle",
     "scaled_observations",
 ]
 

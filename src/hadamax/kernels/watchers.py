@@ -27,3 +27,9 @@ def is_transformed() -> bool:
     if torch.compiler.is_compiling():
         return False
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def is_watched(gradient: Tensor) -> bool:
+    """Whether a backward pass is for more than plain gradients: many at once, or to be differentiated again."""
+    batched = not is_plain(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
+    return batched or torch.is_grad_enabled()

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hadamax.kernels import KERNEL_ACTIVATIONS, ConvolutionGeometry, byte_convolution
+from hadamax.kernels import KERNEL_ACTIVATIONS, ConvolutionGeometry, Place, byte_convolution, map_convolution
 from hadamax.networks.activations import ActivationSetting, activation_names, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
@@ -232,11 +232,8 @@ class HadamardConv2d(_HadamardLayer):
             raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
         if scale is not None:
             return byte_convolution(x, self.weight, self.bias, self.byte_geometry(x, scale))
-        (top, bottom), (left, right) = self.window.margins(x.shape[2], x.shape[3])
-        if (top, left) != (bottom, right):
-            x = F.pad(x, (left, right, top, bottom))
-            top = left = 0
-        return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+        place = Place(self.stride, self.window.margins(x.shape[2], x.shape[3]))
+        return map_convolution(x, self.weight, self.bias, place)
 
     def byte_geometry(self, x: Tensor, scale: float) -> ConvolutionGeometry:
         """What `byte_convolution` is told for bytes x."""

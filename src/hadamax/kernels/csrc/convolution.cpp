@@ -1,6 +1,8 @@
-// The convolution of bytes that an encoder begins with, forward and the weights' gradient, behind a plain C interface.
+// A convolution of bytes, as an encoder begins with, or of maps, forward and the weights' gradient, behind a plain C
+// interface.
 //
-// Compiled for HADAMAX_ELEMENT, float or bfloat16: what is multiplied, and what the output is stored as.
+// Compiled for HADAMAX_ELEMENT, float or bfloat16: what is multiplied, and what the output is stored as; and for
+// HADAMAX_INPUT, uint8_t or that element: what is convolved.
 // Each two by two outputs take nine products of a quarter of the kernel where they would take sixteen: see quarters.h.
 #include "gradients.h"
 #include "products.h"
@@ -38,9 +40,12 @@ extern "C" {
 
 // What the number of output channels must be a multiple of; 0 where this processor has no fast product.
 int hadamax_convolution_channels() { return PAYS ? TILE_CHANNELS : 0; }
+// And that of the inputs.
+int hadamax_convolution_inputs() { return MAPS ? LANES : 1; }
 
-// weight [channel, input channel, kernel row, kernel column]; bias [channel] or null; y [image, row, column, channel].
-void hadamax_convolution(const Sizes* sizes, const uint8_t* bytes, const float* weight, const float* bias, Element* y) {
+// x [image, input, row, column] of bytes, [image, row, column, input] of maps; weight [channel, input, kernel row, kernel
+// column]; bias [channel] or null; y [image, row, column, channel].
+void hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight, const float* bias, Element* y) {
     const Sizes s = *sizes;
     const Weights weights(s, weight);
     const Lines<float> zeros(s.channels);
@@ -49,15 +54,14 @@ void hadamax_convolution(const Sizes* sizes, const uint8_t* bytes, const float* 
         Room room(s);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
-            room.data.read(bytes + image * s.apart);
+            room.data.read(x + image * s.apart);
             convolve(s, weights, bias ? bias : zeros.data(), room, y + image * s.outputs());
         }
     }
 }
 
 // dweight as weight, dbias [channel], from dy as y.
-void hadamax_convolution_backward(const Sizes* sizes, const uint8_t* bytes, const Element* dy, float* dweight,
-                                  float* dbias) {
+void hadamax_convolution_backward(const Sizes* sizes, const Input* x, const Element* dy, float* dweight, float* dbias) {
     const Sizes s = *sizes;
     std::vector<Gradients> totals;
     for (int thread = 0; thread < s.threads; thread++) totals.emplace_back(s);
@@ -67,7 +71,7 @@ void hadamax_convolution_backward(const Sizes* sizes, const uint8_t* bytes, cons
         Gradients& total = totals[omp_get_thread_num()];
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
-            data.read(bytes + image * s.apart);
+            data.read(x + image * s.apart);
             total.add(data, dy + image * s.outputs());
         }
     }

@@ -22,7 +22,7 @@ class Gradients {
     const Sizes s;
     const int units;                 // columns of the gradient, or pairs of them
     const int strip;                 // half rows at a time
-    const size_t down;               // from a row of the data to the next
+    const size_t down, along;        // from a row and from a column of the data to the next
     Lines<Element> parts;            // [part][half row of the strip][column or pair][channel][of the pair]
     Lines<float> sums;               // [part][tap][channel]
     std::vector<double> bias_sums;   // [channel]
@@ -35,7 +35,8 @@ class Gradients {
         : s(sizes),
           units((s.half_columns() + PAIR - 1) / PAIR),
           strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.half_rows())),
-          down(s.data_columns()),
+          down(Data::down(s)),
+          along(Data::along(s)),
           parts(PARTS * strip * row_size()),
           sums(size_t(PARTS) * s.taps() * s.channels),
           bias_sums(s.channels),
@@ -61,18 +62,19 @@ class Gradients {
 
     // Of the plain weights [channel, input, kernel row, kernel column] and the bias [channel].
     void write(float* dweight, float* dbias) const {
-        for (int channel = 0; channel < s.channels; channel++) {
-            dbias[channel] = bias_sums[channel];
-            for_taps(s, [&](int tap, int row, int plane, int column) {
-                auto sum = [&](int p, int q) {
-                    return sums[(size_t(part_of(p, q)) * s.taps() + tap) * s.channels + channel];
-                };
-                for (int p : {0, 1})
-                    for (int q : {0, 1})
-                        dweight[Weights::index(s, channel, plane, 2 * row + p, 2 * column + q)] =
-                            s.scale * (sum(p, q) + sum(p, CENTRE) + sum(CENTRE, q) + sum(CENTRE, CENTRE));
-            });
-        }
+        for (int channel = 0; channel < s.channels; channel++) dbias[channel] = bias_sums[channel];
+        for_taps(s, [&](int tap, int row, int plane, int column) {
+            const float* of_tap = &sums[size_t(tap) * s.channels];
+            for (int p : {0, 1})
+                for (int q : {0, 1}) {
+                    float* to = dweight + Weights::index(s, plane, 2 * row + p, 2 * column + q);
+                    auto sum = [&](int part) { return of_tap + part * size_t(s.taps()) * s.channels; };
+                    const float *one = sum(part_of(p, q)), *across = sum(part_of(p, CENTRE)),
+                                *down = sum(part_of(CENTRE, q)), *all = sum(part_of(CENTRE, CENTRE));
+                    for (int channel = 0; channel < s.channels; channel++, to += s.of_channel())
+                        *to = s.scale * (one[channel] + across[channel] + down[channel] + all[channel]);
+                }
+        });
     }
 
   private:
@@ -144,7 +146,7 @@ class Gradients {
                 for (int v = 0; v < VECTORS; v++) g[v] = vector(gradient + v * LANES * PAIR);
 #pragma GCC unroll 16
                 for (int k = 0; k < TAPS; k++) {
-                    Floats x = repeat(from[k] + unit * PAIR);
+                    Floats x = repeat(from[k] + unit * PAIR * along);
 #pragma GCC unroll 16
                     for (int v = 0; v < VECTORS; v++) total[k][v] = multiply_add(total[k][v], g[v], x);
                 }

@@ -1,7 +1,10 @@
 // Products of a part of the data with a part of the weights: tiles of pixels by channels that stay in registers while
 // the sum over the taps runs.
 #pragma once
-#include "quarters.h"
+#include "bytes.h"
+#include "maps.h"
+
+using Data = std::conditional_t<MAPS, MapData, ByteData>;
 
 // Vectors of channels in a tile, and how many sums fill the registers but for what is multiplied.
 #if defined(__AVX2__) && !defined(HADAMAX_AVX512)
@@ -124,18 +127,22 @@ struct Products {
 #pragma GCC unroll 16
             for (int v = 0; v < VECTORS; v++)
                 sums[pixel][v] = start((first + pixel) * channels + channel + v * LANES);
-        const Element *weight = weights + size_t(channel) * PAIR, *from = data + first;
+        const Element *weight = weights + size_t(channel) * PAIR, *from = data + first * Data::along(s);
         const size_t step = channels * PAIR;
-        for (int tap = 0; tap < taps; tap += PAIR, weight += step) {
+        const int run = MAPS ? s.planes() : PAIR;  // taps whose data follow each other
+        for (int tap = 0; tap < taps; tap += run) {
             const Element* x = from + offsets[tap];
-            Floats w[VECTORS];
+#pragma GCC unroll 4
+            for (int i = 0; i < run; i += PAIR, x += PAIR, weight += step) {
+                Floats w[VECTORS];
 #pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) w[v] = vector(weight + v * LANES * PAIR);
+                for (int v = 0; v < VECTORS; v++) w[v] = vector(weight + v * LANES * PAIR);
 #pragma GCC unroll 16
-            for (int pixel = 0; pixel < COUNT; pixel++) {
-                Floats value = repeat(x + pixel);
+                for (int pixel = 0; pixel < COUNT; pixel++) {
+                    Floats value = repeat(x + pixel * Data::along(s));
 #pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++) sums[pixel][v] = multiply_add(sums[pixel][v], w[v], value);
+                    for (int v = 0; v < VECTORS; v++) sums[pixel][v] = multiply_add(sums[pixel][v], w[v], value);
+                }
             }
         }
 #pragma GCC unroll 16

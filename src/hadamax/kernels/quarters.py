@@ -1,0 +1,124 @@
+"""Convolutions with 9/16 of the multiplications, on the CPU: calls into the compiled kernel (csrc/quarters.h says how).
+
+`byte_convolution` and `map_convolution` say which convolutions come here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hadamax.kernels import cpu
+from hadamax.kernels.cpu import pointer
+from hadamax.kernels.observations import Margins
+
+FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
+
+
+class Place(NamedTuple):
+    """Where the windows of a convolution lie."""
+
+    stride: tuple[int, int]
+    margins: Margins
+
+    def output_size(self, size: torch.Size, kernel: torch.Size) -> list[int]:
+        """Rows and columns of what comes of a map of `size`."""
+        each = zip(size, kernel, self.margins, self.stride, strict=True)
+        return [(s + sum(margin) - k) // stride + 1 for s, k, margin, stride in each]
+
+    def fits(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+        """Whether a convolution can be made of these at all: what is wrong with others PyTorch says better."""
+        return (
+            x.ndim == weight.ndim == 4
+            and x.device == weight.device
+            and x.shape[1] == weight.shape[1]
+            and (bias is None or (bias.device == x.device and bias.shape == weight.shape[:1]))
+            and min(self.output_size(x.shape[2:], weight.shape[2:])) > 0
+        )
+
+
+class _Sizes(ctypes.Structure):
+    """`Sizes` in csrc/quarters.h."""
+
+    _fields_ = [
+        ("apart", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("images", "inputs", "input_rows", "input_columns")),
+        *((name, ctypes.c_int32) for name in ("channels", "rows", "columns")),
+        *((name, ctypes.c_int32) for name in ("kernel_rows", "kernel_columns", "stride", "top", "left", "threads")),
+        ("scale", ctypes.c_float),
+    ]
+
+
+class Quarters(NamedTuple):
+    """A kernel for inputs of uint8 or of the output's `dtype`, float32 or bfloat16."""
+
+    inputs: torch.dtype
+    dtype: torch.dtype
+
+    def obstacle(self, weight: torch.Size, stride: tuple[int, int]) -> str | None:
+        """Why it does not serve a weight [out, in, kernel rows, kernel columns]; None where it does.
+
+        Compiles it to find out.
+        """
+        (down, across), (outputs, inputs, *kernel) = stride, weight
+        if down != across or any(size % (2 * down) or size < 4 * down for size in kernel):
+            return f"a kernel of {tuple(kernel)} is not an even number of strides of {stride}, from four on"
+        taps = inputs * kernel[0] * kernel[1] // 4
+        if taps < FEWEST_TAPS or kernel[1] // down // 2 % (4 // self.dtype.itemsize):
+            return f"{inputs} channels of a kernel of {tuple(kernel)}: too few, or not in pairs"
+        library = self._library()
+        if library is None:
+            return cpu.failure() or "there is no kernel"
+        channels, groups = library.hadamax_convolution_channels(), library.hadamax_convolution_inputs()
+        if not channels:
+            return f"there is no fast product of {self.dtype} here"
+        if outputs % channels:
+            return f"{outputs} channels, not a multiple of {channels}"
+        return f"{inputs} channels, not a multiple of {groups}" if inputs % groups else None
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place, scale: float = 1.0) -> Tensor:
+        """[N, out, H', W'], channels-last, the products multiplied by `scale`.
+
+        Args:
+            x: each image of it contiguous, channels-last where it is no bytes.
+        """
+        sizes = self._sizes(x, weight.shape, place, scale)
+        shape = (len(x), sizes.channels, sizes.rows, sizes.columns)
+        y = torch.empty(shape, dtype=self.dtype, device="cpu", memory_format=torch.channels_last)
+        wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
+        self._found().hadamax_convolution(
+            ctypes.byref(sizes), pointer(x), pointer(wide[0]), pointer(wide[1]), pointer(y)
+        )
+        return y
+
+    def gradients(
+        self, gradient: Tensor, x: Tensor, shape: torch.Size, place: Place, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Of a weight of `shape` and of the bias, float32, from that of the output."""
+        gradient = gradient.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        to_weight = torch.empty(shape, dtype=torch.float32, device="cpu")
+        to_bias = torch.empty(shape[0], dtype=torch.float32, device="cpu")
+        sizes = self._sizes(x, shape, place, scale)
+        self._found().hadamax_convolution_backward(
+            ctypes.byref(sizes), pointer(x), pointer(gradient), pointer(to_weight), pointer(to_bias)
+        )
+        return to_weight, to_bias
+
+    def _library(self) -> ctypes.CDLL | None:
+        name, dtype = ("uint8_t" if self.inputs == torch.uint8 else cpu.ELEMENTS[self.inputs]), cpu.ELEMENTS[self.dtype]
+        return cpu.load("convolution.cpp", (f"HADAMAX_ELEMENT={dtype}", f"HADAMAX_INPUT={name}"))
+
+    def _found(self) -> ctypes.CDLL:
+        library = self._library()
+        if library is None:
+            raise RuntimeError(f"the convolution by quarters lost its kernel: {cpu.failure()}")
+        return library
+
+    def _sizes(self, x: Tensor, shape: torch.Size, place: Place, scale: float) -> _Sizes:
+        (top, _), (left, _) = place.margins
+        output = place.output_size(x.shape[2:], shape[2:])
+        rest = (place.stride[0], top, left, torch.get_num_threads(), scale)
+        return _Sizes(x.stride(0), *x.shape, shape[0], *output, *shape[2:], *rest)
