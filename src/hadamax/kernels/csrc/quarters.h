@@ -83,22 +83,15 @@ class Weights {
 
   public:
     Weights(const Sizes& s, const float* weight) : apart(size_t(s.taps()) * s.channels), parts(PARTS * apart) {
-        for_taps(s, [&](int tap, int row, int plane, int column) {
-            size_t from[2][2];
-            for (int p : {0, 1})
-                for (int q : {0, 1}) from[p][q] = index(s, plane, 2 * row + p, 2 * column + q);
-            Element* to = &parts[size_t(tap / PAIR) * s.channels * PAIR + tap % PAIR];
-            for (int channel = 0; channel < s.channels; channel++, to += PAIR) {
-                const float* of_channel = weight + channel * s.of_channel();
-                float g[3][3];
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+        for (int first = 0; first < s.channels; first += LANES)
+            for_taps(s, [&](int tap, int row, int plane, int column) {
+                const float* from[2][2];
                 for (int p : {0, 1})
-                    for (int q : {0, 1}) g[p][q] = of_channel[from[p][q]];
-                for (int p : {0, 1}) g[p][CENTRE] = g[p][0] + g[p][1];
-                for (int q : {0, 1, CENTRE}) g[CENTRE][q] = g[0][q] + g[1][q];
-                for (int p = 0; p < 3; p++)
-                    for (int q = 0; q < 3; q++) set(to[part_of(p, q) * apart], g[p][q]);
-            }
-        });
+                    for (int q : {0, 1})
+                        from[p][q] = weight + first * s.of_channel() + index(s, plane, 2 * row + p, 2 * column + q);
+                split(from, s.of_channel(), &parts[(size_t(tap / PAIR) * s.channels + first) * PAIR + tap % PAIR]);
+            });
     }
     const Element* of(int part) const { return parts.data() + part * apart; }
 
@@ -108,5 +101,21 @@ class Weights {
         row = row * s.stride + plane / s.stride % s.stride;
         column = column * s.stride + plane % s.stride;
         return (size_t(input) * s.kernel_rows + row) * s.kernel_columns + column;
+    }
+
+  private:
+    // A vector of channels of a tap. The parts lie so far apart that they would drive each other from the cache, if they
+    // were written channel by channel.
+    void split(const float* const (&from)[2][2], size_t of_channel, Element* to) {
+        float g[3][3][LANES];
+        for (int i = 0; i < LANES; i++) {
+            for (int p : {0, 1})
+                for (int q : {0, 1}) g[p][q][i] = from[p][q][i * of_channel];
+            for (int p : {0, 1}) g[p][CENTRE][i] = g[p][0][i] + g[p][1][i];
+            for (int q : {0, 1, CENTRE}) g[CENTRE][q][i] = g[0][q][i] + g[1][q][i];
+        }
+        for (int p = 0; p < 3; p++)
+            for (int q = 0; q < 3; q++)
+                for (int i = 0; i < LANES; i++) set(to[part_of(p, q) * apart + i * PAIR], g[p][q][i]);
     }
 };
