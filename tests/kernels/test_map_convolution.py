@@ -36,8 +36,8 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tenso
 def case(images: int = 3, inputs: int = 32, outputs: int = 64, size: tuple[int, int] = (9, 10)) -> list[Tensor]:
     """A map, a weight and a bias."""
     weight, bias = layer(outputs, inputs, (4, 4))
-    x = torch.randn(images, inputs, *size, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    return [x, weight, bias]
+    x = torch.randn(images, inputs, *size, generator=torch.Generator().manual_seed(1))
+    return [x.contiguous(memory_format=torch.channels_last).requires_grad_(), weight, bias]
 
 
 def wide(tensors: list[Tensor]) -> list[Tensor]:
@@ -57,9 +57,8 @@ def test_equals_the_plain_form(data: st.DataObject) -> None:
     size = [draw(st.integers(max(k - sum(m), 1), k + 9)) for k, m in zip(kernel, margins, strict=True)]
     weight, bias = layer(32 * draw(st.integers(1, 4)), 16 * draw(st.integers(1, 4)), kernel)  # type: ignore[arg-type]
     assume(map_convolution_obstacle(weight, (1, 1)) is None)
-    x = torch.randn(draw(st.integers(1, 3)), weight.shape[1], *size).requires_grad_()
-    if draw(st.booleans()):
-        x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = torch.randn(draw(st.integers(1, 3)), weight.shape[1], *size)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
     tensors, place = [x, weight, bias], Place((1, 1), margins)  # type: ignore[arg-type]
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
     y, expected = map_convolution(*tensors, place), plain(*(exact := wide(tensors)), place)
@@ -188,13 +187,36 @@ def test_the_same_bits_every_time_and_for_every_batch() -> None:
 
 def test_what_changes_before_the_backward_pass_is_refused() -> None:
     for number in (0, 1):
-        x, *rest = case()
-        tensors = [x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(), *rest]
+        tensors = case()
         y = map_convolution(*tensors, SAME)
         with torch.no_grad():
             tensors[number].mul_(0.5)
         with pytest.raises(RuntimeError, match="inplace"):
             y.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_who_keeps_what_is_saved_may_change_it() -> None:
+    """A hook that gives back something else gets PyTorch's gradients, or its words."""
+    tensors = case(2)
+    expected = torch.autograd.grad(plain(*tensors, SAME).square().sum(), tensors)
+    for change in (Tensor.contiguous, Tensor.clone):
+        with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, change):
+            y = map_convolution(*tensors, SAME)
+            for ours, theirs in zip(torch.autograd.grad(y.square().sum(), tensors), expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    changes: list[Callable[[Tensor], Tensor]] = [lambda kept: kept.bfloat16(), lambda kept: kept[:1]]
+    for change in changes:
+        with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, change), pytest.raises(RuntimeError):
+            map_convolution(*tensors, SAME).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_what_is_contiguous_stays_so() -> None:
+    x, weight, bias = case()
+    y = map_convolution(x.contiguous(), weight, bias, SAME)
+    assert y.is_contiguous()
+    assert not is_ours(y)
+    negative = [torch._neg_view(tensor.detach()) for tensor in (x, weight, bias)]
+    torch.testing.assert_close(map_convolution(*negative, SAME), plain(*negative, SAME))
 
 
 @pytest.mark.parametrize(

@@ -88,20 +88,21 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.geometry = geometry
         ctx.shape, ctx.dtype = weight.shape, weight.dtype
-        return Quarters(x.dtype, geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
+        return Quarters(torch.uint8, geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        x = x if x[:1].is_contiguous() else x.contiguous()  # who kept it may have laid it otherwise
-        found = (_plain_gradients if is_watched(gradient) else _gradients)(gradient, x, ctx.shape, ctx.geometry)
+        x = x if x[:1].is_contiguous() else x.contiguous()  # who kept it may have changed it
+        plain = is_watched(gradient) or x.dtype != torch.uint8
+        found = (_plain_gradients if plain else _gradients)(gradient, x, ctx.shape, ctx.geometry)
         to_weight, to_bias = (tensor.to(ctx.dtype) for tensor in found)
         _, wants_weight, wants_bias, _ = ctx.needs_input_grad
         return None, to_weight if wants_weight else None, to_bias if wants_bias else None, None
 
 
 def _gradients(gradient: Tensor, x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> tuple[Tensor, Tensor]:
-    return Quarters(x.dtype, geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
+    return Quarters(torch.uint8, geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
 
 
 def _plain_gradients(

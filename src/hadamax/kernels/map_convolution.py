@@ -23,6 +23,7 @@ def map_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place
     """Float [N, C, H, W], within margins of zeros, convolved: [N, out, H', W'].
 
     Args:
+        x: by quarters where it is channels-last, as what comes out then is.
         weight: [out, C, kernel rows, kernel columns]; bias: [out] or None.
     """
     tensors = (x, weight) if bias is None else (x, weight, bias)
@@ -30,10 +31,10 @@ def map_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place
         not all(is_plain(tensor) and tensor.dtype == torch.float32 for tensor in tensors)
         or torch.is_autocast_enabled("cpu")
         or not place.fits(x, weight, bias)
+        or not x.is_contiguous(memory_format=torch.channels_last)
         or map_convolution_obstacle(weight, place.stride) is not None
     ):
         return _plain(x, weight, bias, place)
-    x = x.contiguous(memory_format=torch.channels_last)
     y: Tensor = _Convolution.apply(x, weight, bias, place)  # type: ignore[no-untyped-call]
     return y
 
@@ -62,18 +63,18 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.place = place
+        ctx.place, ctx.shape = place, x.shape
         return SERVED.forward(x, weight, bias, place)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), place = ctx.saved_tensors, ctx.place
         to_x, to_weight, to_bias = wanted = ctx.needs_input_grad[:3]
-        if is_watched(gradient):
+        if is_watched(gradient) or (x.shape, x.dtype) != (ctx.shape, torch.float32):  # who kept it may have changed it
             return *_plain_gradients(gradient, x, weight, place, wanted), None
         found: list[Tensor | None] = [_input_gradient(gradient, x, weight, place) if to_x else None, None, None]
         if to_weight or to_bias:
-            x = x.contiguous(memory_format=torch.channels_last)  # who kept it may have laid it otherwise
+            x = x.contiguous(memory_format=torch.channels_last)
             found[1:] = SERVED.gradients(gradient, x, weight.shape, place)
         return *(tensor if wants else None for tensor, wants in zip(found, wanted, strict=True)), None
 

@@ -19,6 +19,7 @@ def is_plain(x: Tensor) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
         and forward_ad._current_level < 0
+        and not x.is_neg()
     )
 
 

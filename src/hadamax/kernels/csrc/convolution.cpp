@@ -64,6 +64,7 @@ void hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight
 void hadamax_convolution_backward(const Sizes* sizes, const Input* x, const Element* dy, float* dweight, float* dbias) {
     const Sizes s = *sizes;
     std::vector<Gradients> totals;
+    totals.reserve(s.threads);
     for (int thread = 0; thread < s.threads; thread++) totals.emplace_back(s);
 #pragma omp parallel num_threads(s.threads)
     {

@@ -5,6 +5,7 @@
 #include "maps.h"
 
 using Data = std::conditional_t<MAPS, MapData, ByteData>;
+static_assert(!MAPS || PAIR == 1);  // pairs are of columns, and a map's neighbours are inputs
 
 // Vectors of channels in a tile, and how many sums fill the registers but for what is multiplied.
 #if defined(__AVX2__) && !defined(HADAMAX_AVX512)
