@@ -53,7 +53,7 @@ class _Sizes(ctypes.Structure):
 
 
 class Quarters(NamedTuple):
-    """A kernel for inputs of uint8 or of the output's `dtype`, float32 or bfloat16."""
+    """A kernel: of bytes into `dtype`, float32 or bfloat16, or of float32 into float32."""
 
     inputs: torch.dtype
     dtype: torch.dtype
