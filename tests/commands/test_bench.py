@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -94,6 +99,22 @@ def test_a_network_and_its_memory_are_measured(tmp_path: Path, monkeypatch: pyte
 def test_a_worker_that_cannot_says_why() -> None:
     with pytest.raises(WorkerError, match="products, impala, float32: ValueError: impala: only encoders of plain"):
         Contender(Spec("products", encoder="impala"))
+
+
+@pytest.mark.slow
+def test_an_interruption_at_the_keyboard_is_one_line() -> None:
+    """Ctrl-C reaches the workers too: none of them answers with a traceback."""
+    command = [sys.executable, "-m", "hadamax", "bench", "--only", "network", "--precision", "float32"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as bench:
+        assert bench.stderr is not None
+        bench.stderr.readline()  # the first that is measured: its workers are about to be started
+        time.sleep(2)
+        os.killpg(bench.pid, signal.SIGINT)
+        said = bench.stderr.read()
+    assert bench.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "hadamax: interrupted; what was written stays as it is"
 
 
 @pytest.mark.slow

@@ -43,12 +43,13 @@ class Contender:
         threads = str(spec.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         command = [sys.executable, "-m", "hadamax.benchmark.worker"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        # In a session of its own: Ctrl-C is for the command, which then ends its workers.
+        self._process = subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
         try:
             self.about: dict[str, Any] = self._ask(asdict(spec))["about"]
-        except BaseException:  # an interruption too: nobody else could close it
+        except BaseException:  # an interruption too: nobody else could end it
+            self._process.kill()
             self.close()
             raise
 
@@ -80,6 +81,8 @@ class Contender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:  # it may be amid a job of seconds
+            self._process.kill()
         self.close()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
