@@ -1,6 +1,6 @@
 """Compiles CPU kernels into the wheel; all else stands in pyproject.toml.
 
-HADAMAX_BUILD_KERNELS says which. Unset, as where a person installs from a clone: those of the published encoders, for
+HADAMAX_BUILD_KERNELS says which. Unset, as where a person installs from a clone: those of nature-norm and hadamax, for
 this processor; that takes half a minute, and others are compiled on first use. all, for a wheel that goes elsewhere:
 everything in kernels/shipped.py, for every kind of processor; names from there, joined by commas: only theirs. 0: none,
 as where there is no C++ compiler: the wheel is pure Python then.

@@ -121,6 +121,29 @@ def test_what_is_kept_for_the_backward_pass_may_be_laid_otherwise(watching: Any)
         assert torch.equal(third, one)
 
 
+def test_what_a_hook_gives_back_in_another_shape_is_no_kernels_business(watching: Any) -> None:
+    """It would read and write beyond what is there: the plain form answers, or says that it cannot."""
+    x, gradient = torch.randn(3, 8, 6, 6, requires_grad=True), torch.randn(3, 4, 3, 3)
+    (expected,) = torch.autograd.grad(plain(x), x, gradient)
+
+    def found(change: Any) -> Tensor:
+        with watching, torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, change):
+            return torch.autograd.grad(fused(x), x, gradient)[0]
+
+    def fewer_positions(kept: Tensor) -> Tensor:
+        return kept[:1] if kept.dtype == torch.uint8 else kept
+
+    torch.testing.assert_close(found(fewer_positions), expected)
+    with pytest.raises(RuntimeError, match="shape"):
+        found(lambda kept: kept[:1])
+    convolve = build_encoder("hadamax", (4, 52, 52), width=0.5)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, fewer_positions),
+        pytest.raises(RuntimeError),
+    ):
+        convolve(torch.zeros(2, 4, 52, 52, dtype=torch.uint8)).sum().backward()
+
+
 def test_an_encoder_is_mapped_traced_and_saved() -> None:
     encoder = build_encoder("hadamax-minatar", (4, 10, 10), input_scale=1.0)
     floats, images = torch.rand(3, 2, 4, 10, 10), torch.randint(2, (3, 2, 4, 10, 10), dtype=torch.uint8)

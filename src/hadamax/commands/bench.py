@@ -36,7 +36,7 @@ class Arguments:
     """
 
     quick: bool = False
-    """A look, in about two minutes: few rounds, one precision, no full run."""
+    """A look, in some five minutes on two cores: few rounds, one precision, no full run."""
     only: tuple[str, ...] = ()
     """Sections to measure. [default: all]"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

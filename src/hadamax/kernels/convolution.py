@@ -14,7 +14,7 @@ from torch import Tensor
 from hadamax.kernels import cpu
 from hadamax.kernels.observations import Margins, scaled_observations
 from hadamax.kernels.quarters import Place, Quarters
-from hadamax.kernels.watchers import is_plain, is_watched
+from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 
 class ConvolutionGeometry(NamedTuple):
@@ -86,7 +86,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.kept = geometry, looks(x)
         ctx.shape, ctx.dtype = weight.shape, weight.dtype
         return Quarters(torch.uint8, geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
 
@@ -94,7 +94,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         x = x if x[:1].is_contiguous() else x.contiguous()  # who kept it may have changed it
-        plain = is_watched(gradient) or x.dtype != torch.uint8
+        plain = is_watched(gradient) or looks(x) != ctx.kept
         found = (_plain_gradients if plain else _gradients)(gradient, x, ctx.shape, ctx.geometry)
         to_weight, to_bias = (tensor.to(ctx.dtype) for tensor in found)
         _, wants_weight, wants_bias, _ = ctx.needs_input_grad

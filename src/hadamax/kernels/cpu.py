@@ -95,11 +95,11 @@ def wanted() -> bool:
 
 
 def compiler() -> str:
-    """What makes the kernels here, which decides how they round: what shipped them, or the compiler of this machine."""
+    """What makes the kernels here, which decides how they round: what shipped them, the compiler of this machine."""
     if os.environ.get("HADAMAX_KERNELS") == "reference":
         return "not used"
     ahead = shipped.compiler() if os.environ.get("HADAMAX_KERNELS") != "native" else None
-    return ahead or compiler_name()
+    return f"{ahead}; the rest: {compiler_name()}" if ahead else compiler_name()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -111,7 +111,7 @@ def backward(
     constants = kernel_constants(variant, gradient.shape[1], affine=scale is not None)
     items = gradient.numel() // gradient.shape[1] if by_window else x.numel() // x.shape[1]
     tiles = _tiles(items, constants)
-    sums = torch.zeros(min(tiles, MOST_PROGRAMS), 2, x.shape[1], device=x.device)
+    sums = torch.zeros(min(tiles, MOST_PROGRAMS), 2, x.shape[1], dtype=torch.float32, device=x.device)
     if items:
         kernel = triton_block.backward_windows if by_window else triton_block.backward_pixels
         with _on(x):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.quarters import Place, Quarters
-from hadamax.kernels.watchers import is_plain, is_watched
+from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 SERVED = Quarters(torch.float32, torch.float32)
 
@@ -63,24 +63,20 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.place, ctx.kept = place, _looks(x, weight)
+        ctx.place, ctx.kept = place, looks(x, weight)
         return SERVED.forward(x, weight, bias, place)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), place = ctx.saved_tensors, ctx.place
         to_x, to_weight, to_bias = wanted = ctx.needs_input_grad[:3]
-        if is_watched(gradient) or _looks(x, weight) != ctx.kept:  # who kept them may have changed them
+        if is_watched(gradient) or looks(x, weight) != ctx.kept:  # who kept them may have changed them
             return *_plain_gradients(gradient, x, weight, place, wanted), None
         found: list[Tensor | None] = [_input_gradient(gradient, x, weight, place) if to_x else None, None, None]
         if to_weight or to_bias:
             x = x.contiguous(memory_format=torch.channels_last)
             found[1:] = SERVED.gradients(gradient, x, weight.shape, place)
         return *(tensor if wants else None for tensor, wants in zip(found, wanted, strict=True)), None
-
-
-def _looks(*tensors: Tensor) -> list[tuple[torch.Size, torch.dtype]]:
-    return [(tensor.shape, tensor.dtype) for tensor in tensors]
 
 
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, place: Place) -> Tensor | None:

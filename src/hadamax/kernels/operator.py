@@ -15,7 +15,7 @@ from torch import Tensor
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
-from hadamax.kernels.watchers import is_plain, is_transformed
+from hadamax.kernels.watchers import is_plain, is_transformed, looks
 
 
 def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
@@ -35,14 +35,14 @@ class _Direct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
         y, positions = cpu.forward(_library(x, variant), x, weight, bias, variant)
         ctx.save_for_backward(x, weight, bias, positions)
-        ctx.variant = variant
+        ctx.variant, ctx.kept = variant, looks(x, weight, bias, positions)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
         many_at_once = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
-        if many_at_once or torch.is_grad_enabled():
+        if many_at_once or torch.is_grad_enabled() or looks(x, weight, bias, positions) != ctx.kept:
             return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
         found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
         return (*_affine_gradients(found, weight, bias), None)
@@ -175,11 +175,12 @@ def _(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, weight, bias, *ctx.settings = inputs
     ctx.save_for_backward(x, weight, bias, output[1])
+    ctx.kept = looks(x, weight, bias, output[1])
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, bias, positions = ctx.saved_tensors
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or looks(x, weight, bias, positions) != ctx.kept:
         found = _reference_gradients(gradient, x, weight, bias, _decode(*ctx.settings))
         return (*found, *(None,) * len(ctx.settings))
     found = _backward(gradient, x, weight, bias, positions, *ctx.settings)

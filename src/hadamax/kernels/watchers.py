@@ -30,6 +30,11 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def looks(*tensors: Tensor | None) -> list[tuple[torch.Size, torch.dtype] | None]:
+    """Shapes and dtypes, by which a backward pass sees whether a hook gave back what was kept for it."""
+    return [None if tensor is None else (tensor.shape, tensor.dtype) for tensor in tensors]
+
+
 def is_watched(gradient: Tensor) -> bool:
     """Whether a backward pass is for more than plain gradients: many at once, or to be differentiated again."""
     batched = not is_plain(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
