@@ -3,9 +3,10 @@
     python benchmarks/on_cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
     python benchmarks/on_cuda.py --full --json cuda.json   # and `hadamax train` of 40M frames, and several runs at once
 
-The floor takes what the card itself reaches: bytes a second of a large copy, operations a second of a large matrix
-product. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script that would hide
-the package `cuda`, which PyTorch imports.)
+What bounds the work is told by what the card itself reaches: bytes a second of a large copy, operations a second of a
+large matrix product. Blocks and the encoder are timed on the card alone, from its memory; what the host takes to launch
+them is in the iterations. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script
+that would hide the package `cuda`, which PyTorch imports.)
 """
 
 from __future__ import annotations
@@ -39,15 +40,19 @@ from hadamax.training.settings import NetworkSettings, RunSettings, TrainSetting
 
 BATCH = 128
 FRAMES = 40_000_000
+QUEUE = 20_000_000  # cycles, some 10 ms: the host has launched all that is timed before the card begins it
+CACHE = 2**28  # bytes, more than any card's second cache
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Channels of a branch, map, pool: the three blocks of `hadamax` on 84 x 84.
 BLOCKS = ((32, 84, (4, 4, 0, 0)), (64, 21, (2, 2, 0, 1)), (64, 11, (3, 1, 1, 1)))
 
 
 def milliseconds(job: Callable[[], object], rounds: int = 30) -> float:
-    """Median time of a job on the card, after some that do not count."""
-    times = []
+    """Median time of a job on the card, its inputs in memory and not in a cache, after some that do not count."""
+    times, other = [], torch.empty(CACHE, dtype=torch.uint8, device="cuda")
     for number in range(rounds + 5):
+        other.zero_()
+        torch.cuda._sleep(QUEUE)
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         job()
@@ -64,7 +69,11 @@ def limits(dtype: torch.dtype) -> tuple[float, float]:
     target = torch.empty_like(source)
     speed = 2 * source.nbytes / milliseconds(lambda: target.copy_(source))
     a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
-    return speed, 2 * 8192**3 / milliseconds(lambda: a @ a)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # TF32, in which convolutions multiply float32 unless told otherwise
+    rate = 2 * 8192**3 / milliseconds(lambda: a @ a)
+    torch.set_float32_matmul_precision(before)
+    return speed, rate
 
 
 def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
@@ -92,7 +101,10 @@ def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
 
 
 def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
-    """The encoder forward and backward at a batch of 128, and its floor: operations, and bytes of the fused blocks."""
+    """The encoder forward and backward at a batch of 128, and what it should take.
+
+    Of each layer operations or bytes, whichever takes longer, and the bytes of the fused blocks.
+    """
     network = build_encoder("hadamax").to("cuda", memory_format=torch.channels_last)
     observations = torch.randint(256, (BATCH, 4, 84, 84), dtype=torch.uint8, device="cuda")
     gradient = torch.randn(BATCH, 512, device="cuda")
@@ -104,11 +116,13 @@ def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
 
     # A product each for the output, the weight's gradient and, but for the first layer, the input's.
     layers = layers_of("hadamax")
-    operations = sum(2 * BATCH * (2 if layer.first else 3) * layer.multiply_accumulates for layer in layers)
+    operations = [2 * BATCH * (2 if layer.first else 3) * layer.multiply_accumulates for layer in layers]
     size = torch.finfo(dtype).bits // 8
     maps = [BATCH * 2 * channels * side * side * size for channels, side, _ in BLOCKS]
     # A convolution writes its output and reads the gradient of it twice; the block reads one twice and writes one.
-    return {"both": milliseconds(both), "floor": operations / rate + 6 * sum(maps) / speed}
+    passes = [3 * written / speed for written in maps]
+    products = sum(max(o / rate, p) for o, p in zip(operations, [*passes, 0.0], strict=True))
+    return {"both": milliseconds(both), "expected": products + sum(passes)}
 
 
 def algorithm(precision: str, threads: int) -> Any:
@@ -132,13 +146,13 @@ def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -
     learner.iteration()  # compiles and warms up
     torch.cuda.synchronize()
     learner.clock.seconds.clear()
+    start = time.perf_counter()
     for _ in range(iterations):
         learner.iteration()
     torch.cuda.synchronize()
-    seconds = dict(learner.clock.seconds)
+    whole = time.perf_counter() - start
     frames = iterations * learner.frames_per_iteration
-    whole = sum(seconds.values())
-    shares = {name: part / whole for name, part in seconds.items()}
+    shares = {name: part / whole for name, part in learner.clock.seconds.items()}
     return {"frames": frames, "minutes for 40M frames": whole / frames * FRAMES / 60, **shares}
 
 
@@ -160,10 +174,11 @@ def whole_run(*settings: str) -> dict[str, float]:
     return {"frames": float(rows[-1]["frame"]), "minutes": minutes, "minutes of training": ends[-1] / 60, **shares}
 
 
-def several_at_once() -> list[str]:
+def several_at_once(*settings: str) -> list[str]:
     """What `several.py` says of one, two and four runs on the card."""
     script = Path(__file__).with_name("several.py")
     command = [sys.executable, str(script), "--device", "cuda", "--encoder", "hadamax", "--runs", "1", "2", "4"]
+    command += settings
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
 
 
@@ -192,9 +207,10 @@ def main() -> None:
     results["PQN, every operation launched"] = run(options.precision, options.threads, options.iterations, graphs=False)
     results["PQN"] = run(options.precision, options.threads, options.iterations)
     if options.full:
-        asked = ["--device", "cuda", "--precision", options.precision, "--threads", str(options.threads)]
-        results["hadamax train, 40M frames"] = whole_run("--encoder", "hadamax", "--frames", str(FRAMES), *asked)
-        results["several at once"] = several_at_once()
+        asked = ["--precision", options.precision, "--threads", str(options.threads)]
+        train = ["--encoder", "hadamax", "--frames", str(FRAMES), "--device", "cuda"]
+        results["hadamax train, 40M frames"] = whole_run(*train, *asked)
+        results["several at once"] = several_at_once(*asked)
     text = json.dumps(results, indent=1)
     print(text)
     if options.json:

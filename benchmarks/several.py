@@ -12,13 +12,13 @@ is measured twice, in the order there and back.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from hadamax.training.logs import read_csv
+from hadamax.training.machine import choose_threads
 
 
 def main() -> None:
@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--env", default="Breakout")
     parser.add_argument("--encoder", default="hadamax-fast")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="of all runs together; 0: one a core")
     parser.add_argument("--minutes", type=float, default=2.0)
     given = parser.parse_args()
     found: dict[int, list[float]] = {number: [] for number in given.runs}
@@ -36,19 +38,20 @@ def main() -> None:
         print(f"{number} at once: {found[number][-1]:,.0f} frames/s", flush=True)
     alone = sum(found[given.runs[0]])
     for number, rates in found.items():
-        threads = threads_of(number)
+        threads = threads_of(number, given)
         spread = f"{min(rates):,.0f} to {max(rates):,.0f} frames/s in all"
         print(f"{number} with {threads} threads each: {spread}, {sum(rates) / alone:.2f} times {given.runs[0]}")
 
 
-def threads_of(number: int) -> int:
-    return max((os.cpu_count() or 1) // number, 1)
+def threads_of(number: int, given: argparse.Namespace) -> int:
+    return max(choose_threads(given.threads) // number, 1)
 
 
 def rate(number: int, folder: Path, given: argparse.Namespace) -> float:
     """Frames a second of so many runs at once, all together."""
     train = [sys.executable, "-m", "hadamax", "train", "pqn", "--env", given.env, "--encoder", given.encoder]
-    train += ["--device", given.device, "--threads", str(threads_of(number)), "--max-minutes", str(given.minutes)]
+    train += ["--device", given.device, "--precision", given.precision, "--threads", str(threads_of(number, given))]
+    train += ["--max-minutes", str(given.minutes)]
     train += ["--log-every", "1", "--diagnostics-every", "0"]
     outs = [folder / f"seed-{seed}" for seed in range(1, number + 1)]
     running = [

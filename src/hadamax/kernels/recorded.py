@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -65,6 +67,7 @@ class CudaGraphs:
         held = [torch.zeros_like(x) for x in inputs]
         try:
             with (
+                _no_garbage(),
                 torch.cuda.device(self.device),
                 torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
             ):
@@ -72,6 +75,19 @@ class CudaGraphs:
         finally:
             torch.cuda.set_stream(current)  # a recording that cannot be ended leaves its own behind
         return Recording(held, outputs, graph.replay)
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Nothing is collected meanwhile: freeing an older graph during a recording can break it off."""
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def recorder(device: torch.device) -> Recorder | None:

@@ -79,6 +79,9 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
 def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: Environments, clock: Clock) -> Algorithm:
     """The learner of resolved settings, its weights drawn from the seed."""
     run = settings.run
+    device = machine.choose_device(run.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # kernels are tried on the current one
     torch.set_num_threads(run.threads)
     keep_memory()
     torch.manual_seed(run.seed)
@@ -88,7 +91,7 @@ def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: En
         make_encoder(settings.network, Spaces.of(environment)),
         decay_frames=run.decay_frames,
         reward_clipping=bool(settings.environment.reward_clipping),
-        device=machine.choose_device(run.device),
+        device=device,
         precision=machine.PRECISIONS[run.precision],
         seed=run.seed,
         clock=clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def advice(algorithm: Algorithm, error: BaseException) -> UserError:
     learning = any(place.name == "update" for place in traceback.extract_tb(error.__traceback__))
     traceback.clear_frames(error.__traceback__)  # they hold the tensors of the update that failed
     parameter = next(algorithm.network.parameters())
+    _give_back(parameter.device)
     where = _describe(parameter.device)
     if not learning:
         games = algorithm.environment.num_envs
@@ -76,8 +78,7 @@ def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtyp
         traceback.clear_frames(error.__traceback__)
         return False
     finally:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        _give_back(device)
     return True
 
 
@@ -93,6 +94,13 @@ def _batches(settings: Any) -> list[Batch]:
 
 def _doublings(first: int, last: int) -> list[int]:
     return [first << i for i in range(64) if first << i <= last]
+
+
+def _give_back(device: torch.device) -> None:
+    """What PyTorch keeps of a card's memory and does not use."""
+    if device.type == "cuda":
+        with contextlib.suppress(RuntimeError):  # of some versions, after a recording that failed
+            torch.cuda.empty_cache()
 
 
 def _describe(device: torch.device) -> str:
