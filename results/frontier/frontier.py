@@ -122,6 +122,7 @@ def main() -> None:
     runs.sort(key=lambda run: (variants.index(run.variant), run.game, run.seed))
     shared = min(run.frame for run in runs)
     lines = table(f"At equal minutes ({given.minutes:g} on one core): 30 greedy games", by(runs, final_score))
+    lines += table("At equal minutes: training games", by(runs, lambda run: training_score(run, run.frame)))
     lines += table(f"At equal frames ({shared:,}): training games", by(runs, lambda run: training_score(run, shared)))
     longer = [run for run in runs if run.variant != variants[-1]]
     later = min(run.frame for run in longer)
