@@ -23,6 +23,7 @@ def rows(text: str) -> list[str]:
     ("folder", "script", "arguments"),
     [
         ("precision", "compare.py", ["precision", "--out", "{out}/curves.png"]),
+        ("frontier", "frontier/frontier.py", ["frontier", "--minutes", "10", "--out", "{out}"]),
         ("demo", "summary.py", [f"demo/seed-{seed}" for seed in range(1, 6)]),
     ],
 )
