@@ -61,10 +61,11 @@ struct Rows {
     Floats operator()(size_t at) const { return load(first + at) + load(second + at); }
 };
 
-// Where a row of sums goes: kept for others to start from,
+// Where a row of sums goes, and what is to be fetched for it while they are made: kept for others to start from,
 struct Keep {
     float* row;
 
+    void fetch(int, int, size_t) const {}  // it is near
     void operator()(int pixel, int channel, size_t channels, Floats sum) const {
         store(row + pixel * channels + channel, sum);
     }
@@ -77,6 +78,9 @@ struct Finish {
     float scale;
     const float* bias;
 
+    void fetch(int pixel, int channel, size_t channels) const {
+        __builtin_prefetch(y + (2 * pixel + odd) * channels + channel, 1, 0);
+    }
     void operator()(int pixel, int channel, size_t channels, Floats sum) const {
         const int column = 2 * pixel + odd;
         if (column < columns)
@@ -126,8 +130,10 @@ struct Products {
 #pragma GCC unroll 16
         for (int pixel = 0; pixel < COUNT; pixel++)
 #pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++)
+            for (int v = 0; v < VECTORS; v++) {
                 sums[pixel][v] = start((first + pixel) * channels + channel + v * LANES);
+                put.fetch(first + pixel, channel + v * LANES, channels);
+            }
         const Element *weight = weights + size_t(channel) * PAIR, *from = data + first * Data::along(s);
         const size_t step = channels * PAIR;
         const int run = MAPS ? s.planes() : PAIR;  // taps whose data follow each other
