@@ -8,6 +8,7 @@ import statistics
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from hadamax.benchmark.rounds import Times, ratio, total
 
@@ -67,8 +68,11 @@ def _draw_network(axes: Axes, times: Times, name: str) -> None:
     axes.set_title(f"{name}: a batch of 128", fontsize=9, loc="left")
     axes.set_xlabel("milliseconds: median, least and most (times the products alone)", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=7, loc="upper right")
-    axes.margins(x=0.15, y=0.1)
+    axes.margins(x=0.2, y=0.1)
     _dress(axes)
 
 
