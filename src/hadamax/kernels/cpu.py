@@ -149,9 +149,7 @@ def forward(
     weight, bias = _float32(weight), _float32(bias)
     y, positions = empty_outputs(x, variant)
     sizes = _sizes(x, y, variant)
-    kernel.hadamax_forward(
-        ctypes.byref(sizes), pointer(x), pointer(weight), pointer(bias), pointer(y), pointer(positions)
-    )
+    enough(kernel.hadamax_forward(ctypes.byref(sizes), *map(pointer, (x, weight, bias, y, positions))))
     return y, positions
 
 
@@ -173,12 +171,20 @@ def backward(
     sizes = _sizes(x, gradient, variant)
     # A row for each thread, added in their order: the sum is the same every time.
     to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64, device="cpu")
-    kernel.hadamax_backward(
-        ctypes.byref(sizes),
-        *(pointer(tensor) for tensor in (x, weight, bias, gradient, positions, to_x, to_affine)),
-    )
+    tensors = (x, weight, bias, gradient, positions, to_x, to_affine)
+    enough(kernel.hadamax_backward(ctypes.byref(sizes), *map(pointer, tensors)))
     to_weight, to_bias = to_affine.sum(0).float()
     return to_x, to_weight.clone(), to_bias.clone()
+
+
+def enough(done: int) -> None:
+    """What a kernel says of its own memory.
+
+    Raises:
+        MemoryError: it did not get any.
+    """
+    if not done:
+        raise MemoryError("a fused kernel got no memory to work in")
 
 
 def empty_outputs(x: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu
-from hadamax.kernels.cpu import pointer
+from hadamax.kernels.cpu import enough, pointer
 from hadamax.kernels.observations import Margins
 
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
@@ -89,9 +89,7 @@ class Quarters(NamedTuple):
         shape = (len(x), sizes.channels, sizes.rows, sizes.columns)
         y = torch.empty(shape, dtype=self.dtype, device="cpu", memory_format=torch.channels_last)
         wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
-        self._found().hadamax_convolution(
-            ctypes.byref(sizes), pointer(x), pointer(wide[0]), pointer(wide[1]), pointer(y)
-        )
+        enough(self._found().hadamax_convolution(ctypes.byref(sizes), *map(pointer, (x, *wide, y))))
         return y
 
     def gradients(
@@ -102,9 +100,8 @@ class Quarters(NamedTuple):
         to_weight = torch.empty(shape, dtype=torch.float32, device="cpu")
         to_bias = torch.empty(shape[0], dtype=torch.float32, device="cpu")
         sizes = self._sizes(x, shape, place, scale)
-        self._found().hadamax_convolution_backward(
-            ctypes.byref(sizes), pointer(x), pointer(gradient), pointer(to_weight), pointer(to_bias)
-        )
+        tensors = (x, gradient, to_weight, to_bias)
+        enough(self._found().hadamax_convolution_backward(ctypes.byref(sizes), *map(pointer, tensors)))
         return to_weight, to_bias
 
     def _library(self) -> ctypes.CDLL | None:

@@ -11,23 +11,29 @@
 
 extern "C" {
 
+// Both give 0 where memory ended, and have then done nothing that counts.
+
 // y, positions: [image, pooled row, pooled column, channel]; weight and bias [branch, channel] or null.
-void hadamax_forward(const Sizes* sizes, const Element* x, const float* weight, const float* bias, Element* y,
-                     uint8_t* positions) {
-    Affine affine(*sizes, weight, bias);
-    if (sizes->overlaps())
-        forward_overlaps(*sizes, x, affine, y, positions);
-    else
-        forward_windows(*sizes, x, affine, y, positions);
+int32_t hadamax_forward(const Sizes* sizes, const Element* x, const float* weight, const float* bias, Element* y,
+                        uint8_t* positions) {
+    return done([&] {
+        Affine affine(*sizes, weight, bias);
+        if (sizes->overlaps())
+            forward_overlaps(*sizes, x, affine, y, positions);
+        else
+            forward_windows(*sizes, x, affine, y, positions);
+    });
 }
 
-// dx as x; affine_gradients [thread, weight or bias, branch, channel], zeros on entry.
-void hadamax_backward(const Sizes* sizes, const Element* x, const float* weight, const float* bias,
-                      const Element* dy, const uint8_t* positions, Element* dx, double* affine_gradients) {
-    Affine affine(*sizes, weight, bias);
-    if (sizes->overlaps() || sizes->window() == 1)
-        backward_pixels(*sizes, x, affine, dy, positions, dx, affine_gradients);
-    else
-        backward_windows(*sizes, x, affine, dy, positions, dx, affine_gradients);
+// dx as x; to_affine [thread, weight or bias, branch, channel], zeros on entry.
+int32_t hadamax_backward(const Sizes* sizes, const Element* x, const float* weight, const float* bias,
+                         const Element* dy, const uint8_t* positions, Element* dx, double* to_affine) {
+    return done([&] {
+        Affine affine(*sizes, weight, bias);
+        if (sizes->overlaps() || sizes->window() == 1)
+            backward_pixels(*sizes, x, affine, dy, positions, dx, to_affine);
+        else
+            backward_windows(*sizes, x, affine, dy, positions, dx, to_affine);
+    });
 }
 }

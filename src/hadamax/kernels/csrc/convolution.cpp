@@ -43,40 +43,50 @@ int hadamax_convolution_channels() { return PAYS ? TILE_CHANNELS : 0; }
 // And that of the inputs.
 int hadamax_convolution_inputs() { return MAPS ? LANES : 1; }
 
+// The next two give 0 where memory ended, and have then done nothing that counts.
+
 // x [image, input, row, column] of bytes, [image, row, column, input] of maps; weight [channel, input, kernel row, kernel
 // column]; bias [channel] or null; y [image, row, column, channel].
-void hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight, const float* bias, Element* y) {
-    const Sizes s = *sizes;
-    const Weights weights(s, weight);
-    const Lines<float> zeros(s.channels);
+int32_t hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight, const float* bias, Element* y) {
+    return done([&] {
+        const Sizes s = *sizes;
+        const Weights weights(s, weight);
+        const Lines<float> zeros(s.channels);
+        auto rooms = for_threads(s.threads, [&] { return Room(s); });
 #pragma omp parallel num_threads(s.threads)
-    {
-        Room room(s);
+        {
+            Room& room = *rooms[omp_get_thread_num()];
 #pragma omp for schedule(static)
-        for (int image = 0; image < s.images; image++) {
-            room.data.read(x + image * s.apart);
-            convolve(s, weights, bias ? bias : zeros.data(), room, y + image * s.outputs());
+            for (int image = 0; image < s.images; image++) {
+                room.data.read(x + image * s.apart);
+                convolve(s, weights, bias ? bias : zeros.data(), room, y + image * s.outputs());
+            }
         }
-    }
+    });
 }
 
 // dweight as weight, dbias [channel], from dy as y.
-void hadamax_convolution_backward(const Sizes* sizes, const Input* x, const Element* dy, float* dweight, float* dbias) {
-    const Sizes s = *sizes;
-    std::vector<Gradients> totals;
-    totals.reserve(s.threads);
-    for (int thread = 0; thread < s.threads; thread++) totals.emplace_back(s);
+int32_t hadamax_convolution_backward(const Sizes* sizes, const Input* x, const Element* dy, float* dweight,
+                                     float* dbias) {
+    return done([&] {
+        const Sizes s = *sizes;
+        struct Room {
+            Data data;
+            Gradients total;
+        };
+        auto rooms = for_threads(s.threads, [&] { return Room{Data(s), Gradients(s)}; });
 #pragma omp parallel num_threads(s.threads)
-    {
-        Data data(s);
-        Gradients& total = totals[omp_get_thread_num()];
+        {
+            auto& [data, total] = *rooms[omp_get_thread_num()];
 #pragma omp for schedule(static)
-        for (int image = 0; image < s.images; image++) {
-            data.read(x + image * s.apart);
-            total.add(data, dy + image * s.outputs());
+            for (int image = 0; image < s.images; image++) {
+                data.read(x + image * s.apart);
+                total.add(data, dy + image * s.outputs());
+            }
         }
-    }
-    for (int thread = 1; thread < s.threads; thread++) totals[0].add(totals[thread]);  // in order: the same every time
-    totals[0].write(dweight, dbias);
+        Gradients& total = rooms[0]->total;
+        for (int thread = 1; thread < s.threads; thread++) total.add(rooms[thread]->total);  // in order: always the same
+        total.write(dweight, dbias);
+    });
 }
 }

@@ -26,6 +26,7 @@ class Gradients {
     Lines<Element> parts;            // [part][half row of the strip][column or pair][channel][of the pair]
     Lines<float> sums;               // [part][tap][channel]
     std::vector<double> bias_sums;   // [channel]
+    Lines<float> bias;               // the same, of a row
     const std::vector<int> offsets;  // of the taps in the data
 
     size_t row_size() const { return size_t(units) * s.channels * PAIR; }
@@ -40,6 +41,7 @@ class Gradients {
           parts(PARTS * strip * row_size()),
           sums(size_t(PARTS) * s.taps() * s.channels),
           bias_sums(s.channels),
+          bias(s.channels),
           offsets(Data::offsets(s)) {}
 
     // One image: dy [row, column, channel].
@@ -82,7 +84,7 @@ class Gradients {
     void spread(const Element* dy, int half_row, int row) {
         Element* to = &parts[row * row_size()];
         const size_t apart = strip * row_size(), channels = s.channels;
-        Lines<float> bias(channels);
+        std::fill(bias.begin(), bias.end(), 0.0f);
         for (int unit = 0; unit < units; unit++)
             for (size_t channel = 0; channel < channels; channel += LANES, to += LANES * PAIR) {
                 Floats g[3][3][2] = {};

@@ -8,10 +8,16 @@ inline void forward_overlaps(const Sizes& sizes, const Element* x, const Affine&
                              uint8_t* positions) {
     const Sizes s = sizes;
     const int pixels = s.rows * s.columns, stride = s.padded_channels();
+    struct Room {
+        Statistics statistics;
+        std::vector<float> map;
+    };
+    auto rooms = for_threads(s.threads, [&] {
+        return Room{Statistics(pixels), std::vector<float>(size_t(pixels) * stride)};
+    });
 #pragma omp parallel num_threads(s.threads)
     {
-        Statistics statistics(pixels);
-        std::vector<float> map(size_t(pixels) * stride);
+        auto [statistics, map] = std::move(*rooms[omp_get_thread_num()]);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
@@ -84,17 +90,24 @@ INLINE Floats pooled_gradient(const Sizes& s, Span rows, Span columns, const Ele
 
 // As `backward_windows`, LANES pixels at a time so that one tree of additions serves all of them.
 inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& affine, const Element* dy,
-                            const uint8_t* positions, Element* dx, double* affine_gradients) {
+                            const uint8_t* positions, Element* dx, double* to_affine) {
     const Sizes s = sizes;
     const int pixels = s.rows * s.columns, stride = s.padded_channels();
     const size_t outputs = size_t(s.pooled_rows) * s.pooled_columns * s.channels();
     const std::vector<Span> row_outputs = outputs_of(s, s.rows, s.pooled_rows);
     const std::vector<Span> column_outputs = outputs_of(s, s.columns, s.pooled_columns);
+    struct Room {
+        Statistics statistics;
+        AffineGradient affine_gradient;
+        std::vector<float> gradients;  // [pixel, branch, padded channel]
+    };
+    auto rooms = for_threads(s.threads, [&] {
+        return Room{Statistics(pixels), AffineGradient(s), std::vector<float>(size_t(LANES) * BRANCHES * stride)};
+    });
 #pragma omp parallel num_threads(s.threads)
     {
-        Statistics statistics(pixels);
-        AffineGradient affine_gradient(s);
-        std::vector<float> gradients(size_t(LANES) * BRANCHES * stride);  // [pixel, branch, padded channel]
+        const int thread = omp_get_thread_num();
+        auto [statistics, affine_gradient, gradients] = std::move(*rooms[thread]);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
@@ -153,6 +166,6 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
             }
             affine_gradient.flush();
         }
-        affine_gradient.write(affine_gradients + size_t(omp_get_thread_num()) * 2 * s.pixel(), s);
+        affine_gradient.write(to_affine + size_t(thread) * 2 * s.pixel(), s);
     }
 }

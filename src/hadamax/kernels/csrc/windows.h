@@ -10,9 +10,10 @@ inline void forward_windows(const Sizes& sizes, const Element* x, const Affine& 
                             uint8_t* positions) {
     const Sizes s = sizes;
     const size_t next_strip = size_t(s.window()) * s.columns * s.pixel();
+    auto rooms = for_threads(s.threads, [&] { return Statistics(s.window() * s.columns); });
 #pragma omp parallel num_threads(s.threads)
     {
-        Statistics statistics(s.window() * s.columns);
+        Statistics statistics = std::move(*rooms[omp_get_thread_num()]);
 #pragma omp for collapse(2) schedule(static)
         for (int image = 0; image < s.images; image++)
             for (int pooled_row = 0; pooled_row < s.pooled_rows; pooled_row++) {
@@ -182,18 +183,27 @@ struct WindowGradient {
     }
 };
 
-// dx like x; affine_gradients: [thread, scales or biases, branch, channel], zeros on entry.
+// dx like x; to_affine: [thread, scales or biases, branch, channel], zeros on entry.
 inline void backward_windows(const Sizes& sizes, const Element* x, const Affine& affine, const Element* dy,
-                             const uint8_t* positions, Element* dx, double* affine_gradients) {
+                             const uint8_t* positions, Element* dx, double* to_affine) {
     const Sizes s = sizes;
     const size_t row_size = s.columns * s.pixel(), next_strip = s.window() * row_size;
     const bool streams = s.images * s.rows * row_size * sizeof(Element) > LARGE && s.channels() % LANES == 0
                          && size_t(dx) % sizeof(Floats) == 0;
+    struct Room {
+        Statistics statistics;
+        AffineGradient affine_gradient;
+        WindowGradient window;
+    };
+    auto rooms = for_threads(s.threads, [&] {
+        return Room{Statistics(s.window() * s.columns), AffineGradient(s), WindowGradient(s, affine)};
+    });
 #pragma omp parallel num_threads(s.threads)
     {
-        Statistics statistics(s.window() * s.columns);
-        AffineGradient affine_gradient(s);
-        WindowGradient window(s, affine);
+        const int thread = omp_get_thread_num();
+        Statistics statistics = std::move(rooms[thread]->statistics);
+        AffineGradient affine_gradient = std::move(rooms[thread]->affine_gradient);
+        WindowGradient window = std::move(rooms[thread]->window);
 #pragma omp for collapse(2) schedule(static)
         for (int image = 0; image < s.images; image++)
             for (int pooled_row = 0; pooled_row < s.pooled_rows; pooled_row++) {
@@ -223,6 +233,6 @@ inline void backward_windows(const Sizes& sizes, const Element* x, const Affine&
                               dx + (size_t(image) + 1) * s.rows * row_size, Element{});
             }
         end_stream();
-        affine_gradient.write(affine_gradients + size_t(omp_get_thread_num()) * 2 * s.pixel(), s);
+        affine_gradient.write(to_affine + size_t(thread) * 2 * s.pixel(), s);
     }
 }

@@ -1,0 +1,46 @@
+"""A kernel that gets no memory to work in says so, and the process goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# A map of one channel, which the kernel holds in whole vectors of channels.
+BLOCK = """
+    from hadamax.kernels import hadamax_block
+    maps = torch.randn(1, 1, 3000, 3000)
+    how = dict(activations=("tanh",), branches=1, combine="product", norm="channels", eps=1e-6, pool=(3, 16, 0, 0))
+    def work(size):
+        hadamax_block(maps[:, :, :size, :size], None, None, **how)
+"""
+# 64 inputs, which it holds as nine parts, beside 32 outputs.
+CONVOLUTION = """
+    from hadamax.kernels.quarters import Place, Quarters
+    maps, weight = torch.zeros(1, 64, 600, 600, dtype=torch.uint8), torch.randn(32, 64, 8, 8)
+    def work(size):
+        x = maps[:, :, :size, :size].contiguous()
+        Quarters(torch.uint8, torch.float32).forward(x, weight, None, Place((1, 1), ((0, 0), (0, 0))))
+"""
+
+
+@pytest.mark.parametrize("what", [BLOCK, CONVOLUTION], ids=["block", "convolution"])
+def test_too_little_memory_for_a_kernel_is_an_exception(what: str) -> None:
+    code = """
+        import resource, torch
+        torch.set_num_threads(2)
+        {what}
+        work(64)  # compiled, and its threads begun
+        used = 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmSize")))
+        resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, resource.RLIM_INFINITY))
+        try:
+            work(3000)
+        except MemoryError as error:
+            print(error)
+        work(64)
+    """
+    code = textwrap.dedent(code).format(what=textwrap.dedent(what).strip())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "a fused kernel got no memory to work in\n"), done.stderr[-2000:]
