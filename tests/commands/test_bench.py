@@ -106,7 +106,8 @@ def test_an_interruption_at_the_keyboard_is_one_line() -> None:
     """Ctrl-C reaches the workers too: none of them answers with a traceback."""
     command = [sys.executable, "-m", "hadamax", "bench", "--only", "network", "--precision", "float32"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as bench:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background job, and its own, ignore
+    with subprocess.Popen(command, text=True, start_new_session=True, preexec_fn=heard, **pipes) as bench:
         assert bench.stderr is not None
         bench.stderr.readline()  # the first that is measured: its workers are about to be started
         time.sleep(2)
