@@ -17,7 +17,9 @@ inline void forward_overlaps(const Sizes& sizes, const Element* x, const Affine&
     });
 #pragma omp parallel num_threads(s.threads)
     {
-        auto [statistics, map] = std::move(*rooms[omp_get_thread_num()]);
+        const int thread = omp_get_thread_num();
+        Statistics statistics = std::move(rooms[thread]->statistics);
+        std::vector<float> map = std::move(rooms[thread]->map);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
@@ -107,7 +109,9 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
 #pragma omp parallel num_threads(s.threads)
     {
         const int thread = omp_get_thread_num();
-        auto [statistics, affine_gradient, gradients] = std::move(*rooms[thread]);
+        Statistics statistics = std::move(rooms[thread]->statistics);
+        AffineGradient affine_gradient = std::move(rooms[thread]->affine_gradient);
+        std::vector<float> gradients = std::move(rooms[thread]->gradients);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
