@@ -83,6 +83,29 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
         assert off(ours, expected) < ROUNDING[dtype]
 
 
+@pytest.mark.parametrize("rows", range(1, 10))
+def test_rows_taken_apart_twice_however_many(rows: int) -> None:
+    """Steps of four rows, the last of which may be short, beside steps of two."""
+    kernel = convolution.Quarters(torch.uint8, torch.float32)
+    weight, bias = layer(64, 4, (8, 8))
+    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    assert kernel._twice(weight.shape, geometry.place)
+    x, gradient = observations(2, 4, rows, 11), torch.randn(2, 64, rows, 11)
+    y = byte_convolution(x, weight, bias, geometry)
+    found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
+    for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
+        assert off(ours, expected) < ROUNDING[torch.float32]
+
+
+def test_rows_are_taken_apart_twice_where_that_is_exact_and_pays() -> None:
+    place = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32).place
+    number, narrow = torch.float32, torch.bfloat16
+    assert not convolution.Quarters(torch.uint8, narrow)._twice(torch.Size((64, 4, 8, 8)), place)
+    assert not convolution.Quarters(number, number)._twice(torch.Size((64, 32, 4, 4)), place)
+    assert not convolution.Quarters(torch.uint8, number)._twice(torch.Size((64, 4, 6, 8)), place)  # no fours of rows
+    assert not convolution.Quarters(torch.uint8, number)._twice(torch.Size((64, 1, 8, 8)), place)  # 8 taps of a part
+
+
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("kind", ["noise", "black", "white", "checks", "a game"])
 def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.dtype) -> None:

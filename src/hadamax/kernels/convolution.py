@@ -1,4 +1,5 @@
-"""The convolution that begins an encoder, of bytes: scaled, padded and convolved, with 9/16 of the multiplications.
+"""The convolution that begins an encoder, of bytes: scaled, padded and convolved, with 9/16 of the multiplications
+or, in float32, 27/64.
 
 csrc/quarters.h says how. What the kernel does not serve goes the plain way: bytes into numbers, then PyTorch's.
 """

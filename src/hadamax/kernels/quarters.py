@@ -1,6 +1,6 @@
-"""Convolutions with 9/16 of the multiplications, on the CPU: calls into the compiled kernel (csrc/quarters.h says how).
+"""Convolutions with 9/16 or 27/64 of the multiplications, on the CPU: calls into the compiled kernel.
 
-`byte_convolution` and `map_convolution` say which convolutions come here.
+csrc/quarters.h says how, `byte_convolution` and `map_convolution` which convolutions come here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class _Sizes(ctypes.Structure):
         ("apart", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("images", "inputs", "input_rows", "input_columns")),
         *((name, ctypes.c_int32) for name in ("channels", "rows", "columns")),
-        *((name, ctypes.c_int32) for name in ("kernel_rows", "kernel_columns", "stride", "top", "left", "threads")),
+        *((name, ctypes.c_int32) for name in ("kernel_rows", "kernel_columns", "stride", "top", "left")),
+        *((name, ctypes.c_int32) for name in ("threads", "twice")),
         ("scale", ctypes.c_float),
     ]
 
@@ -114,8 +115,14 @@ class Quarters(NamedTuple):
             raise RuntimeError(f"the convolution by quarters lost its kernel: {cpu.failure()}")
         return library
 
+    def _twice(self, weight: torch.Size, place: Place) -> bool:
+        """Whether rows are taken apart twice: bfloat16 would round what comes of it, and for maps it brings nothing."""
+        rows = weight[2] // place.stride[0]
+        exact = self.inputs == torch.uint8 and self.dtype == torch.float32
+        return exact and rows % 4 == 0 and weight[1:].numel() // 8 >= FEWEST_TAPS
+
     def _sizes(self, x: Tensor, shape: torch.Size, place: Place, scale: float) -> _Sizes:
         (top, _), (left, _) = place.margins
         output = place.output_size(x.shape[2:], shape[2:])
-        rest = (place.stride[0], top, left, torch.get_num_threads(), scale)
+        rest = (place.stride[0], top, left, torch.get_num_threads(), self._twice(shape, place), scale)
         return _Sizes(x.stride(0), *x.shape, shape[0], *output, *shape[2:], *rest)

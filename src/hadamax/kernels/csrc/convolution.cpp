@@ -3,7 +3,8 @@
 //
 // Compiled for HADAMAX_ELEMENT, float or bfloat16: what is multiplied, and what the output is stored as; and for
 // HADAMAX_INPUT, uint8_t or that element: what is convolved.
-// Each two by two outputs take nine products of a quarter of the kernel where they would take sixteen: see quarters.h.
+// Each two by two outputs take nine products of a quarter of the kernel where they would take sixteen, or fewer: see
+// quarters.h.
 #include "gradients.h"
 #include "products.h"
 
@@ -11,28 +12,51 @@
 struct Room {
     Data data;
     const std::vector<int> offsets;  // of the taps in the data
-    Lines<float> rows;               // [centre, first and second column, a row's edge][column][channel]
+    const size_t row;
+    Lines<float> rows;  // [centre, first and second column, a row's edge, then two by two of a fold][column][channel]
 
     explicit Room(const Sizes& s)
-        : data(s), offsets(Data::offsets(s)), rows(4 * size_t(s.half_columns()) * s.channels) {}
+        : data(s),
+          offsets(Data::offsets(s)),
+          row(size_t(s.half_columns()) * s.channels),
+          rows((s.twice ? 8 : 4) * row) {}
+
+    float* of(int number) { return rows.data() + number * row; }
+    float* kept(int p, int q) { return of(4 + 2 * p + q); }
 };
+
+// Two rows of a fold, their even and their odd columns: from start(row, odd columns, rows of sums) to put(row, odd).
+template <class Start, class Put>
+static void quarters(const Sizes& s, const Weights& weights, Room& room, int fold, int step, Start start, Put put) {
+    float *centre = room.of(0), *columns[2] = {room.of(1), room.of(2)}, *edge = room.of(3);
+    auto products = [&](int number) {
+        const int part = fold * PARTS + number;
+        return Products{s, room.data.of(part, step), weights.of(part), room.offsets.data(), s.taps()};
+    };
+    products(part_of(CENTRE, CENTRE)).row(Nothing{}, Keep{centre});
+    for (int q : {0, 1}) products(part_of(CENTRE, q)).row(Row{centre}, Keep{columns[q]});
+    for (int p = 0; p < 2 && s.row(step, fold % CENTRE, p) < s.rows; p++) {
+        products(part_of(p, CENTRE)).row(Nothing{}, Keep{edge});
+        for (int q : {0, 1}) products(part_of(p, q)).row(start(p, q, Rows{columns[q], edge}), put(p, q));
+    }
+}
 
 // One image: y [row, column, channel].
 static void convolve(const Sizes& s, const Weights& weights, const float* bias, Room& room, Element* y) {
-    const size_t row = size_t(s.half_columns()) * s.channels;
-    float *centre = room.rows.data(), *columns[2] = {centre + row, centre + 2 * row}, *edge = centre + 3 * row;
-    for (int i = 0; i < s.half_rows(); i++) {
-        auto products = [&](int part) {
-            return Products{s, room.data.of(part, i), weights.of(part), room.offsets.data(), s.taps()};
+    auto alone = [](int, int, Rows rows) { return rows; };
+    auto beside = [&](int p, int q, Rows rows) { return Three{rows, room.kept(p, q)}; };
+    auto keep = [&](int p, int q) { return Keep{room.kept(p, q)}; };
+    for (int step = 0; step < s.steps(); step++) {
+        auto finish = [&](int fold) {
+            return [&, fold](int p, int q) {
+                return Finish{y + s.row(step, fold, p) * size_t(s.columns) * s.channels, q, s.columns, s.scale, bias};
+            };
         };
-        products(part_of(CENTRE, CENTRE)).row(Nothing{}, Keep{centre});
-        for (int q : {0, 1}) products(part_of(CENTRE, q)).row(Row{centre}, Keep{columns[q]});
-        for (int p = 0; p < 2 && 2 * i + p < s.rows; p++) {
-            products(part_of(p, CENTRE)).row(Nothing{}, Keep{edge});
-            Element* to = y + (2 * i + p) * size_t(s.columns) * s.channels;
-            for (int q : {0, 1})
-                products(part_of(p, q)).row(Rows{columns[q], edge}, Finish{to, q, s.columns, s.scale, bias});
-        }
+        if (s.twice) {
+            quarters(s, weights, room, CENTRE, step, alone, keep);
+            for (int fold : {0, 1}) quarters(s, weights, room, fold, step, beside, finish(fold));
+        } else
+            quarters(s, weights, room, 0, step, alone, finish(0));
     }
 }
 

@@ -15,15 +15,15 @@ INLINE Floats paired(Floats first, Floats second) {
                     __builtin_convertvector(round_to_bfloat16(second), Words) << 16);
 }
 
-// The gradients of the nine parts of the weights, summed over images by one thread.
+// The gradients of the parts of the weights, summed over images by one thread.
 class Gradients {
     static constexpr size_t NEAR = 40 << 10;  // bytes of a part of the gradient that the nearest cache holds
 
     const Sizes s;
     const int units;                 // columns of the gradient, or pairs of them
-    const int strip;                 // half rows at a time
+    const int strip;                 // steps of rows at a time
     const size_t down, along;        // from a row and from a column of the data to the next
-    Lines<Element> parts;            // [part][half row of the strip][column or pair][channel][of the pair]
+    Lines<Element> parts;            // of a fold: [part][step of the strip][column or pair][channel][of the pair]
     Lines<float> sums;               // [part][tap][channel]
     std::vector<double> bias_sums;   // [channel]
     Lines<float> bias;               // the same, of a row
@@ -35,26 +35,31 @@ class Gradients {
     explicit Gradients(const Sizes& sizes)
         : s(sizes),
           units((s.half_columns() + PAIR - 1) / PAIR),
-          strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.half_rows())),
+          strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.steps())),
           down(Data::down(s)),
           along(Data::along(s)),
           parts(PARTS * strip * row_size()),
-          sums(size_t(PARTS) * s.taps() * s.channels),
+          sums(size_t(s.parts()) * s.taps() * s.channels),
           bias_sums(s.channels),
           bias(s.channels),
           offsets(Data::offsets(s)) {}
 
     // One image: dy [row, column, channel].
     void add(const Data& data, const Element* dy) {
-        for (int first = 0; first < s.half_rows(); first += strip) {
-            const int rows = std::min(strip, s.half_rows() - first);
-            for (int row = 0; row < rows; row++) spread(dy, first + row, row);
-            for (int part = 0; part < PARTS; part++)
-                if (s.channels % (MOST_VECTORS * LANES) == 0)
-                    tiles<MOST_VECTORS>(data, part, first, rows);
-                else
-                    tiles<LEAST_VECTORS>(data, part, first, rows);
-        }
+        for (int first = 0; first < s.steps(); first += strip)
+            for (int fold = 0; fold < s.folds(); fold++) {
+                const int rows = std::min(strip, s.steps() - first);
+                for (int row = 0; row < rows; row++)
+                    if (fold == CENTRE)
+                        spread<2>(dy, 0, first + row, row);
+                    else
+                        spread<1>(dy, fold, first + row, row);
+                for (int part = fold * PARTS; part < (fold + 1) * PARTS; part++)
+                    if (s.channels % (MOST_VECTORS * LANES) == 0)
+                        tiles<MOST_VECTORS>(data, part, first, rows);
+                    else
+                        tiles<LEAST_VECTORS>(data, part, first, rows);
+            }
     }
 
     void add(const Gradients& other) {
@@ -66,31 +71,48 @@ class Gradients {
     void write(float* dweight, float* dbias) const {
         for (int channel = 0; channel < s.channels; channel++) dbias[channel] = bias_sums[channel];
         for_taps(s, [&](int tap, int row, int plane, int column) {
-            const float* of_tap = &sums[size_t(tap) * s.channels];
-            for (int p : {0, 1})
-                for (int q : {0, 1}) {
-                    float* to = dweight + Weights::index(s, plane, 2 * row + p, 2 * column + q);
-                    auto sum = [&](int part) { return of_tap + part * size_t(s.taps()) * s.channels; };
-                    const float *one = sum(part_of(p, q)), *across = sum(part_of(p, CENTRE)),
-                                *down = sum(part_of(CENTRE, q)), *all = sum(part_of(CENTRE, CENTRE));
-                    for (int channel = 0; channel < s.channels; channel++, to += s.of_channel())
-                        *to = s.scale * (one[channel] + across[channel] + down[channel] + all[channel]);
-                }
+            for (int fold = 0; fold < s.own_folds(); fold++)
+                for (int p : {0, 1})
+                    for (int q : {0, 1}) {
+                        float* to = dweight + Weights::index(s, plane, s.row(row, fold, p), 2 * column + q);
+                        put(to, fold, p, q, tap, false);
+                        if (s.twice) put(to, CENTRE, p, q, tap, true);
+                    }
         });
     }
 
   private:
-    // dy of two rows to its nine parts: the sums over rows, over columns and over both.
-    void spread(const Element* dy, int half_row, int row) {
+    // What the parts of a fold have for a weight of every channel, instead of what is there or added to it.
+    void put(float* to, int fold, int p, int q, int tap, bool more) const {
+        auto sum = [&](int row, int column) {
+            return &sums[(size_t(fold * PARTS + part_of(row, column)) * s.taps() + tap) * s.channels];
+        };
+        const float *one = sum(p, q), *across = sum(p, CENTRE), *down = sum(CENTRE, q), *all = sum(CENTRE, CENTRE);
+        for (int channel = 0; channel < s.channels; channel++, to += s.of_channel())
+            *to = (more ? *to : 0.0f) + s.scale * (one[channel] + across[channel] + down[channel] + all[channel]);
+    }
+
+    // dy of the two rows of a fold of a step, or of FOLDS together, to nine parts: the sums over rows, over columns and over
+    // both.
+    template <int FOLDS>
+    void spread(const Element* dy, int fold, int step, int row) {
         Element* to = &parts[row * row_size()];
         const size_t apart = strip * row_size(), channels = s.channels;
+        const Element* rows[FOLDS][2];  // null below the map
+        for (int also = 0; also < FOLDS; also++)
+            for (int p : {0, 1}) {
+                const int of = s.row(step, fold + also, p);
+                rows[also][p] = of < s.rows ? dy + of * s.columns * channels : nullptr;
+            }
         std::fill(bias.begin(), bias.end(), 0.0f);
         for (int unit = 0; unit < units; unit++)
             for (size_t channel = 0; channel < channels; channel += LANES, to += LANES * PAIR) {
                 Floats g[3][3][2] = {};
                 for (int i = 0; i < PAIR; i++) {
                     for (int p : {0, 1})
-                        for (int q : {0, 1}) g[p][q][i] = at(dy, 2 * half_row + p, 2 * (unit * PAIR + i) + q, channel);
+                        for (int q : {0, 1})
+                            for (int also = 0; also < FOLDS; also++)
+                                g[p][q][i] += at(rows[also][p], 2 * (unit * PAIR + i) + q, channel);
                     for (int p : {0, 1}) g[p][CENTRE][i] = g[p][0][i] + g[p][1][i];
                     for (int q : {0, 1, CENTRE}) g[CENTRE][q][i] = g[0][q][i] + g[1][q][i];
                     store(&bias[channel], load(&bias[channel]) + g[CENTRE][CENTRE][i]);
@@ -101,11 +123,11 @@ class Gradients {
                         memcpy(to + part_of(p, q) * apart, &both, sizeof both);
                     }
             }
-        for (size_t channel = 0; channel < channels; channel++) bias_sums[channel] += bias[channel];
+        if (FOLDS == s.own_folds())  // every row was here
+            for (size_t channel = 0; channel < channels; channel++) bias_sums[channel] += bias[channel];
     }
-    Floats at(const Element* dy, int row, int column, int channel) const {
-        if (row >= s.rows || column >= s.columns) return Floats{};
-        return load(dy + (size_t(row) * s.columns + column) * s.channels + channel, Whole{});
+    Floats at(const Element* row, int column, size_t channel) const {
+        return row && column < s.columns ? load(row + column * size_t(s.channels) + channel, Whole{}) : Floats{};
     }
 
     template <int VECTORS>
@@ -140,7 +162,7 @@ class Gradients {
             for (int v = 0; v < VECTORS; v++) total[k][v] = Floats{};
         }
         const size_t channels = s.channels;
-        const Element* gradient = &parts[part * strip * row_size() + channel * PAIR];
+        const Element* gradient = &parts[part % PARTS * strip * row_size() + channel * PAIR];
         for (int row = 0; row < rows; row++) {
             for (int unit = 0; unit < units; unit++, gradient += channels * PAIR) {
                 Floats g[VECTORS];

@@ -46,7 +46,7 @@ INLINE Floats vector(const Element* memory) {
     return raw;
 }
 
-// What a row of sums starts from: nothing, a row, or the sum of two.
+// What a row of sums starts from: nothing, a row, or the sum of two or three.
 struct Nothing {
     Floats operator()(size_t) const { return Floats{}; }
 };
@@ -59,6 +59,13 @@ struct Rows {
     const float *first, *second;
 
     Floats operator()(size_t at) const { return load(first + at) + load(second + at); }
+};
+
+struct Three {
+    Rows rows;
+    const float* third;
+
+    Floats operator()(size_t at) const { return rows(at) + load(third + at); }
 };
 
 // Where a row of sums goes, and what is to be fetched for it while they are made: kept for others to start from,
