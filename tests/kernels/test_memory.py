@@ -24,9 +24,18 @@ CONVOLUTION = """
         x = maps[:, :, :size, :size].contiguous()
         Quarters(torch.uint8, torch.float32).forward(x, weight, None, Place((1, 1), ((0, 0), (0, 0))))
 """
+# Both, an image's map of 32 channels for each thread between them.
+STAGE = """
+    from hadamax.kernels import ConvolutionGeometry, Stage, Variant, fused_stage
+    maps, weight = torch.zeros(8, 64, 600, 600, dtype=torch.uint8), torch.randn(32, 64, 8, 8)
+    stage = Stage(ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32),
+                  Variant(1, ("tanh",), "product", "channels", 1e-6, (4, 4, 0, 0)))
+    def work(size):
+        fused_stage(maps[:, :, :size, :size].contiguous(), weight, None, None, None, stage)
+"""
 
 
-@pytest.mark.parametrize("what", [BLOCK, CONVOLUTION], ids=["block", "convolution"])
+@pytest.mark.parametrize("what", [BLOCK, CONVOLUTION, STAGE], ids=["block", "convolution", "stage"])
 def test_too_little_memory_for_a_kernel_is_an_exception(what: str) -> None:
     code = """
         import resource, torch

@@ -24,6 +24,7 @@ from hadamax.kernels.operator import fused_block
 from hadamax.kernels.quarters import Place
 from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
+from hadamax.kernels.stage import Stage, fused_stage
 from hadamax.kernels.variant import Pool, Variant, check
 from hadamax.kernels.watchers import is_transformed
 
@@ -33,8 +34,11 @@ __all__ = [
     "Implementation",
     "Place",
     "RAdam",
+    "Stage",
+    "Variant",
     "byte_convolution",
     "byte_convolution_obstacle",
+    "fused_stage",
     "hadamax_block",
     "implementation",
     "keep_memory",

@@ -49,17 +49,22 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
         or not geometry.place.fits(x, weight, bias)
         or byte_convolution_obstacle(weight, geometry) is not None
     ):
-        return _plain(x, weight, bias, geometry)
-    if not x[:1].is_contiguous():
-        x = x.contiguous()
-    elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        # The games may write the next observations over these; of stacks that share frames, a clone would keep strides.
-        x = x.clone(memory_format=torch.contiguous_format)
-    y: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
+        return plain_convolution(x, weight, bias, geometry)
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    y: Tensor = _Convolution.apply(held(x, learns), weight, bias, geometry)  # type: ignore[no-untyped-call]
     return y
 
 
-def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+def held(x: Tensor, learns: bool) -> Tensor:
+    """Bytes as the kernel takes them, and as they are until the backward pass where there will be one."""
+    if not x[:1].is_contiguous():
+        return x.contiguous()
+    # The games may write the next observations over these; of stacks that share frames, a clone would keep strides.
+    return x.clone(memory_format=torch.contiguous_format) if learns else x
+
+
+def plain_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+    """PyTorch's, of bytes."""
     numbers, padding = _plain_input(x, geometry)
     weight, bias = weight.to(numbers.dtype), None if bias is None else bias.to(numbers.dtype)
     return F.conv2d(numbers, weight, bias, geometry.stride, padding)

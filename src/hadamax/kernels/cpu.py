@@ -37,7 +37,7 @@ _building = threading.Lock()
 _failure: str | None = None
 
 
-class _Sizes(ctypes.Structure):
+class BlockSizes(ctypes.Structure):
     """`Sizes` in csrc/call.h."""
 
     _fields_ = [
@@ -146,9 +146,9 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """The block's value y, and where in its window each was found: both [N, C, H', W'], channels-last."""
     x = x.contiguous(memory_format=torch.channels_last)
-    weight, bias = _float32(weight), _float32(bias)
-    y, positions = empty_outputs(x, variant)
-    sizes = _sizes(x, y, variant)
+    weight, bias = float32(weight), float32(bias)
+    y, positions = empty_outputs(x.shape, x.dtype, x.device, variant)
+    sizes = block_sizes(x.shape, y, variant)
     enough(kernel.hadamax_forward(ctypes.byref(sizes), *map(pointer, (x, weight, bias, y, positions))))
     return y, positions
 
@@ -166,9 +166,9 @@ def backward(
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
     positions = positions.contiguous(memory_format=torch.channels_last)
-    weight, bias = _float32(weight), _float32(bias)
+    weight, bias = float32(weight), float32(bias)
     to_x = torch.empty_like(x)
-    sizes = _sizes(x, gradient, variant)
+    sizes = block_sizes(x.shape, gradient, variant)
     # A row for each thread, added in their order: the sum is the same every time.
     to_affine = torch.zeros(sizes.threads, 2, x.shape[1], dtype=torch.float64, device="cpu")
     tensors = (x, weight, bias, gradient, positions, to_x, to_affine)
@@ -187,24 +187,28 @@ def enough(done: int) -> None:
         raise MemoryError("a fused kernel got no memory to work in")
 
 
-def empty_outputs(x: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
-    """Room for y and the positions."""
-    images, channels, rows, columns = x.shape
+def empty_outputs(
+    size: torch.Size, dtype: torch.dtype, device: torch.device, variant: Variant
+) -> tuple[Tensor, Tensor]:
+    """Room for y and the positions, of a map of `size`."""
+    images, channels, rows, columns = size
     shape = (images, channels // variant.branches, variant.pooled(rows), variant.pooled(columns))
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    return y, torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
+    y = torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last)
+    return y, torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
 
 
-def _sizes(x: Tensor, y: Tensor, variant: Variant) -> _Sizes:
+def block_sizes(of_map: torch.Size, y: Tensor, variant: Variant) -> BlockSizes:
+    """What a kernel is told of a map of that size, and of y."""
     window, stride, pad, _ = variant.pool or (1, 1, 0, 0)
     images, channels, *pooled = y.shape
-    size = list(x.shape[2:])
+    size = list(of_map[2:])
     if window == stride == 1:  # pixel by pixel: one long row, for whole vectors of pixels
         size = pooled = [1, math.prod(size)]
-    return _Sizes(images, *size, channels, *pooled, window, stride, pad, torch.get_num_threads(), variant.eps)
+    return BlockSizes(images, *size, channels, *pooled, window, stride, pad, torch.get_num_threads(), variant.eps)
 
 
-def _float32(affine: Tensor | None) -> Tensor | None:
+def float32(affine: Tensor | None) -> Tensor | None:
+    """As a kernel takes a norm's scale or bias."""
     return None if affine is None else affine.float().contiguous()
 
 

@@ -79,7 +79,7 @@ def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Vari
     from hadamax.kernels import triton_block
 
     x = x.contiguous(memory_format=torch.channels_last)
-    y, positions = cpu.empty_outputs(x, variant)
+    y, positions = cpu.empty_outputs(x.shape, x.dtype, x.device, variant)
     outputs = y.numel() // y.shape[1]
     if not outputs:
         return y, positions

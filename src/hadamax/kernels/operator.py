@@ -119,7 +119,7 @@ def _(
 def _(
     x: Tensor, weight: Any, bias: Any, activations: str, combine: str, norm: str, eps: float, pool: list[int]
 ) -> tuple[Tensor, Tensor]:
-    return cpu.empty_outputs(x, _decode(activations, combine, norm, eps, pool))
+    return cpu.empty_outputs(x.shape, x.dtype, x.device, _decode(activations, combine, norm, eps, pool))
 
 
 @torch.library.custom_op("hadamax::block_backward", mutates_args=(), device_types="cpu")

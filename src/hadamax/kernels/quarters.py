@@ -53,6 +53,16 @@ class _Sizes(ctypes.Structure):
     ]
 
 
+class Following(ctypes.Structure):
+    """`Block` in csrc/following.h: the block that follows, which is called for one image and one thread at a time."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("forward", "backward", "sizes", "weight", "bias")),
+        *((name, ctypes.c_void_p) for name in ("y", "positions", "to_affine")),
+        ("outputs", ctypes.c_int64),
+    ]
+
+
 class Quarters(NamedTuple):
     """A kernel: of bytes into `dtype`, float32 or bfloat16, or of float32 into float32."""
 
@@ -86,23 +96,51 @@ class Quarters(NamedTuple):
         Args:
             x: each image of it contiguous, channels-last where it is no bytes.
         """
-        sizes = self._sizes(x, weight.shape, place, scale)
-        shape = (len(x), sizes.channels, sizes.rows, sizes.columns)
-        y = torch.empty(shape, dtype=self.dtype, device="cpu", memory_format=torch.channels_last)
-        wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
-        enough(self._found().hadamax_convolution(ctypes.byref(sizes), *map(pointer, (x, *wide, y))))
+        y = self.room(x, weight, place)
+        self.convolve(x, weight, bias, place, scale, y)
         return y
 
+    def room(self, x: Tensor, weight: Tensor, place: Place) -> Tensor:
+        """An empty output."""
+        shape = (len(x), len(weight), *place.output_size(x.shape[2:], weight.shape[2:]))
+        return torch.empty(shape, dtype=self.dtype, device="cpu", memory_format=torch.channels_last)
+
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        place: Place,
+        scale: float,
+        y: Tensor | None,
+        then: Following | None = None,
+    ) -> None:
+        """Into y, which may be None where something follows that takes it in."""
+        sizes = self._sizes(x, weight.shape, place, scale)
+        wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
+        following = None if then is None else ctypes.byref(then)
+        enough(self._found().hadamax_convolution(ctypes.byref(sizes), *map(pointer, (x, *wide, y)), following))
+
     def gradients(
-        self, gradient: Tensor, x: Tensor, shape: torch.Size, place: Place, scale: float = 1.0
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        shape: torch.Size,
+        place: Place,
+        scale: float = 1.0,
+        then: Following | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Of a weight of `shape` and of the bias, float32, from that of the output."""
+        """Of a weight of `shape` and of the bias, float32, from that of the output.
+
+        Where something follows, which has the gradient of its own, from the output itself.
+        """
         gradient = gradient.to(self.dtype).contiguous(memory_format=torch.channels_last)
         to_weight = torch.empty(shape, dtype=torch.float32, device="cpu")
         to_bias = torch.empty(shape[0], dtype=torch.float32, device="cpu")
         sizes = self._sizes(x, shape, place, scale)
         tensors = (x, gradient, to_weight, to_bias)
-        enough(self._found().hadamax_convolution_backward(ctypes.byref(sizes), *map(pointer, tensors)))
+        following = None if then is None else ctypes.byref(then)
+        enough(self._found().hadamax_convolution_backward(ctypes.byref(sizes), *map(pointer, tensors), following))
         return to_weight, to_bias
 
     def _library(self) -> ctypes.CDLL | None:

@@ -5,6 +5,7 @@
 // HADAMAX_INPUT, uint8_t or that element: what is convolved.
 // Each two by two outputs take nine products of a quarter of the kernel where they would take sixteen, or fewer: see
 // quarters.h.
+#include "following.h"
 #include "gradients.h"
 #include "products.h"
 
@@ -70,46 +71,62 @@ int hadamax_convolution_inputs() { return MAPS ? LANES : 1; }
 // The next two give 0 where memory ended, and have then done nothing that counts.
 
 // x [image, input, row, column] of bytes, [image, row, column, input] of maps; weight [channel, input, kernel row, kernel
-// column]; bias [channel] or null; y [image, row, column, channel].
-int32_t hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight, const float* bias, Element* y) {
+// column]; bias [channel] or null; y [image, row, column, channel]. The block that follows, or null: then y may be null.
+int32_t hadamax_convolution(const Sizes* sizes, const Input* x, const float* weight, const float* bias, Element* y,
+                            const Block* block) {
     return done([&] {
         const Sizes s = *sizes;
         const Weights weights(s, weight);
         const Lines<float> zeros(s.channels);
-        auto rooms = for_threads(s.threads, [&] { return Room(s); });
+        struct Place {
+            Room room;
+            Lines<Element> map;
+        };
+        auto places = for_threads(s.threads, [&] { return Place{Room(s), Lines<Element>(y ? 0 : s.outputs())}; });
+        Following following(block, s);
 #pragma omp parallel num_threads(s.threads)
         {
-            Room& room = *rooms[omp_get_thread_num()];
+            auto& [room, map] = *places[omp_get_thread_num()];
 #pragma omp for schedule(static)
             for (int image = 0; image < s.images; image++) {
+                Element* to = y ? y + image * s.outputs() : map.data();
                 room.data.read(x + image * s.apart);
-                convolve(s, weights, bias ? bias : zeros.data(), room, y + image * s.outputs());
+                convolve(s, weights, bias ? bias : zeros.data(), room, to);
+                following.forward(image, to);
             }
         }
+        following.end();
     });
 }
 
-// dweight as weight, dbias [channel], from dy as y.
+// dweight as weight, dbias [channel], from dy as y; where a block follows, dy is not the gradient of y but y.
 int32_t hadamax_convolution_backward(const Sizes* sizes, const Input* x, const Element* dy, float* dweight,
-                                     float* dbias) {
+                                     float* dbias, const Block* block) {
     return done([&] {
         const Sizes s = *sizes;
-        struct Room {
+        struct Place {
             Data data;
             Gradients total;
+            Lines<Element> map;
+            Lines<double> affine;
         };
-        auto rooms = for_threads(s.threads, [&] { return Room{Data(s), Gradients(s)}; });
+        auto places = for_threads(s.threads, [&] {
+            return Place{Data(s), Gradients(s), Lines<Element>(block ? s.outputs() : 0), Lines<double>(2 * s.channels)};
+        });
+        Following following(block, s);
 #pragma omp parallel num_threads(s.threads)
         {
-            auto& [data, total] = *rooms[omp_get_thread_num()];
+            auto& [data, total, map, affine] = *places[omp_get_thread_num()];
 #pragma omp for schedule(static)
             for (int image = 0; image < s.images; image++) {
+                const Element* of_image = dy + image * s.outputs();
                 data.read(x + image * s.apart);
-                total.add(data, dy + image * s.outputs());
+                total.add(data, following.backward(image, of_image, map, affine));
             }
         }
-        Gradients& total = rooms[0]->total;
-        for (int thread = 1; thread < s.threads; thread++) total.add(rooms[thread]->total);  // in order: always the same
+        following.end();
+        Gradients& total = places[0]->total;
+        for (int thread = 1; thread < s.threads; thread++) total.add(places[thread]->total);  // in order: always the same
         total.write(dweight, dbias);
     });
 }
