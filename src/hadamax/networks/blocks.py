@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.kernels import Implementation, Stage, Variant, fused_stage, hadamax_block, implementation
+from hadamax.kernels import (
+    Implementation,
+    Stage,
+    Variant,
+    byte_convolution_obstacle,
+    fused_stage,
+    hadamax_block,
+    implementation,
+)
 from hadamax.kernels.watchers import is_plain
 from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d, Range
@@ -118,22 +126,27 @@ class ConvBlock(EncoderBlock):
         return implementation(**settings, dtype=dtype, device=device, channels=channels)
 
     def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
-        if scale is not None and x.ndim == 4:
-            stage = self._stage(x, scale)
+        stage = self._stage(x, scale)
+        if stage is not None:
             weights = self.layer.weight, self.layer.bias, *self.layer.norm.affine()
-            if stage is not None and stage.serves(x, *weights):
+            if stage.serves(x, *weights):
                 return fused_stage(x, *weights, stage)
         number = self._pieces(x)
         if number == 1:
             return self._whole(x, scale)
         return torch.cat([self._whole(piece, scale) for piece in x.chunk(number)])
 
-    def _stage(self, x: Tensor, scale: float) -> Stage | None:
-        """The block on bytes, convolution and all, where the kernels know it."""
+    def _stage(self, x: Tensor, scale: float | None) -> Stage | None:
+        """The block on bytes, convolution and all, where the kernels know both; soon told where they do not."""
+        if scale is None or x.ndim != 4:
+            return None
+        geometry = self.layer.byte_geometry(x, scale)
+        if byte_convolution_obstacle(self.layer.weight, geometry) is not None:
+            return None
         settings = kernel_settings(self.layer, self.pool, *self.layer.window.output_size(x.shape[2], x.shape[3]))
         if settings is None or settings in LONE:
             return None
-        return Stage(self.layer.byte_geometry(x, scale), Variant(**settings, eps=self.layer.norm.eps))
+        return Stage(geometry, Variant(**settings, eps=self.layer.norm.eps))
 
     def _whole(self, x: Tensor, scale: float | None) -> Tensor:
         return finish_block(self.layer.convolve(x, scale=scale), self.layer, self.pool)
