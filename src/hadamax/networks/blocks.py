@@ -138,7 +138,7 @@ class ConvBlock(EncoderBlock):
 
     def _stage(self, x: Tensor, scale: float | None) -> Stage | None:
         """The block on bytes, convolution and all, where the kernels know both; soon told where they do not."""
-        if scale is None or x.ndim != 4:
+        if scale is None or x.ndim != 4 or not is_plain(x):
             return None
         geometry = self.layer.byte_geometry(x, scale)
         if byte_convolution_obstacle(self.layer.weight, geometry) is not None:
