@@ -7,13 +7,14 @@ computed again. Gradients that will be differentiated themselves are the referen
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu, cuda
-from hadamax.kernels.reference import reference_block
+from hadamax.kernels.reference import gradients_of, reference_block
 from hadamax.kernels.variant import Variant
 from hadamax.kernels.watchers import is_plain, is_transformed, looks
 
@@ -51,20 +52,8 @@ class _Direct(torch.autograd.Function):
 def _reference_gradients(
     gradient: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant
 ) -> list[Tensor | None]:
-    """Gradients of x, weight and bias by plain PyTorch, which can be differentiated where gradients are recorded."""
-    again = torch.is_grad_enabled()
-
-    def cut(tensor: Tensor) -> Tensor:
-        """From where it came, so that what x owes to an earlier use of the weight is not counted here."""
-        return tensor.view_as(tensor) if again and tensor.requires_grad else tensor.detach().requires_grad_()
-
-    with torch.enable_grad():
-        inputs = [None if tensor is None else cut(tensor) for tensor in (x, weight, bias)]
-        assert inputs[0] is not None
-        y = reference_block(inputs[0], inputs[1], inputs[2], variant)
-        wanted = [tensor for tensor in inputs if tensor is not None]
-        found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=again))
-    return [None if tensor is None else next(found) for tensor in inputs]
+    """Gradients of x, weight and bias by plain PyTorch."""
+    return gradients_of(partial(reference_block, variant=variant), (x, weight, bias), gradient)
 
 
 def _encode(variant: Variant) -> tuple[str, str, str, float, list[int]]:

@@ -5,7 +5,7 @@ For each branch: normalise, activate; then multiply (or add) the branches and ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 
 import torch
@@ -47,6 +47,21 @@ def reference_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, varia
     pooled = combined if variant.pool is None else _max_pool(combined, *variant.pool)
     y = pooled.to(x.dtype)
     return y if is_transformed() else y.contiguous(memory_format=torch.channels_last)  # unknown within a vmap
+
+
+def gradients_of(form: Callable[..., Tensor], inputs: Sequence[Tensor | None], gradient: Tensor) -> list[Tensor | None]:
+    """Of a plain form's inputs, from that of its output; they can be differentiated where gradients are recorded."""
+    again = torch.is_grad_enabled()
+
+    def cut(tensor: Tensor) -> Tensor:
+        """From where it came, so that what x owes to an earlier use of the weight is not counted here."""
+        return tensor.view_as(tensor) if again and tensor.requires_grad else tensor.detach().requires_grad_()
+
+    with torch.enable_grad():
+        own = [None if tensor is None else cut(tensor) for tensor in inputs]
+        wanted = [tensor for tensor in own if tensor is not None]
+        found = iter(torch.autograd.grad(form(*own), wanted, gradient, create_graph=again))
+    return [None if tensor is None else next(found) for tensor in own]
 
 
 def _split(affine: Tensor | None, branches: int, dtype: torch.dtype) -> list[Tensor | None]:

@@ -17,7 +17,7 @@ from hadamax.kernels import cpu
 from hadamax.kernels.convolution import ConvolutionGeometry, byte_convolution_obstacle, held, plain_convolution
 from hadamax.kernels.cpu import float32, pointer
 from hadamax.kernels.quarters import Following, Quarters
-from hadamax.kernels.reference import reference_block
+from hadamax.kernels.reference import gradients_of, reference_block
 from hadamax.kernels.variant import Variant
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
@@ -73,25 +73,17 @@ def fused_stage(
     learns = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     x = held(x, learns)
     if learns:
-        y: Tensor = _Stage.apply(x, *tensors, stage)  # type: ignore[no-untyped-call]
+        y: Tensor = _Stage.apply(x, stage, *tensors)  # type: ignore[no-untyped-call]
         return y
-    return _forward(x, weight, bias, norm_weight, norm_bias, stage, None)[0]
+    return _forward(x, tensors, stage, None)[0]
 
 
 class _Stage(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        stage: Stage,
-    ) -> Tensor:
-        between = _kernel(stage).room(x, weight, stage.geometry.place)
-        y, positions = _forward(x, weight, bias, norm_weight, norm_bias, stage, between)
-        kept = x, weight, bias, norm_weight, norm_bias, between, positions
+    def forward(ctx: Any, x: Tensor, stage: Stage, *weights: Tensor) -> Tensor:
+        between = _kernel(stage).room(x, weights[0], stage.geometry.place)
+        y, positions = _forward(x, weights, stage, between)
+        kept = x, *weights, between, positions
         ctx.save_for_backward(*kept)
         ctx.stage, ctx.kept = stage, looks(*kept)
         return y
@@ -105,8 +97,8 @@ class _Stage(torch.autograd.Function):
             found = _plain_gradients(gradient, x, weights, stage)
         else:
             found = _gradients(gradient, x, weights, stage, between, positions)
-        wanted = zip(found, weights, ctx.needs_input_grad[1:], strict=False)
-        return None, *(None if not wants or w is None or g is None else g.to(w.dtype) for g, w, wants in wanted), None
+        wanted = zip(found, weights, ctx.needs_input_grad[2:], strict=True)
+        return None, None, *(None if not wants or g is None else g.to(w.dtype) for g, w, wants in wanted)
 
 
 def _kernel(stage: Stage) -> Quarters:
@@ -137,19 +129,14 @@ class _Call:
 
 
 def _forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
-    stage: Stage,
-    between: Tensor | None,
+    x: Tensor, weights: Sequence[Tensor | None], stage: Stage, between: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """y and its positions; the map between convolution and block goes to `between`, or is forgotten."""
-    geometry, variant = stage
+    (geometry, variant), (weight, bias, *norm) = stage, weights
+    assert weight is not None
     size = stage.map_size(x, weight)
     y, positions = cpu.empty_outputs(size, geometry.dtype, x.device, variant)
-    call = _Call(stage, size, [norm_weight, norm_bias], y, positions, None)
+    call = _Call(stage, size, norm, y, positions, None)
     _kernel(stage).convolve(x, weight, bias, geometry.place, 1 / geometry.scale, between, call.following)
     return y, positions
 
@@ -172,17 +159,8 @@ def _gradients(
 def _plain_gradients(
     gradient: Tensor, x: Tensor, weights: Sequence[Tensor | None], stage: Stage
 ) -> list[Tensor | None]:
-    """By plain PyTorch, which can be differentiated again where gradients are recorded."""
-    again = torch.is_grad_enabled()
-
-    def cut(tensor: Tensor) -> Tensor:
-        return tensor.view_as(tensor) if again and tensor.requires_grad else tensor.detach().requires_grad_()
-
-    with torch.enable_grad():
-        inputs = [None if tensor is None else cut(tensor) for tensor in weights]
-        weight, bias, norm_weight, norm_bias = inputs
-        assert weight is not None
+    def plain(weight: Tensor, bias: Tensor | None, norm_weight: Tensor | None, norm_bias: Tensor | None) -> Tensor:
         between = plain_convolution(x, weight, bias, stage.geometry)
-        y = reference_block(between, norm_weight, norm_bias, stage.variant)
-        found = iter(torch.autograd.grad(y, [t for t in inputs if t is not None], gradient, create_graph=again))
-    return [None if tensor is None else next(found) for tensor in inputs]
+        return reference_block(between, norm_weight, norm_bias, stage.variant)
+
+    return gradients_of(plain, weights, gradient)
