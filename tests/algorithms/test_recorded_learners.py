@@ -11,6 +11,7 @@ from tests.algorithms.test_pqn_repeats import assert_same, run
 from tests.probes import Wheel, make_learner, probe_environment
 from tests.tape import Tape
 
+from hadamax.algorithms.ppo import PPO
 from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment, make_groups
 from hadamax.kernels.recorded import CudaGraphs
@@ -20,6 +21,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "ensemble": {"ensemble": 3, "mask_probability": 0.5},
     "histograms": {"dueling": True, "hl_gauss": True, "bins": 11},
     "redo": {"redo_every": 1, "redo_tau": 0.5},
+    "ppo": {"algorithm": "ppo"},
+    "ppo-redo": {"algorithm": "ppo", "redo_every": 1, "redo_tau": 0.5},
 }
 
 
@@ -28,7 +31,7 @@ def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADAMAX_KERNELS", "reference")  # what is compiled for the CPU does not show itself to a tape
 
 
-def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32, **settings: Any) -> PQN:
+def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32, **settings: Any) -> PQN | PPO:
     """Breakout with a small network; games are cut short, so that some bootstrap from a last observation."""
     environment = make_environment(
         EnvironmentSettings("Breakout", max_episode_frames=24, screen_size=44), 4, seed=1, threads=1
@@ -38,7 +41,7 @@ def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32
     return make_learner(environment, encoder=encoder, encoder_options=options, precision=precision, seed=1, **given)
 
 
-def assert_recorded(recorded: PQN) -> None:
+def assert_recorded(recorded: PQN | PPO) -> None:
     for one in (recorded.recorded_outputs, recorded.recorded_learn):
         assert not one.recorder.failed
         assert len(one.recordings) == 1
@@ -54,8 +57,9 @@ def test_replays_learn_the_same(form: str, encoder: str) -> None:
     assert_same(recorded, plain)
 
 
-def test_in_bfloat16() -> None:
-    recorded, plain = (learner("hadamax", torch.bfloat16) for _ in range(2))
+@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
+def test_in_bfloat16(algorithm: str) -> None:
+    recorded, plain = (learner("hadamax", torch.bfloat16, algorithm=algorithm) for _ in range(2))
     recorded.record(Tape())
     assert run(recorded, 3) == run(plain, 3)
     assert_recorded(recorded)
@@ -72,8 +76,9 @@ def test_groups_of_environments_are_recorded_by_their_size() -> None:
     assert len(learners[0].recorded_outputs.recordings) == 2
 
 
-def test_what_was_recorded_is_forgotten_when_a_state_is_loaded() -> None:
-    recorded, plain = learner(), learner()
+@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
+def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -> None:
+    recorded, plain = learner(algorithm=algorithm), learner(algorithm=algorithm)
     recorded.record(Tape())
     for one in (recorded, plain):
         run(one, 3)

@@ -30,7 +30,7 @@ from hadamax.functional import (
     normalised,
     sample_actions,
 )
-from hadamax.kernels.recorded import recorder
+from hadamax.kernels.recorded import Recorded, Recorder, recorder
 from hadamax.networks import Encoder, PolicyValueNetwork
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approximate_kl", "clip_fraction", "grad_norm")
@@ -130,7 +130,9 @@ class PPO(OnPolicyLearner):
         self.reward_clipping = reward_clipping
         network = self.build_network(settings, encoder, environment.num_actions).to(device)
         self.network: PolicyValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, eps=s.adam_epsilon, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), eps=s.adam_epsilon, fused=True, capturable=device.type == "cuda"
+        )
         self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = PolicyRollout(s.num_steps, s.num_envs, shape, dtype, device)
@@ -163,6 +165,10 @@ class PPO(OnPolicyLearner):
     def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward(observations)
 
+    def record(self, recorder: Recorder | None) -> None:
+        super().record(recorder)
+        self.recorded_learn = Recorded(self.learn, recorder, self.changes)
+
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:
         outputs: logits [env, action] and values [env].
@@ -193,53 +199,69 @@ class PPO(OnPolicyLearner):
     # -- update -----------------------------------------------------------------------------------------------------
 
     def update(self, advantages: Tensor) -> dict[str, float]:
-        s = self.settings
+        s, rollout = self.settings, self.rollout
         learning_rate = self.learning_rate(self.iterations)
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        returns = (advantages + self.rollout.values).flatten()
-        advantages = advantages.flatten()
+        rate = torch.full((), learning_rate, device=self.device)
+        returns = advantages + rollout.values
+        stored = rollout.actions, rollout.log_probs, rollout.values, rollout.chosen.float(), advantages, returns
+        rows = rollout.observations.flatten(0, 1), *(x.flatten() for x in stored)
         sums = torch.zeros(len(METRICS), device=self.device)
         for _ in range(s.num_epochs):
-            for batch in self.rollout.minibatches(s.num_minibatches, self.generator):
-                sums += self.minibatch(batch, advantages[batch], returns[batch])
+            for batch in rollout.minibatches(s.num_minibatches, self.generator):
+                minibatch = (x.index_select(0, batch) for x in rows)
+                sums += self.recorded_learn(*minibatch, rate)[0]
         means = sums / (s.num_epochs * s.num_minibatches)
         explained = self.explained_variance(returns)
         metrics = dict(zip(METRICS, means.tolist(), strict=True))
         return {**metrics, "explained_variance": explained, "learning_rate": learning_rate}
 
-    def minibatch(self, batch: Tensor, advantages: Tensor, returns: Tensor) -> Tensor:
-        """One update on the rows `batch`; METRICS of it."""
-        s, rollout = self.settings, self.rollout
-        actions, old_log_probs = rollout.actions.flatten()[batch], rollout.log_probs.flatten()[batch]
-        weight = rollout.chosen.flatten()[batch].float()
-        weight_sum = weight.sum().clamp(min=1)
+    def learn(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        old_log_probs: Tensor,
+        old_values: Tensor,
+        weight: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+        learning_rate: Tensor,
+    ) -> tuple[Tensor]:
+        """One update on rows, of which those count whose `weight` is 1; METRICS of it."""
+        s, weight_sum = self.settings, weight.sum().clamp(min=1)
 
         def mean(rows: Tensor) -> Tensor:
             return (weight * rows).sum() / weight_sum
 
-        logits, values = self.forward(rollout.observations.flatten(0, 1).index_select(0, batch))
+        logits, values = self.forward(observations)
         log_probs = log_probs_of(logits, actions)
         if s.normalise_advantages:
             advantages = normalised(advantages, weight)
         policy_loss = mean(clipped_policy_loss(log_probs, old_log_probs, advantages, s.clip))
         reach = s.clip if s.clip_value else float("inf")
-        value_loss = mean(clipped_value_loss(values, rollout.values.flatten()[batch], returns, reach))
+        value_loss = mean(clipped_value_loss(values, old_values, returns, reach))
         spread = mean(entropy(logits))
         loss = policy_loss + s.value_coefficient * value_loss - s.entropy_coefficient * spread
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
         with torch.no_grad():
             change = log_probs - old_log_probs
             kl = mean(change.exp() - 1 - change)  # Schulman's estimate (k3), never negative
             clipped = mean(((change.exp() - 1).abs() > s.clip).float())
-            return torch.stack([loss, policy_loss, value_loss, spread, kl, clipped, norm])
+            return (torch.stack([loss, policy_loss, value_loss, spread, kl, clipped, norm]),)
+
+    def changes(self) -> list[list[Tensor]]:
+        """What an update changes, where it lies, by kind."""
+        parameters = list(self.network.parameters())
+        of = [self.optimizer.state[p] for p in parameters]
+        return [parameters, *([moments[name] for moments in of] for name in ("exp_avg", "exp_avg_sq", "step"))]
 
     def explained_variance(self, returns: Tensor) -> float:
         """1 - var(returns - values) / var(returns) of the rollout, before its updates; 0 where returns are all one."""
         variance = returns.var()
-        unexplained = (returns - self.rollout.values.flatten()).var()
+        unexplained = (returns - self.rollout.values).var()
         return float(torch.where(variance > 0, 1 - unexplained / variance.clamp(min=1e-12), 0.0))
 
     # -- schedule, the network, the state ----------------------------------------------------------------------------
