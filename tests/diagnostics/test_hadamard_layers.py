@@ -152,3 +152,26 @@ def test_a_layer_of_ones_own() -> None:
 )
 def test_ranges(ranges: Any, combine: str, expected: tuple[float, float]) -> None:
     assert combine_ranges(ranges, COMBINATIONS[combine]) == expected
+
+
+def test_a_probe_leaves_the_fused_pass_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is asked for what that never holds, it hangs on nothing within a block."""
+    encoder = build_encoder("hadamax-light", (4, 36, 36))
+    called: list[nn.Module] = []
+    monkeypatch.setattr(HadamardConv2d, "forward", lambda self, x, **how: called.append(self))
+    with Probe(encoder) as probe:
+        encoder(torch.randint(256, (3, 4, 36, 36), dtype=torch.uint8))
+    assert probe.samples()
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["hadamax-light", "nature"])
+def test_within_a_block_units_are_the_channels(name: str) -> None:
+    """An activation is given them last, a layer gives them second."""
+    encoder = build_encoder(name, (4, 48, 36))
+    for inside in ("layer.activations.0", "layer"):
+        (*_, sample) = observe(
+            encoder, torch.randint(256, (3, 4, 48, 36), dtype=torch.uint8), layers=f"blocks.1.{inside}"
+        )
+        assert sample.activations.shape[1] == encoder.blocks[1].layer.out_channels
+        assert len(sample.activations) % 3 == 0

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from hadamax.diagnostics.axes import RECURRENT, Told, tells, told, unit_axis
+from hadamax.diagnostics.axes import RECURRENT, Told, told, unit_axis
 from hadamax.diagnostics.hooks import Hook, uncompiled
 from hadamax.diagnostics.records import NotMeasurable, Record, Sample, measurable
-from hadamax.diagnostics.selection import Layered, Layers, Range, output_range, select, unwrapped
+from hadamax.diagnostics.selection import Layered, Layers, Range, output_range, select, tellers, units_last, unwrapped
 
 
 class Probe:
@@ -58,6 +58,7 @@ class Probe:
             if value < 2:
                 raise ValueError(f"{name} {value} is too small; valid: 2 or more")
         self.network, self.layers = network, select(network, layers)
+        self._units_last = units_last(unwrapped(network))
         self._capacity, self._map_capacity, self._seed = samples, map_samples, seed
         self._detach: weakref.finalize[[], Probe] | None = None
         self.clear()
@@ -72,9 +73,7 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(uncompiled())
             stack.callback(root.register_forward_pre_hook(Hook(self, Probe._begin)).remove)
-            for module in root.modules():
-                if not tells(module) or isinstance(module, torch.jit.ScriptModule):  # on that no hook can hang
-                    continue
+            for module in set(tellers(root)):
                 stack.callback(module.register_forward_hook(Hook(self, Probe._listen)).remove)
             for name, module in self.layers.items():
                 hook = Hook(self, partial(Probe._see, name=name))
@@ -159,7 +158,7 @@ class Probe:
         values = measurable(layer, output).detach()
         if values.ndim == 1 and self._told is not None and len(self._told.shape) > 1:
             values = values[:, None]  # a scalar of each sample, its axis squeezed away
-        axis = unit_axis(module, values, self._told)
+        axis = -1 if module in self._units_last else unit_axis(module, values, self._told)
         units = int(values.shape[axis])  # a tensor while the network is traced
         record = self._records.get((layer, part, units))
         if record is None:

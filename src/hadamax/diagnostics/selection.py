@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from hadamax.diagnostics.axes import tells
+
 Range = tuple[float, float]
 Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 
@@ -117,6 +119,27 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"layers: {name} is scripted and cannot be probed; probe the module that it was made of")
     return found
+
+
+def tellers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers that know the axis of their units; of a `Layered` one that does, not those within, which a fused
+    form of it need not call. No hook can hang on a scripted one.
+    """
+    if tells(module):
+        if not isinstance(module, torch.jit.ScriptModule):
+            yield module
+        if isinstance(module, Layered):
+            return
+    for child in module.children():
+        yield from tellers(child)
+
+
+def units_last(network: nn.Module) -> set[nn.Module]:
+    """The modules within layers that give them their values with the units last, whatever the layer's own output has:
+    such a layer says so by a true attribute `inner_units_last`.
+    """
+    layers = (module for module in network.modules() if getattr(module, "inner_units_last", False))
+    return {inner for layer in layers for inner in layer.modules() if inner is not layer}
 
 
 def _is_one(layers: object) -> bool:

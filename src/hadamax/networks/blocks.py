@@ -21,6 +21,7 @@ from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import whole
+from hadamax.networks.observed import drawn_once, is_hooked
 from hadamax.networks.pooling import Pooling
 from hadamax.networks.specs import Activate, Block, Conv, Residual
 
@@ -66,7 +67,7 @@ def finish_block(merged: Tensor, layer: HadamardConv2d, pool: Pooling | None) ->
             weight, bias = layer.norm.affine()
             return hadamax_block(merged, weight, bias, eps=layer.norm.eps, **settings)
     combined = layer.combine_branches(merged)
-    return combined if pool is None else pool.forward(combined)
+    return combined if pool is None else pool(combined)
 
 
 def kernel_settings(layer: HadamardConv2d, pool: Pooling | None, height: int, width: int) -> dict[str, Any] | None:
@@ -126,6 +127,15 @@ class ConvBlock(EncoderBlock):
         return implementation(**settings, dtype=dtype, device=device, channels=channels)
 
     def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        layer, pool = self.layer, self.pool
+        with drawn_once(layer):
+            if not any(map(is_hooked, (layer, layer.norm, *layer.activations, pool))):
+                return self._fused(x, scale)
+            combined: Tensor = layer(x, scale=scale)
+            return combined if pool is None else pool(combined)
+
+    def _fused(self, x: Tensor, scale: float | None) -> Tensor:
+        """The block with as few passes over its maps as can be had."""
         stage = self._stage(x, scale)
         if stage is not None:
             weights = self.layer.weight, self.layer.bias, *self.layer.norm.affine()

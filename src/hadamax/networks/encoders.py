@@ -21,6 +21,7 @@ from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
+from hadamax.networks.observed import drawn_once
 from hadamax.networks.specs import UNSET, EncoderSpec, Unset, override
 
 
@@ -111,31 +112,28 @@ class Encoder(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         self._check(observations)
-        bytes_of_maps = observations.dtype == torch.uint8 and observations.ndim == 4
-        maps = self._from_bytes(observations) if bytes_of_maps else self.blocks(self._scale(observations))
+        if observations.dtype == torch.uint8 and observations.ndim == 4 and self._takes_bytes():
+            first, *others = self.blocks
+            maps = first(observations, scale=self.input_scale)
+            for block in others:
+                maps = block(maps)
+            return self._after_blocks(maps)
+        # Not the type of `parameters()`: frameworks that swap the weights for plain tensors leave none.
+        layer = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
+        with drawn_once(layer):
+            return self._after_blocks(self.blocks(self._scale(observations.to(layer.weight.dtype))))
+
+    def _takes_bytes(self) -> bool:
+        return cast(EncoderBlock, self.blocks[0]).takes_bytes
+
+    def _scale(self, numbers: Tensor) -> Tensor:
+        if numbers.ndim == 4 and not is_transformed():  # a batch within a batch has no channels-last
+            numbers = numbers.contiguous(memory_format=torch.channels_last)
+        return numbers / self.input_scale
+
+    def _after_blocks(self, maps: Tensor) -> Tensor:
         features: Tensor = self.dense(self._flatten(maps))
         return features
-
-    def _from_bytes(self, observations: Tensor) -> Tensor:
-        """The blocks on uint8 maps, which a first convolution takes as they are."""
-        first, *others = cast(list[EncoderBlock], list(self.blocks))
-        if not first.takes_bytes:
-            return cast(Tensor, self.blocks(self._scale(observations)))
-        x: Tensor = first(observations, scale=self.input_scale)
-        for block in others:
-            x = block(x)
-        return x
-
-    def _weight_dtype(self) -> torch.dtype:
-        # Not of `parameters()`: frameworks that swap the weights for plain tensors leave none.
-        first = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
-        return first.weight.dtype
-
-    def _scale(self, observations: Tensor) -> Tensor:
-        x = observations.to(self._weight_dtype())
-        if x.ndim == 4 and not is_transformed():  # a batch within a batch has no channels-last
-            x = x.contiguous(memory_format=torch.channels_last)
-        return x / self.input_scale
 
     def _check(self, observations: Tensor) -> None:
         if not isinstance(observations, Tensor):

@@ -60,6 +60,8 @@ class _HadamardLayer(nn.Module):
 
     bias: nn.Parameter | None
     norm: BranchNorm | NoNorm
+    inner_units_last = True
+    """Norm and activations are given [..., units], which a probe on one of them has to know."""
 
     def __init__(
         self,
@@ -87,15 +89,16 @@ class _HadamardLayer(nn.Module):
         self._ranges = [entry.range for entry in resolved]
         linear = all(isinstance(module, nn.Identity) for module in self.activations)
         self.output_range = None if linear else combine_ranges(self._ranges, self._combine)
-        self._kernel_settings, self._named = self._settings_by_name(activation), tuple(self.activations)
+        self._kernel_settings, self._made = self._settings_by_name(activation), (self.norm, *self.activations)
         self.reset_parameters()
 
     @property
     def kernel_settings(self) -> dict[str, Any] | None:
         """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width, or
-        another module has been put in its place.
+        another module has been put in the place of one or of the norm.
         """
-        replaced = any(now is not then for now, then in zip(self.activations, self._named, strict=True))
+        inside = self.norm, *self.activations
+        replaced = any(now is not then for now, then in zip(inside, self._made, strict=True))
         return None if replaced else self._kernel_settings
 
     def _settings_by_name(self, activation: ActivationSetting) -> dict[str, Any] | None:
@@ -243,16 +246,17 @@ class HadamardConv2d(_HadamardLayer):
 
     def dtype(self, device: str) -> torch.dtype:
         """What the layer computes in: its weight's, or what autocast makes of that."""
-        autocast = self.weight.dtype == torch.float32 and torch.is_autocast_enabled(device)
-        return torch.get_autocast_dtype(device) if autocast else self.weight.dtype
+        dtype = self.weight.dtype
+        known = dtype == torch.float32 and torch.amp.is_autocast_available(device)
+        return torch.get_autocast_dtype(device) if known and torch.is_autocast_enabled(device) else dtype
 
     def combine_branches(self, merged: Tensor) -> Tensor:
         """What follows: [N, branches * C, H, W] -> [N, out_channels, H, W], memory format kept."""
         pixels = merged.movedim(1, -1)
         return combine_branches(pixels, self.norm, self.activations, self._combine).movedim(-1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.combine_branches(self.convolve(x))
+    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        return self.combine_branches(self.convolve(x, scale=scale))
 
     def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
         """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']; `how` is for `convolve`."""

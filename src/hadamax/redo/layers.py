@@ -64,9 +64,10 @@ def unit_count(layer: nn.Module) -> int:
 @torch.no_grad()
 def _calls(network: nn.Module, observations: Tensor, run: Callable[[Tensor], object]) -> list[Call]:
     calls: list[Call] = []
+    within = {module.layer for module in network.modules() if isinstance(module, ConvBlock)}  # the block reads for it
     with ExitStack() as hooks:
         for name, module in network.named_modules():
-            if isinstance(module, READERS):
+            if isinstance(module, READERS) and module not in within:
 
                 def note(module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
                     calls.append(Call(name, module, inputs[0]))
