@@ -68,6 +68,36 @@ def test_with_a_compiler_that_fails(
     assert "broken-c++ fails (block.cpp: error: out of order)" in line
 
 
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("sleep 60", "does not end within 0.2 s"),
+        ("exec /nowhere/at/all", "fails ("),
+        ("printf 'error: \\033[2J\\377\\n' >&2; exit 1", "fails (error: ?[2J"),
+    ],
+)
+def test_with_a_compiler_that_misbehaves(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    does: str,
+    said: str,
+) -> None:
+    """One line of a decent length, that a terminal can show; one that hangs is not waited for again."""
+    compiler, calls = tmp_path / "odd-c++", tmp_path / "calls"
+    compiler.write_text(f"#!/bin/sh\n[ $1 = --version ] && exit 0\necho >>{calls}\n{does}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(build, "SECONDS", 0.2)
+    (line,) = lines_logged(caplog)
+    assert f"{compiler} {said}" in line
+    assert line.isprintable()
+    assert len(line) < 500
+    if does.startswith("sleep"):
+        assert calls.read_text() == "\n"
+
+
 def test_with_a_cache_that_cannot_be_written(
     cache: Path, tmp_path: Path, kernel: None, caplog: pytest.LogCaptureFixture
 ) -> None:

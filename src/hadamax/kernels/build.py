@@ -96,7 +96,7 @@ def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
 def compiler_name() -> str:
     """What the compiler calls itself, which decides how the kernels round; `none` where there is none."""
     try:
-        return find_compiler()[1].splitlines()[0]
+        return _printable(find_compiler()[1].splitlines()[0])
     except (BuildError, IndexError):
         return "none"
 
@@ -224,16 +224,25 @@ def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: s
             return flags
         except BuildError as error:
             reason = reason or str(error)
+            if error.__cause__ is not None:  # it did not run, or not to its end: no flag will mend that
+                break
     raise BuildError(reason)
 
 
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{command[0]} does not end within {SECONDS} s") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{command[0]} does not run ({error})") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         said = next((line for line in lines if "error" in line), (lines or [f"exit code {done.returncode}"])[0])
-        raise BuildError(f"{command[0]} fails ({said[:200]})")
+        raise BuildError(f"{command[0]} fails ({_printable(said[:200])})")
     return done.stdout
+
+
+def _printable(words: str) -> str:
+    """What a program said, as it may stand on a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
