@@ -298,3 +298,17 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cpu, "_failure", "no compiler")
     assert byte_convolution_obstacle(weight, geometry) == "no compiler"
     assert torch.equal(byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry))
+
+
+@pytest.mark.parametrize("margins", [((-1, -1), (-1, -1)), ((-2, 3), (3, 4)), ((3, 4), (3, -1))])
+def test_margins_may_cut(margins: Any) -> None:
+    geometry = ConvolutionGeometry((1, 1), margins, 255.0, torch.float32)
+    (weight, bias), x = layer(64, 4, (8, 8)), observations(2, 4, 16, 15)
+    y = byte_convolution(x, weight, bias, geometry)
+    gradient = torch.randn(y.shape)
+    for ours, theirs in zip(
+        (y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)),
+        exact(x, weight, bias, geometry, gradient),
+        strict=True,
+    ):
+        assert off(ours, theirs) < ROUNDING[torch.float32]

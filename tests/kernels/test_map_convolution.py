@@ -263,3 +263,15 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cpu, "_failure", "no compiler")
     assert map_convolution_obstacle(tensors[1], (1, 1)) == "no compiler"
     assert torch.equal(map_convolution(*tensors, SAME), plain(*tensors, SAME))
+
+
+@pytest.mark.parametrize("margins", [((-1, -2), (0, 0)), ((1, 2), (-3, 2)), ((5, 4), (4, 7))])
+def test_margins_may_cut(margins: Any) -> None:
+    """Forward, where they are negative, and in the inputs' gradient, where they are wider than the kernel."""
+    tensors, place = case(size=(11, 12)), Place((1, 1), margins)
+    y, expected = map_convolution(*tensors, place), plain(*(exact := wide(tensors)), place)
+    gradient = torch.randn(y.shape)
+    found = torch.autograd.grad(y, tensors, gradient)
+    wanted = torch.autograd.grad(expected, exact, gradient.double())
+    for ours, theirs in zip((y.detach(), *found), (expected.detach(), *wanted), strict=True):
+        assert off(ours, theirs) < ROUNDING

@@ -18,7 +18,7 @@ def test_equals_pad_divide_and_round(
 ) -> None:
     monkeypatch.setenv("HADAMAX_KERNELS", kernels)
     observations = torch.randint(256, shape, dtype=torch.uint8)
-    for margins in (((0, 0), (0, 0)), ((3, 4), (3, 4)), ((1, 0), (2, 5))):
+    for margins in (((0, 0), (0, 0)), ((3, 4), (3, 4)), ((1, 0), (2, 5)), ((-1, 2), (3, -2))):
         for scale in (255.0, 1.0, 7.3):
             (top, bottom), (left, right) = margins
             found = scaled_observations(observations, scale, dtype, margins)

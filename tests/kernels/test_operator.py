@@ -221,3 +221,22 @@ def test_what_is_refused(change: dict, said: str) -> None:
     arguments = {"weight": weight, "bias": None, **HADAMAX.variant(POOL)._asdict(), **change}
     with pytest.raises(ValueError, match=said):
         hadamax_block(x, **arguments)
+
+
+def negated(tensor: Tensor) -> Tensor:
+    """Minus the tensor, with its numbers in memory as they are and a bit that says so."""
+    view = torch._neg_view(tensor)
+    assert view.is_neg()
+    return view
+
+
+def test_a_view_that_stands_for_other_numbers_is_read_as_it_should_be(kernel: None) -> None:
+    x, weight, bias = leaves()
+    variant = HADAMAX.variant(POOL)
+    for arguments in ((x, negated(weight), bias), (x, weight, negated(bias)), (negated(x), weight, bias)):
+        torch.testing.assert_close(call(*arguments, variant), call(*(t.resolve_neg() for t in arguments), variant))
+    y = call(x, weight, bias, variant)
+    gradient = torch.randn(y.shape)
+    found = torch.autograd.grad(y, (x, weight, bias), negated(gradient), retain_graph=True)
+    for ours, theirs in zip(found, torch.autograd.grad(y, (x, weight, bias), -gradient), strict=True):
+        torch.testing.assert_close(ours, theirs)

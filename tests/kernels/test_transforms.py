@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from hadamax.kernels import build, cpu, hadamax_block
+from hadamax.kernels import build, cpu, hadamax_block, scaled_observations
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 from hadamax.networks import build_encoder
@@ -229,3 +229,10 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(build.BuildError, match="set XDG_CACHE_HOME"):
         build.build(("HADAMAX_ELEMENT=float",), "observations.cpp")
+
+
+def test_bytes_are_scaled_in_a_map_without_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    images = torch.randint(256, (3, 2, 4, 9, 9), dtype=torch.uint8)
+    found = vmap(lambda x: scaled_observations(x, 255.0, torch.float32, ((1, 2), (0, 1))))(images)
+    assert torch.equal(found, torch.nn.functional.pad(images / 255.0, (0, 1, 1, 2)))
+    assert not capfd.readouterr().err  # of a batching rule that is not there

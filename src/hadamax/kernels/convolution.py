@@ -82,9 +82,9 @@ def byte_convolution_obstacle(weight: Tensor, geometry: ConvolutionGeometry) -> 
 
 def _plain_input(x: Tensor, geometry: ConvolutionGeometry) -> tuple[Tensor, tuple[int, int]]:
     """The plain form's input, and what is left for its convolution to pad."""
-    (top, bottom), (left, right) = geometry.margins
-    if (top, left) == (bottom, right):
-        return scaled_observations(x, geometry.scale, geometry.dtype), (top, left)
+    padding = geometry.place.padding()
+    if padding is not None:
+        return scaled_observations(x, geometry.scale, geometry.dtype), padding
     return scaled_observations(x, geometry.scale, geometry.dtype, geometry.margins), (0, 0)
 
 

@@ -53,9 +53,10 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tens
 
 def _plain_input(x: Tensor, place: Place) -> tuple[Tensor, tuple[int, int]]:
     """The plain form's input, and what is left for its convolution to pad."""
+    padding = place.padding()
+    if padding is not None:
+        return x, padding
     (top, bottom), (left, right) = place.margins
-    if (top, left) == (bottom, right):
-        return x, (top, left)
     return F.pad(x, (left, right, top, bottom)), (0, 0)
 
 
@@ -86,7 +87,7 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, place: Place) -
         return _plain_gradients(gradient, x, weight, place, (True, False, False))[0]
     (top, bottom), (left, right) = place.margins
     down, across = (size - 1 for size in weight.shape[2:])
-    around = Place(place.stride, ((down - top, down - bottom), (across - left, across - right)))
+    around = Place(place.stride, ((down - top, down - bottom), (across - left, across - right)))  # cuts, where negative
     return SERVED.forward(gradient.contiguous(memory_format=torch.channels_last), turned, None, around)
 
 

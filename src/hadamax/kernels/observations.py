@@ -30,7 +30,8 @@ def scaled_observations(
     if observations.dtype != torch.uint8:
         raise TypeError(f"scaled_observations takes uint8, not {observations.dtype}")
     (top, bottom), (left, right) = margins
-    usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS
+    usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS and min(map(min, margins)) >= 0
+    usable = usable and not is_transformed()
     if usable and observations[:1].is_contiguous() and cpu.wanted() and _can_be_built(dtype):
         margin = [top, bottom, left, right]
         scaled: Tensor = (_scale if is_plain(observations) else _scaled)(observations, scale, dtype, margin)

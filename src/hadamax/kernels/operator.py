@@ -16,13 +16,13 @@ from torch import Tensor
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.reference import gradients_of, reference_block
 from hadamax.kernels.variant import Variant
-from hadamax.kernels.watchers import is_plain, is_transformed, looks
+from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 
 def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
     """The block of a variant that has a kernel on x's device."""
     y: Tensor
-    if x.device.type == "cpu" and is_plain(x):
+    if x.device.type == "cpu" and all(tensor is None or is_plain(tensor) for tensor in (x, weight, bias)):
         y = _Direct.apply(x, weight, bias, variant)  # type: ignore[no-untyped-call]
     else:
         y = _forward(x, weight, bias, *_encode(variant))[0]
@@ -42,8 +42,7 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
-        many_at_once = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
-        if many_at_once or torch.is_grad_enabled() or looks(x, weight, bias, positions) != ctx.kept:
+        if is_watched(gradient) or looks(x, weight, bias, positions) != ctx.kept:
             return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
         found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
         return (*_affine_gradients(found, weight, bias), None)

@@ -29,6 +29,15 @@ class Place(NamedTuple):
         each = zip(size, kernel, self.margins, self.stride, strict=True)
         return [(s + sum(margin) - k) // stride + 1 for s, k, margin, stride in each]
 
+    def only_adds(self) -> bool:
+        """Whether no margin is negative, which would cut the map: the kernel of bytes knows zeros around it alone."""
+        return min(map(min, self.margins)) >= 0
+
+    def padding(self) -> tuple[int, int] | None:
+        """What PyTorch's convolution can be told to pad; None where that is another number before than after."""
+        (top, bottom), (left, right) = self.margins
+        return (top, left) if (top, left) == (bottom, right) and self.only_adds() else None
+
     def fits(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         """Whether a convolution can be made of these at all: what is wrong with others PyTorch says better."""
         return (
@@ -36,6 +45,7 @@ class Place(NamedTuple):
             and x.device == weight.device
             and x.shape[1] == weight.shape[1]
             and (bias is None or (bias.device == x.device and bias.shape == weight.shape[:1]))
+            and self.only_adds()
             and min(self.output_size(x.shape[2:], weight.shape[2:])) > 0
         )
 
