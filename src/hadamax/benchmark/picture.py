@@ -15,7 +15,7 @@ from hadamax.benchmark.rounds import Times, ratio, total
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = {"products": "#555555", "ours": "#0072b2", "plain": "#d55e00", "jax": "#cc79a7"}
 LABELS = {
-    "products": "convolutions and matrix products alone",
+    "products": "products alone",
     "ours": "ours",
     "plain": "eager PyTorch",
     "jax": "JAX, float32",
@@ -71,7 +71,6 @@ def _draw_network(axes: Axes, times: Times, name: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(fontsize=7, loc="upper right")
     axes.margins(x=0.2, y=0.1)
     _dress(axes)
 
@@ -82,7 +81,7 @@ def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
         alone = total(*(times[f"{name}: {part}"] for part in PARTS))
         for part, colour in PARTS.items():
             seconds = statistics.median(times[f"{name}: {part}"])
-            label = f"{part} alone" if row == 0 else None
+            label = part if row == 0 else None
             axes.barh(-row - 0.2, seconds, 0.36, left=start, color=colour, label=label)
             start += seconds
         whole = times[f"{name}: iteration"]
@@ -93,14 +92,15 @@ def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
         beside = f" {ratio(whole, alone).median:.2f} times its parts"
         axes.annotate(beside, (max(whole), -row + 0.2), va="center", fontsize=7)
     axes.set_yticks([-row for row in range(len(names))], names)
-    axes.set_title("a PQN iteration beside its parts, each measured alone", fontsize=9, loc="left")
+    axes.set_title("a PQN iteration beside its parts alone", fontsize=9, loc="left")
     axes.set_xlabel("seconds", fontsize=8)
-    axes.legend(fontsize=7, loc="lower right")
     axes.margins(x=0.2)
     _dress(axes)
 
 
 def _dress(axes: Axes) -> None:
+    # Beside the title: within the axes it would cover what is written at some point or other.
+    axes.legend(fontsize=7, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, handlelength=1.2)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
