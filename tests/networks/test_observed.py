@@ -72,6 +72,22 @@ def test_a_hook_on_the_gradient_is_called() -> None:
     assert calls == {"layer": 1, "layer.activations.1": 1, "pool": 1}
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_hook_on_all_blocks_is_called(dtype: torch.dtype) -> None:
+    encoder, shapes = made(), []
+    encoder.blocks.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    encoder(seen().to(dtype))
+    ((rows, channels, *_),) = shapes
+    assert (rows, channels) == (3, encoder.blocks[-1].out_channels)
+
+
+def test_blocks_may_be_put_in_another_container() -> None:
+    encoder = made()
+    expected = encoder(seen())
+    encoder.blocks = nn.Sequential(*encoder.blocks)
+    torch.testing.assert_close(encoder(seen()), expected, rtol=1e-4, atol=1e-4)
+
+
 def pruned(layer: HadamardConv2d) -> None:
     prune.l1_unstructured(layer, "weight", amount=0.6)
 

@@ -52,7 +52,7 @@ __all__ = [
 
 
 class ResidualBlock(nn.Module):
-    """x + linear convolution(hidden convolution(activation(x))), as `networks.blocks.ResidualBlock`."""
+    """x + linear convolution(hidden convolution(activation(x))), as `networks.residual.ResidualBlock`."""
 
     stage: Residual
     initialiser: InitialiserSetting

@@ -1,7 +1,6 @@
-"""The modules of an encoder's blocks. Each knows its `out_channels` and the `output_size` of a map."""
+"""The convolutional block of an encoder: a Hadamard convolution and its pool, fused where kernels know them."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,13 +16,11 @@ from hadamax.kernels import (
     implementation,
 )
 from hadamax.kernels.watchers import is_plain
-from hadamax.networks.activations import resolve_activations
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
-from hadamax.networks.names import whole
 from hadamax.networks.observed import drawn_once, is_hooked
 from hadamax.networks.pooling import Pooling
-from hadamax.networks.specs import Activate, Block, Conv, Residual
+from hadamax.networks.specs import Conv
 
 PIECE = 64 * 2**20  # bytes of a convolution's output that are differentiated at a time
 MOST_PIECES = 8  # their gradients of the weights are added in the weights' precision under autocast
@@ -188,80 +185,3 @@ class ConvBlock(EncoderBlock):
             name = self.layer.combine if inner else "before pool"
             inner[name] = self.layer.combined(branches), self.output_range
         return inner
-
-
-class ActivationBlock(EncoderBlock):
-    """An activation over the channels of a map, from an `Activate`."""
-
-    def __init__(self, spec: Activate, in_channels: int) -> None:
-        super().__init__()
-        (activation,) = resolve_activations(spec.activation, branches=1)
-        self.activation = activation.make()
-        self.out_channels = in_channels * activation.width
-        self.output_range = None if spec.activation == "identity" else activation.range
-
-    def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.activation(x.movedim(1, -1))
-        return activated.movedim(-1, 1)
-
-    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
-        """A probe sees nothing beside the output."""
-        return {}
-
-
-class ResidualBlock(nn.Module):
-    """x + linear convolution(hidden convolution(activation(x))), from a `Residual`."""
-
-    def __init__(self, spec: Residual, initialiser: InitialiserSetting) -> None:
-        super().__init__()
-        self.activation = ActivationBlock(Activate(spec.outer_activation), spec.channels)
-        hidden = Conv(
-            spec.channels,
-            spec.kernel,
-            padding="same",
-            activation=spec.activation,
-            branches=spec.branches,
-            combine=spec.combine,
-            norm=spec.norm,
-            bias=spec.bias,
-        )
-        self.hidden = ConvBlock(hidden, self.activation.out_channels, initialiser)
-        linear = Conv(spec.channels, spec.kernel, padding="same", activation="identity", bias=spec.bias)
-        self.linear = ConvBlock(linear, self.hidden.out_channels, initialiser)
-
-    def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.linear(self.hidden(self.activation(x)))
-        return x + change
-
-
-class ResidualStage(EncoderBlock):
-    """An Impala stage, from a `Residual`."""
-
-    takes_bytes = True
-
-    def __init__(self, spec: Residual, in_channels: int, initialiser: InitialiserSetting) -> None:
-        super().__init__()
-        entry = Conv(spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias)
-        self.entry = ConvBlock(entry, in_channels, initialiser)
-        blocks = whole("blocks", spec.blocks, minimum=0)
-        self.residuals = nn.Sequential(*(ResidualBlock(spec, initialiser) for _ in range(blocks)))
-        self.out_channels = spec.channels
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        return self.entry.output_size(height, width)
-
-    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
-        output: Tensor = self.residuals(self.entry(x, scale=scale))
-        return output
-
-
-BLOCKS: dict[type, Callable[..., EncoderBlock]] = {
-    Conv: ConvBlock,
-    Residual: ResidualStage,
-    Activate: lambda spec, in_channels, initialiser: ActivationBlock(spec, in_channels),
-}
-
-
-def make_block(spec: Block, in_channels: int, initialiser: InitialiserSetting) -> EncoderBlock:
-    """The module of a block."""
-    return BLOCKS[type(spec)](spec, in_channels, initialiser)

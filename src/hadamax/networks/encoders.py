@@ -8,7 +8,6 @@ build_encoder("minatar", observation_shape=(4, 10, 10), input_scale=1.0)
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 from hadamax.kernels.watchers import is_transformed
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
-from hadamax.networks.blocks import EncoderBlock, make_block
 from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
 from hadamax.networks.observed import drawn_once
 from hadamax.networks.specs import UNSET, EncoderSpec, Unset, override
+from hadamax.networks.stack import Stack, make_block
 
 
 def flatten_hwc(x: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class Encoder(nn.Module):
 
     def _add_blocks(self, name: str) -> tuple[int, ...]:
         """Makes `self.blocks` and returns the shape that they make of an observation."""
-        self.blocks = nn.Sequential()
+        self.blocks = Stack()
         shape = self.observation_shape
         for number, spec in enumerate(self.spec.blocks, start=1):
             channels, *size = shape
@@ -112,19 +111,12 @@ class Encoder(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         self._check(observations)
-        if observations.dtype == torch.uint8 and observations.ndim == 4 and self._takes_bytes():
-            first, *others = self.blocks
-            maps = first(observations, scale=self.input_scale)
-            for block in others:
-                maps = block(maps)
-            return self._after_blocks(maps)
+        if observations.dtype == torch.uint8 and observations.ndim == 4 and getattr(self.blocks, "takes_bytes", False):
+            return self._after_blocks(self.blocks(observations, scale=self.input_scale))
         # Not the type of `parameters()`: frameworks that swap the weights for plain tensors leave none.
         layer = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
         with drawn_once(layer):
             return self._after_blocks(self.blocks(self._scale(observations.to(layer.weight.dtype))))
-
-    def _takes_bytes(self) -> bool:
-        return cast(EncoderBlock, self.blocks[0]).takes_bytes
 
     def _scale(self, numbers: Tensor) -> Tensor:
         if numbers.ndim == 4 and not is_transformed():  # a batch within a batch has no channels-last
