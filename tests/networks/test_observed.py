@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -162,6 +163,30 @@ def test_a_weight_drawn_at_every_look_is_drawn_once(
     torch.testing.assert_close(features, features[:1].expand(5, -1), rtol=1e-4, atol=1e-4)
     assert [noise.looks for noise in noises] == [1, 1]
     assert not torch.allclose(encoder(equal), features, rtol=1e-2)
+
+
+def test_threads_do_not_keep_each_others_weights() -> None:
+    """Two that overlap all the time: a weight that has changed is another at the next look."""
+    encoders = [made(), made()]
+    for encoder in encoders:
+        parametrizations.weight_norm(encoder.blocks[0].layer)
+    differ: list[bool] = []
+    done = threading.Event()
+
+    def act(encoder: Encoder) -> None:
+        while not done.is_set():
+            encoder(seen())
+
+    other = threading.Thread(target=act, args=(encoders[1],))
+    other.start()
+    for _ in range(20):
+        before = encoders[0](seen())
+        with torch.no_grad():
+            encoders[0].blocks[0].layer.parametrizations.weight.original1.neg_()
+        differ.append(not torch.equal(encoders[0](seen()), before))
+    done.set()
+    other.join()
+    assert all(differ)
 
 
 @pytest.mark.parametrize("norm", [None, "map", Norm("channels", False, 0.5)])

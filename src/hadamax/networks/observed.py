@@ -4,6 +4,7 @@ A fused pass calls no module and reads weights where it likes, so it has to ask.
 """
 
 import contextlib
+import threading
 
 import torch
 from torch import nn
@@ -18,7 +19,11 @@ def is_hooked(module: nn.Module | None) -> bool:
 
 
 def drawn_once(layer: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Within it a parametrised weight (spectral norm, dropped weights) is computed once, however often it is read."""
-    if torch.compiler.is_compiling() or not parametrize.is_parametrized(layer):
+    """Within it a parametrised weight (spectral norm, dropped weights) is computed once, however often it is read.
+
+    In the main thread alone: the cache is the process's, and two threads would keep each other's weights in it.
+    """
+    usual = torch.compiler.is_compiling() or not parametrize.is_parametrized(layer)
+    if usual or threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()
     return parametrize.cached()
