@@ -120,6 +120,8 @@ struct Statistics {
                     mean = unsure ? exact_mean : mean;
                 }
                 Floats scale = inverse_root(variance + s.epsilon);
+                // 16 of its bits, so that a bfloat16 times it is exact, and less the mean nothing where all are equal.
+                if (!PRECISE) scale = (Floats)((Words)scale & 0xffffff00u);
                 store(&scales[b][first], scale);
                 store(&shifts[b][first], PRECISE ? -mean : -mean * scale);
             }
