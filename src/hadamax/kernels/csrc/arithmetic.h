@@ -2,7 +2,21 @@
 #pragma once
 #include "memory.h"
 
-INLINE Floats smaller(Floats x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays
+// x, or the limit beyond it; NaN stays.
+INLINE Floats smaller(Floats x, float limit) {
+#ifdef HADAMAX_AVX2
+    return (Floats)_mm256_min_ps((__m256)splat(limit), (__m256)x);
+#else
+    return x > limit ? splat(limit) : x;
+#endif
+}
+INLINE Floats larger(Floats x, float limit) {
+#ifdef HADAMAX_AVX2
+    return (Floats)_mm256_max_ps((__m256)splat(limit), (__m256)x);
+#else
+    return x < limit ? splat(limit) : x;
+#endif
+}
 INLINE Floats magnitude(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
 
 // 1/x to about one unit in the last place; 1/inf is 0. NaN may be lost: callers multiply by what was NaN.
@@ -39,18 +53,12 @@ INLINE Floats inverse_root(Floats x) {
 #endif
 }
 
-// 2^x; inf, 0 and NaN where they belong. A polynomial on [0, 1) of relative error 7e-8, or 7e-5 for bfloat16.
+// 2^x; inf and 0 where they belong. NaN may be lost: callers multiply by what was NaN. A polynomial of the fraction, of
+// relative error 1e-7, or 1e-4 for bfloat16.
 template <bool precise>
 INLINE Floats exp2(Floats x) {
 #ifdef HADAMAX_AVX512
     Floats f = (Floats)_mm512_reduce_ps((__m512)x, 0x09);  // x - floor(x)
-#else
-    x = smaller(x, 128.0f);
-    x = x < -126.0f ? splat(-126.0f) : x;
-    Ints floor = __builtin_convertvector(x, Ints);
-    floor += (Ints)(__builtin_convertvector(floor, Floats) > x);  // true is -1
-    Floats f = x - __builtin_convertvector(floor, Floats);
-#endif
     Floats p;
     if (precise) {
         p = (f * 1.87757667e-3f + 8.98934009e-3f) * f + 5.58263180e-2f;
@@ -58,11 +66,19 @@ INLINE Floats exp2(Floats x) {
     } else {
         p = ((f * 7.80245200e-2f + 2.26067160e-1f) * f + 6.95833540e-1f) * f + 9.99925220e-1f;
     }
-#ifdef HADAMAX_AVX512
     return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);  // p * 2^floor(x)
 #else
-    Floats scaled = (Floats)((Ints)p + (floor << 23));
-    return x < 128.0f ? (x > -126.0f ? scaled : Floats{}) : x * INFINITY;
+    x = larger(smaller(x, 128.0f), -127.0f);
+    const Floats whole = x + 12582912.0f;  // 1.5 * 2^23: the nearest whole number, in the last bits
+    const Floats f = x - (whole - 12582912.0f);
+    Floats p;  // exactly 1 at 0, so that 128 gives inf and -127 gives 0
+    if (precise) {
+        p = (f * 1.32647272e-3f + 9.67151264e-3f) * f + 5.55073374e-2f;
+        p = ((p * f + 2.40222421e-1f) * f + 6.93146978e-1f) * f + 1.0f;
+    } else {
+        p = ((f * 5.50089311e-2f + 2.42210959e-1f) * f + 6.93282927e-1f) * f + 1.0f;
+    }
+    return (Floats)((Ints)p + ((Ints)whole << 23));
 #endif
 }
 
@@ -79,6 +95,8 @@ INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
 INLINE bool any(Ints mask) {
 #ifdef HADAMAX_AVX512
     return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(HADAMAX_AVX2)
+    return _mm256_movemask_ps((__m256)mask) != 0;
 #else
     int32_t found = 0;
     for (int i = 0; i < LANES; i++) found |= mask[i];
@@ -103,6 +121,13 @@ INLINE Floats row_sums(const Floats* rows) {
 INLINE Floats lookup(const float* table, Ints index, int entries) {
 #ifdef HADAMAX_AVX512
     if (entries <= LANES) return (Floats)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+#elif defined(HADAMAX_AVX2)
+    if (entries <= 2 * LANES) {
+        __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+        if (entries <= LANES) return (Floats)low;
+        __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + LANES), (__m256i)index);
+        return index < LANES ? (Floats)low : (Floats)high;
+    }
 #endif
     (void)entries;
     Floats found;

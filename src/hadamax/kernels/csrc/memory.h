@@ -125,11 +125,18 @@ template <class Count>
 INLINE Ints load_bytes(const uint8_t* memory, Count count) {
     return widen(bits_of<Bytes>(memory, count));
 }
+INLINE Bytes to_bytes(Ints x) {
+#if defined(HADAMAX_AVX512)
+    return (Bytes)_mm512_cvtepi32_epi8((__m512i)x);
+#elif defined(HADAMAX_AVX2)
+    const __m256i lowest = _mm256_set1_epi32(0x0c080400);  // bytes of either half, to its first four
+    const __m256i packed = _mm256_shuffle_epi8((__m256i)x, lowest);
+    return (Bytes)_mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4))[0];
+#else
+    return __builtin_convertvector(x, Bytes);
+#endif
+}
 template <class Count>
 INLINE void store_bytes(uint8_t* memory, Ints x, Count count) {
-#ifdef HADAMAX_AVX512
-    put_bits(memory, (Bytes)_mm512_cvtepi32_epi8((__m512i)x), count);
-#else
-    put_bits(memory, __builtin_convertvector(x, Bytes), count);
-#endif
+    put_bits(memory, to_bytes(x), count);
 }

@@ -11,6 +11,8 @@
 #define HADAMAX_AVX512 1
 constexpr int LANES = 16;
 #elif defined(__AVX2__)
+#include <immintrin.h>
+#define HADAMAX_AVX2 1
 constexpr int LANES = 8;
 #else
 constexpr int LANES = 4;
@@ -29,7 +31,12 @@ struct bfloat16 {
     uint16_t bits;
 };
 
-INLINE Floats splat(float value) { return Floats{} + value; }
+// As an integer: adding a zero of floats is an operation, which a compiler may not leave out.
+INLINE Floats splat(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (Floats)(Words{} + bits);
+}
 
 // `Whole` and `Part` say how many lanes of a vector exist in memory, so that any number of channels works: a
 // loop body that takes either is compiled twice, and only the last vector of a row pays for being incomplete.

@@ -175,8 +175,10 @@ struct WindowGradient {
                         if (NORMED) result += owed(load(from + c, count), shifts[at], slopes[at], offsets[at]);
                         if (streams)
                             stream(to + c, result);
-                        else
+                        else {
+                            __builtin_prefetch(to + c + s.window() * s.pixel(), 1);  // of the next window
                             store(to + c, result, count);
+                        }
                     });
                 }
             }
