@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from hadamax.benchmark import doctor
-from hadamax.kernels import build, cpu, hadamax_block, implementation
+from hadamax.kernels import build, cpu, hadamax_block, implementation, shipped
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 
@@ -228,6 +229,17 @@ def test_options_of_the_compiler_are_another_library(
     assert not build.is_cached(MACROS)
     monkeypatch.setenv("CXX", " ".join(command))
     assert build.is_cached(MACROS)
+
+
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="clang++ is not installed")
+def test_clang_takes_every_source() -> None:
+    flags = [*build.FLAGS, "-march=native", "-fsyntax-only"]
+    threads = subprocess.run(["clang++", *flags, "-fopenmp", "-x", "c++", "-"], input=b"#include <omp.h>", check=False)
+    for source, *macros in shipped.libraries(("hadamax",)):
+        command = ["clang++", *flags, *(["-fopenmp"] if threads.returncode == 0 else [])]
+        command += [*(f"-D{macro}" for macro in macros), str(build.SOURCES / source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_at_once(cache: Path, kernel: None) -> None:

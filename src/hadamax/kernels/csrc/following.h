@@ -20,11 +20,10 @@ struct Block {
 // One call's blocks, if there are any. A thread must not throw: that memory ended is told at the end.
 class Following {
     const Block* const block;
-    const Sizes s;
     std::atomic<bool> enough{true};
 
   public:
-    Following(const Block* block, const Sizes& s) : block(block), s(s) {}
+    explicit Following(const Block* block) : block(block) {}
 
     void forward(int image, const Element* map) {
         if (!block) return;
