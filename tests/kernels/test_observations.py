@@ -46,7 +46,7 @@ def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> Non
         twin = build_encoder(name, width=0.25, input_scale=1.0).to(memory_format=torch.channels_last)
         twin.load_state_dict(encoder.state_dict())
         expected = twin(observations / 255.0)
-        torch.testing.assert_close(encoder(observations), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(encoder(observations), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(encoder(strided), encoder(observations))
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(encoder(observations), twin(observations / 255.0))
