@@ -15,6 +15,7 @@ import torch
 
 from hadamax.benchmark import doctor
 from hadamax.kernels import build, cpu, hadamax_block, implementation, shipped
+from hadamax.kernels.map_convolution import map_convolution_obstacle
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 
@@ -67,6 +68,22 @@ def test_with_a_compiler_that_fails(
     monkeypatch.setenv("CXX", str(broken))
     (line,) = lines_logged(caplog)
     assert "broken-c++ fails (block.cpp: error: out of order)" in line
+
+
+def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
+    cache: Path, tmp_path: Path, kernel: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    particular = tmp_path / "particular-c++"
+    refuses = "case $* in *convolution.cpp*) echo 'convolution.cpp: error: not this one' >&2; exit 1;; esac"
+    particular.write_text(f'#!/bin/sh\n{refuses}\nexec c++ "$@"\n')
+    particular.chmod(0o755)
+    monkeypatch.setenv("CXX", str(particular))
+    monkeypatch.setenv("HADAMAX_KERNELS", "native")
+    assert map_convolution_obstacle(torch.randn(64, 32, 4, 4), (1, 1)) == cpu.failure("convolution.cpp") is not None
+    (line,) = lines_logged(caplog)
+    assert line.startswith(f"No fused Hadamax kernel from convolution.cpp: {particular} fails (convolution.cpp: error:")
+    assert cpu.failure("block.cpp") is None
+    assert implementation(**{name: value for name, value in VARIANT._asdict().items() if name != "eps"}).name == "cpu"
 
 
 @pytest.mark.parametrize(

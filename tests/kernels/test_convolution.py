@@ -295,7 +295,7 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
     weight, bias = layer(64, 4, (8, 8))
     x, geometry = observations(1, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
-    monkeypatch.setattr(cpu, "_failure", "no compiler")
+    monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
     assert byte_convolution_obstacle(weight, geometry) == "no compiler"
     y = byte_convolution(x, weight, bias, geometry)
     assert torch.equal(y, convolution.plain_convolution(x, weight, bias, geometry))

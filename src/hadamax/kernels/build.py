@@ -42,6 +42,10 @@ class BuildError(Exception):
     """There is no library to be had: why, in a few words."""
 
 
+class RefusedError(BuildError):
+    """The compiler ran and would not have a source: it may take the others."""
+
+
 def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
     """The library of a source compiled with these `NAME=VALUE` macros, from the cache or anew.
 
@@ -225,8 +229,8 @@ def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: s
         except BuildError as error:
             reason = reason or str(error)
             if error.__cause__ is not None:  # it did not run, or not to its end: no flag will mend that
-                break
-    raise BuildError(reason)
+                raise BuildError(reason) from error
+    raise RefusedError(reason)
 
 
 def _run(command: list[str]) -> str:

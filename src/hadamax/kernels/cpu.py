@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hadamax.errors import environment_variable
 from hadamax.kernels import shipped
-from hadamax.kernels.build import BuildError, build, compiler_name
+from hadamax.kernels.build import BuildError, RefusedError, build, compiler_name
 from hadamax.kernels.variant import Variant
 
 ELEMENTS = {torch.float32: "float", torch.bfloat16: "bfloat16"}
@@ -34,7 +34,8 @@ UNROLLED_CHANNELS = (16, 32, 48, 64, 128)  # a library for each, a fifth faster;
 log = logging.getLogger("hadamax.kernels")
 _libraries: dict[tuple[str, ...], ctypes.CDLL | None] = {}
 _building = threading.Lock()
-_failure: str | None = None
+_failures: dict[str, str] = {}  # why a source file has no library; under ALL why none has
+ALL = ""
 
 
 class BlockSizes(ctypes.Structure):
@@ -113,31 +114,31 @@ def macros(dtype: torch.dtype, variant: Variant, channels: int) -> tuple[str, ..
     return shipped.block(ELEMENTS[dtype], names, summed, normed, channels, window, stride)[1:]
 
 
-def failure() -> str | None:
-    """Why a kernel could not be built, where one could not."""
-    return _failure
+def failure(source: str = "block.cpp") -> str | None:
+    """Why a kernel of that file could not be built, where one could not."""
+    return _failures.get(ALL) or _failures.get(source)
 
 
 def forget() -> None:
     """Look for the compiler and the cache again at the next call."""
-    global _failure
     with _building:
         _libraries.clear()
-        _failure = None
+        _failures.clear()
 
 
 def _build(source: str, chosen: tuple[str, ...]) -> ctypes.CDLL | None:
-    global _failure
     ahead = shipped.load((source, *chosen)) if os.environ.get("HADAMAX_KERNELS") != "native" else None
     if ahead is not None:
         return ahead
-    if _failure is not None:  # the next variant would fail alike, after as long
+    if failure(source) is not None:  # the next variant would fail alike, after as long
         return None
     try:
         return build(chosen, source)
     except BuildError as error:
-        _failure = str(error)
-        log.warning("No fused Hadamax kernel: %s. Plain PyTorch does its work, slower.", error)
+        if not _failures:  # one line, whatever else fails
+            which = f" from {source}" if isinstance(error, RefusedError) else ""
+            log.warning("No fused Hadamax kernel%s: %s. Plain PyTorch does its work, slower.", which, error)
+        _failures[source if isinstance(error, RefusedError) else ALL] = str(error)
         return None
 
 

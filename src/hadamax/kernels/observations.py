@@ -13,6 +13,8 @@ from hadamax.kernels import cpu
 from hadamax.kernels.constant import constant
 from hadamax.kernels.watchers import is_plain, is_transformed
 
+SOURCE = "observations.cpp"
+
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -49,13 +51,13 @@ def _can_be_built(dtype: torch.dtype) -> bool:
 
 
 def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    return cpu.load("observations.cpp", (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
+    return cpu.load(SOURCE, (f"HADAMAX_ELEMENT={cpu.ELEMENTS[dtype]}",))
 
 
 def _scale(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
     kernel = _library(dtype)
     if kernel is None:
-        raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure()}")
+        raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure(SOURCE)}")
     out = _empty(observations, scale, dtype, margins)
     shape = (ctypes.c_int32 * 9)(*observations.shape, *margins, torch.get_num_threads())
     apart, table = ctypes.c_int64(observations.stride(0)), _table(scale, dtype)

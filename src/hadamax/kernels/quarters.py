@@ -15,6 +15,7 @@ from hadamax.kernels import cpu
 from hadamax.kernels.cpu import enough, pointer
 from hadamax.kernels.observations import Margins
 
+SOURCE = "convolution.cpp"
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
 
 
@@ -92,7 +93,7 @@ class Quarters(NamedTuple):
             return f"{inputs} channels of a kernel of {tuple(kernel)}: too few, or not in pairs"
         library = self._library()
         if library is None:
-            return cpu.failure() or "there is no kernel"
+            return cpu.failure(SOURCE) or "there is no kernel"
         channels, groups = library.hadamax_convolution_channels(), library.hadamax_convolution_inputs()
         if not channels:
             return f"there is no fast product of {self.dtype} here"
@@ -155,12 +156,12 @@ class Quarters(NamedTuple):
 
     def _library(self) -> ctypes.CDLL | None:
         name, dtype = ("uint8_t" if self.inputs == torch.uint8 else cpu.ELEMENTS[self.inputs]), cpu.ELEMENTS[self.dtype]
-        return cpu.load("convolution.cpp", (f"HADAMAX_ELEMENT={dtype}", f"HADAMAX_INPUT={name}"))
+        return cpu.load(SOURCE, (f"HADAMAX_ELEMENT={dtype}", f"HADAMAX_INPUT={name}"))
 
     def _found(self) -> ctypes.CDLL:
         library = self._library()
         if library is None:
-            raise RuntimeError(f"the convolution by quarters lost its kernel: {cpu.failure()}")
+            raise RuntimeError(f"the convolution by quarters lost its kernel: {cpu.failure(SOURCE)}")
         return library
 
     def _twice(self, weight: torch.Size, place: Place) -> bool:
