@@ -20,6 +20,7 @@ from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 
 VARIANT = Variant(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
+SERVED = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}  # as `implementation` asks
 MACROS = cpu.macros(torch.float32, VARIANT, 0)
 # The file by itself: without the seconds that importing PyTorch takes.
 BUILD_ELSEWHERE = (
@@ -54,9 +55,8 @@ def test_without_a_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch, caplog
     monkeypatch.delenv("CXX", raising=False)
     (line,) = lines_logged(caplog)
     assert line.startswith("No fused Hadamax kernel: no C++ compiler found (c++, g++, clang++). ")
-    served = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}
     assert cpu.failure() is not None
-    assert implementation(**served) == ("reference", cpu.failure())
+    assert implementation(**SERVED) == ("reference", cpu.failure())
 
 
 def test_with_a_compiler_that_fails(
@@ -83,7 +83,7 @@ def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
     (line,) = lines_logged(caplog)
     assert line.startswith(f"No fused Hadamax kernel from convolution.cpp: {particular} fails (convolution.cpp: error:")
     assert cpu.failure("block.cpp") is None
-    assert implementation(**{name: value for name, value in VARIANT._asdict().items() if name != "eps"}).name == "cpu"
+    assert implementation(**SERVED).name == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_compiler_of_few_flags_is_used_and_named(
         (line,) = lines_logged(caplog)
         assert said in line
         assert str(cache) in line
-    assert implementation(**{name: value for name, value in VARIANT._asdict().items() if name != "eps"}).name == "cpu"
+    assert implementation(**SERVED).name == "cpu"
     (found,) = [finding for finding in doctor.kernel() if finding.mend]
     assert "one core only" in found.text
 
