@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
-from hadamax.benchmark.products import bytes_by_quarters, fastest, job, layers_of, maps_by_quarters
+from hadamax.benchmark.products import bytes_by_spectra, fastest, job, layers_of, maps_by_quarters
 from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
@@ -109,17 +109,17 @@ def test_products_run_in_every_form(backward: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_first_product_is_tried_by_quarters_too(dtype: torch.dtype) -> None:
+def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
     (said, *_) = serving(build_encoder("hadamax"), dtype)
     first = layers_of("hadamax")[0]
     geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
     weight = torch.randn(64, 4, 8, 8)
-    if byte_convolution_obstacle(weight, geometry) is not None:
+    if byte_convolution_obstacle(torch.Size(first.size), weight, geometry) is not None:
         assert said.startswith("convolution 1: PyTorch's: ")
         pytest.skip("no such kernel here")
-    assert said == "convolution 1: by quarters, C++"
+    assert said == "convolution 1: by spectra, C++"
     for backward in (False, True):
-        run = bytes_by_quarters(first, 1, weight, geometry, backward)
+        run = bytes_by_spectra(first, 1, weight, geometry, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not any(event.key == "aten::conv2d" for event in profile.key_averages())

@@ -1,4 +1,4 @@
-"""The convolution of bytes by quarters, against PyTorch's in float64."""
+"""The convolution of bytes by spectra, against PyTorch's in float64."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu
+from hadamax.kernels.spectra import Spectra
 from hadamax.networks import build_encoder
 
 SAME = ((3, 4), (3, 4))
+SIZE = torch.Size((84, 84))
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
 
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None) -> None:
     """Skips where nothing can be compiled: else float32 is served."""
-    assert (
-        byte_convolution_obstacle(torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32))
-        is None
-    )
+    assert obstacle(torch.float32) is None
+
+
+def obstacle(dtype: torch.dtype) -> str | None:
+    return byte_convolution_obstacle(SIZE, torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, dtype))
 
 
 def needs(dtype: torch.dtype) -> None:
-    if byte_convolution_obstacle(torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, dtype)):
+    if obstacle(dtype):
         pytest.skip(f"no kernel in {dtype} here")
 
 
@@ -66,14 +69,14 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     needs(dtype)
     draw = data.draw
     stride = draw(st.sampled_from([1, 2, 3]))
-    kernel = tuple(stride * draw(st.sampled_from([4, 6, 8])) for _ in "ab")
+    kernel = tuple(draw(st.integers(4 * stride, 9 * stride)) for _ in "ab")
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
-    size = [draw(st.integers(max(k - sum(m), 1), k + 20)) for k, m in zip(kernel, margins, strict=True)]
+    size = [draw(st.integers(max(k - sum(m), 1), k + 50)) for k, m in zip(kernel, margins, strict=True)]
     geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
-    channels = convolution.Quarters(torch.uint8, dtype)._found().hadamax_convolution_channels()
+    channels = Spectra(dtype)._found().hadamax_convolution_channels()
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
-    assume(byte_convolution_obstacle(weight, geometry) is None)
+    assume(byte_convolution_obstacle(x.shape[2:], weight, geometry) is None)
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
     y = byte_convolution(x, weight, bias, geometry)
     assert y.dtype == dtype
@@ -83,27 +86,18 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
         assert off(ours, expected) < ROUNDING[dtype]
 
 
-@pytest.mark.parametrize("rows", range(1, 10))
-def test_rows_taken_apart_twice_however_many(rows: int) -> None:
-    """Steps of four rows, the last of which may be short, beside steps of two."""
-    kernel = convolution.Quarters(torch.uint8, torch.float32)
-    weight, bias = layer(64, 4, (8, 8))
+@pytest.mark.parametrize("rows", [1, 16, 17, 18, 34, 35])
+@pytest.mark.parametrize("columns", [1, 17, 69])
+def test_tiles_however_many(rows: int, columns: int) -> None:
+    """A tile gives 17 x 17 outputs, and four are computed together: fewer and more of both, whole ones and parts."""
+    weight, bias = layer(64, 3, (8, 8))
     geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
-    assert kernel._twice(weight.shape, geometry.place)
-    x, gradient = observations(2, 4, rows, 11), torch.randn(2, 64, rows, 11)
-    y = byte_convolution(x, weight, bias, geometry)
-    found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
+    x, gradient = observations(2, 3, rows, columns), torch.randn(2, 64, rows, columns)
+    kernel = Spectra(torch.float32)
+    y = kernel.forward(x, weight.detach(), bias.detach(), geometry.place, 1 / geometry.scale)
+    found = [y, *kernel.gradients(gradient, x, weight.shape, geometry.place, 1 / geometry.scale)]
     for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
         assert off(ours, expected) < ROUNDING[torch.float32]
-
-
-def test_rows_are_taken_apart_twice_where_that_is_exact_and_pays() -> None:
-    place = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32).place
-    number, narrow = torch.float32, torch.bfloat16
-    assert not convolution.Quarters(torch.uint8, narrow)._twice(torch.Size((64, 4, 8, 8)), place)
-    assert not convolution.Quarters(number, number)._twice(torch.Size((64, 32, 4, 4)), place)
-    assert not convolution.Quarters(torch.uint8, number)._twice(torch.Size((64, 4, 6, 8)), place)  # no fours of rows
-    assert not convolution.Quarters(torch.uint8, number)._twice(torch.Size((64, 1, 8, 8)), place)  # 8 taps of a part
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -170,7 +164,7 @@ def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
 
 def test_gradients_of_gradients_and_many_at_once() -> None:
     weight, bias = layer(64, 4, (4, 4))
-    x, geometry = observations(2, 4, 10, 10), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
     found = []
     for form, dtype in ((byte_convolution, torch.float32), (plain, torch.float64)):
         parameters = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
@@ -186,7 +180,7 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
 def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
     weight, bias = layer(64, 4, (4, 4))
-    x, geometry = observations(2, 4, 10, 10), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
     direction = torch.randn_like(weight)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(weight.detach(), direction)
@@ -252,10 +246,9 @@ def test_the_same_bits_every_time_and_for_every_batch() -> None:
     ("channels", "kernel", "stride", "dtype", "word"),
     [
         (64, (8, 8), (4, 4), torch.float32, "strides"),
-        (64, (7, 8), (1, 1), torch.float32, "strides"),
+        (64, (3, 8), (1, 1), torch.float32, "strides"),
         (64, (8, 8), (1, 2), torch.float32, "strides"),
         (63, (8, 8), (1, 1), torch.float32, "multiple"),
-        (64, (8, 6), (1, 1), torch.bfloat16, "pairs"),
         (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
     ],
 )
@@ -264,14 +257,30 @@ def test_what_it_does_not_serve_goes_the_plain_way(
 ) -> None:
     weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
     geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
-    reason = byte_convolution_obstacle(weight, geometry)
+    x = observations(2, 4, 20, 20)
+    reason = byte_convolution_obstacle(x.shape[2:], weight, geometry)
     assert reason is not None
     assert word in reason
-    x = observations(2, 4, 20, 20)
     found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
     assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
     wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
     assert torch.equal(byte_convolution(x, *wide, geometry), found)
+
+
+def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile() -> None:
+    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
+    weight = torch.randn(64, 4, 4, 4)
+    reason = byte_convolution_obstacle(torch.Size((8, 8)), weight, geometry)
+    assert reason is not None
+    assert "too few products" in reason
+    assert byte_convolution_obstacle(SIZE, weight, geometry) is None
+    wide, wider = torch.randn(32, 4, 24, 20), torch.randn(32, 4, 25, 20)
+    x = observations(2, 4, 30, 60)
+    assert byte_convolution_obstacle(x.shape[2:], wide, geometry) is None
+    assert "over 24" in str(byte_convolution_obstacle(x.shape[2:], wider, geometry))
+    for weight in (wide, wider):
+        expected = plain(x, weight.double(), None, geometry)
+        assert off(byte_convolution(x, weight, None, geometry), expected) < ROUNDING[torch.float32]
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
@@ -296,7 +305,7 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
     x, geometry = observations(1, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
     monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
-    assert byte_convolution_obstacle(weight, geometry) == "no compiler"
+    assert byte_convolution_obstacle(SIZE, weight, geometry) == "no compiler"
     y = byte_convolution(x, weight, bias, geometry)
     assert torch.equal(y, convolution.plain_convolution(x, weight, bias, geometry))
     torch.testing.assert_close(y, plain(x, weight, bias, geometry))

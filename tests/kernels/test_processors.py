@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.kernels import test_convolution as quarters
+from tests.kernels import test_convolution as convolutions
 from tests.kernels import test_map_convolution as maps
 from tests.kernels.blocks import DTYPES, HADAMAX, Kind, agree, exact, fused, random_case, without_near_ties
 
@@ -50,17 +50,17 @@ def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -
 
 
 @pytest.mark.slow
-def test_the_convolution_by_quarters_is_the_same(processor: str) -> None:
+def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
     geometry = ConvolutionGeometry((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
-    weight, bias = quarters.layer(64, 4, (8, 8))
-    obstacle = byte_convolution_obstacle(weight, geometry)
+    weight, bias = convolutions.layer(64, 4, (8, 8))
+    x = convolutions.observations(2, 4, 41, 45)
+    obstacle = byte_convolution_obstacle(x.shape[2:], weight, geometry)
     assert (obstacle is None) == processor.endswith("v3"), obstacle
-    x = quarters.observations(2, 4, 21, 25)
     y = byte_convolution(x, weight, bias, geometry)
     gradient = torch.randn_like(y)
     found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
-    for ours, theirs in zip(found, quarters.exact(x, weight, bias, geometry, gradient), strict=True):
-        assert quarters.off(ours, theirs) < quarters.ROUNDING[torch.float32]
+    for ours, theirs in zip(found, convolutions.exact(x, weight, bias, geometry, gradient), strict=True):
+        assert convolutions.off(ours, theirs) < convolutions.ROUNDING[torch.float32]
 
 
 @pytest.mark.slow
@@ -73,4 +73,4 @@ def test_the_convolution_of_maps_is_the_same(processor: str) -> None:
     found = [y.detach(), *torch.autograd.grad(y, tensors, gradient)]
     wanted = [expected.detach(), *torch.autograd.grad(expected, exact_ones, gradient.double())]
     for ours, theirs in zip(found, wanted, strict=True):
-        assert quarters.off(ours, theirs) < maps.ROUNDING
+        assert convolutions.off(ours, theirs) < maps.ROUNDING

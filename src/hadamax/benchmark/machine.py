@@ -59,8 +59,8 @@ def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[s
 
 def _of_bytes(block: ConvBlock, seen: torch.Tensor, dtype: torch.dtype) -> str:
     geometry = block.layer.byte_geometry(seen, 255.0)._replace(dtype=dtype)
-    reason = byte_convolution_obstacle(block.layer.weight, geometry)
-    return "by quarters, C++" if reason is None else f"PyTorch's: {reason}"
+    reason = byte_convolution_obstacle(seen.shape[2:], block.layer.weight, geometry)
+    return "by spectra, C++" if reason is None else f"PyTorch's: {reason}"
 
 
 def _is_by_quarters(block: ConvBlock, dtype: torch.dtype) -> bool:

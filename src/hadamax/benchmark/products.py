@@ -1,9 +1,9 @@
 """An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
 
-Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolution by
-quarters where it serves: of bytes for the first, of maps in float32 for others. Inputs are padded already and of the
-right type, weights too, nothing has a bias, and no layer waits for another. The first has no gradient for its input,
-since nothing needs one.
+Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolutions where
+they serve: by spectra of bytes for the first, by quarters of maps in float32 for others. Inputs are padded already and
+of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no gradient for its
+input, since nothing needs one.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
     if layer.first and layer.size:
         geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
-        if byte_convolution_obstacle(weight, geometry) is None:
-            forms["bytes by quarters"] = bytes_by_quarters(layer, rows, weight, geometry, backward)
+        if byte_convolution_obstacle(torch.Size(layer.size), weight, geometry) is None:
+            forms["bytes by spectra"] = bytes_by_spectra(layer, rows, weight, geometry, backward)
     elif layer.size and dtype == torch.float32:
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
         if map_convolution_obstacle(weight, layer.stride) is None:  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
     return both
 
 
-def bytes_by_quarters(
+def bytes_by_spectra(
     layer: Layer, rows: int, weight: Tensor, geometry: ConvolutionGeometry, backward: bool
 ) -> Callable[[], object]:
     """Runs the first layer as `byte_convolution`."""

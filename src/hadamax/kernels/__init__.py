@@ -21,7 +21,7 @@ from hadamax.kernels.map_convolution import map_convolution, map_convolution_obs
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
-from hadamax.kernels.quarters import Place
+from hadamax.kernels.place import Place
 from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
 from hadamax.kernels.stage import Stage, fused_stage

@@ -1,7 +1,6 @@
-"""The convolution that begins an encoder, of bytes: scaled, padded and convolved, with 9/16 of the multiplications
-or, in float32, 27/64.
+"""The convolution that begins an encoder, of bytes: scaled, padded and convolved, by way of Fourier transforms.
 
-csrc/quarters.h says how. What the kernel does not serve goes the plain way: bytes into numbers, then PyTorch's.
+csrc/spectra.h says how. What the kernel does not serve goes the plain way: bytes into numbers, then PyTorch's.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.observations import Margins, scaled_observations
-from hadamax.kernels.quarters import Place, Quarters
+from hadamax.kernels.place import Place
+from hadamax.kernels.spectra import Spectra
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 
@@ -47,7 +47,7 @@ def byte_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: C
     if (
         not all(map(is_plain, tensors))
         or not geometry.place.fits(x, weight, bias)
-        or byte_convolution_obstacle(weight, geometry) is not None
+        or byte_convolution_obstacle(x.shape[2:], weight, geometry) is not None
     ):
         return plain_convolution(x, weight, bias, geometry)
     learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -70,14 +70,17 @@ def plain_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: 
     return F.conv2d(numbers, weight, bias, geometry.stride, padding)
 
 
-def byte_convolution_obstacle(weight: Tensor, geometry: ConvolutionGeometry) -> str | None:
-    """Why the kernel does not serve a convolution of plain tensors; None where it does. Compiles it to find out."""
+def byte_convolution_obstacle(size: torch.Size, weight: Tensor, geometry: ConvolutionGeometry) -> str | None:
+    """Why the kernel does not serve plain tensors, observations of a height and a width; None where it does.
+
+    Compiles it to find out.
+    """
     dtype = geometry.dtype
     if weight.device.type != "cpu" or dtype not in cpu.ELEMENTS or not cpu.wanted():
         return "not in float32 or bfloat16 on the CPU"
     if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
         return "the processor has tiles (AMX), with which the plain form is faster"
-    return Quarters(torch.uint8, dtype).obstacle(weight.shape, geometry.stride)
+    return Spectra(dtype).obstacle(size, weight.shape, geometry.place)
 
 
 def _plain_input(x: Tensor, geometry: ConvolutionGeometry) -> tuple[Tensor, tuple[int, int]]:
@@ -94,7 +97,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.geometry, ctx.kept = geometry, looks(x)
         ctx.shape, ctx.dtype = weight.shape, weight.dtype
-        return Quarters(torch.uint8, geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
+        return Spectra(geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,7 +111,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _gradients(gradient: Tensor, x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> tuple[Tensor, Tensor]:
-    return Quarters(torch.uint8, geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
+    return Spectra(geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
 
 
 def _plain_gradients(

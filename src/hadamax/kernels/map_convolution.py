@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels import cpu
-from hadamax.kernels.quarters import Place, Quarters
+from hadamax.kernels.place import Place
+from hadamax.kernels.quarters import Quarters
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 SERVED = Quarters(torch.float32, torch.float32)

@@ -13,42 +13,10 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.cpu import enough, pointer
-from hadamax.kernels.observations import Margins
+from hadamax.kernels.place import Place
 
 SOURCE = "convolution.cpp"
 FEWEST_TAPS = 16  # of a quarter of the kernel: with fewer the additions cost what the multiplications save
-
-
-class Place(NamedTuple):
-    """Where the windows of a convolution lie."""
-
-    stride: tuple[int, int]
-    margins: Margins
-
-    def output_size(self, size: torch.Size, kernel: torch.Size) -> list[int]:
-        """Rows and columns of what comes of a map of `size`."""
-        each = zip(size, kernel, self.margins, self.stride, strict=True)
-        return [(s + sum(margin) - k) // stride + 1 for s, k, margin, stride in each]
-
-    def only_adds(self) -> bool:
-        """Whether no margin is negative, which would cut the map: the kernel of bytes knows zeros around it alone."""
-        return min(map(min, self.margins)) >= 0
-
-    def padding(self) -> tuple[int, int] | None:
-        """What PyTorch's convolution can be told to pad; None where that is another number before than after."""
-        (top, bottom), (left, right) = self.margins
-        return (top, left) if (top, left) == (bottom, right) and self.only_adds() else None
-
-    def fits(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-        """Whether a convolution can be made of these at all: what is wrong with others PyTorch says better."""
-        return (
-            x.ndim == weight.ndim == 4
-            and x.device == weight.device
-            and x.shape[1] == weight.shape[1]
-            and (bias is None or (bias.device == x.device and bias.shape == weight.shape[:1]))
-            and self.only_adds()
-            and min(self.output_size(x.shape[2:], weight.shape[2:])) > 0
-        )
 
 
 class _Sizes(ctypes.Structure):
@@ -61,16 +29,6 @@ class _Sizes(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("kernel_rows", "kernel_columns", "stride", "top", "left")),
         *((name, ctypes.c_int32) for name in ("threads", "twice")),
         ("scale", ctypes.c_float),
-    ]
-
-
-class Following(ctypes.Structure):
-    """`Block` in csrc/following.h: the block that follows, which is called for one image and one thread at a time."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("forward", "backward", "sizes", "weight", "bias")),
-        *((name, ctypes.c_void_p) for name in ("y", "positions", "to_affine")),
-        ("outputs", ctypes.c_int64),
     ]
 
 
@@ -124,13 +82,11 @@ class Quarters(NamedTuple):
         place: Place,
         scale: float,
         y: Tensor | None,
-        then: Following | None = None,
     ) -> None:
         """Into y, which may be None where something follows that takes it in."""
         sizes = self._sizes(x, weight.shape, place, scale)
         wide = weight.float().contiguous(), None if bias is None else bias.float().contiguous()
-        following = None if then is None else ctypes.byref(then)
-        enough(self._found().hadamax_convolution(ctypes.byref(sizes), *map(pointer, (x, *wide, y)), following))
+        enough(self._found().hadamax_convolution(ctypes.byref(sizes), *map(pointer, (x, *wide, y)), None))
 
     def gradients(
         self,
@@ -139,19 +95,14 @@ class Quarters(NamedTuple):
         shape: torch.Size,
         place: Place,
         scale: float = 1.0,
-        then: Following | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Of a weight of `shape` and of the bias, float32, from that of the output.
-
-        Where something follows, which has the gradient of its own, from the output itself.
-        """
+        """Of a weight of `shape` and of the bias, float32, from that of the output."""
         gradient = gradient.to(self.dtype).contiguous(memory_format=torch.channels_last)
         to_weight = torch.empty(shape, dtype=torch.float32, device="cpu")
         to_bias = torch.empty(shape[0], dtype=torch.float32, device="cpu")
         sizes = self._sizes(x, shape, place, scale)
         tensors = (x, gradient, to_weight, to_bias)
-        following = None if then is None else ctypes.byref(then)
-        enough(self._found().hadamax_convolution_backward(ctypes.byref(sizes), *map(pointer, tensors), following))
+        enough(self._found().hadamax_convolution_backward(ctypes.byref(sizes), *map(pointer, tensors), None))
         return to_weight, to_bias
 
     def _library(self) -> ctypes.CDLL | None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from hadamax.kernels import cpu
 from hadamax.kernels.convolution import ConvolutionGeometry, byte_convolution_obstacle, held, plain_convolution
 from hadamax.kernels.cpu import float32, pointer
-from hadamax.kernels.quarters import Following, Quarters
 from hadamax.kernels.reference import gradients_of, reference_block
+from hadamax.kernels.spectra import Following, Spectra
 from hadamax.kernels.variant import Variant
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
@@ -41,7 +41,7 @@ class Stage(NamedTuple):
             and x.dtype == torch.uint8
             and all(is_plain(tensor) and tensor.device == x.device for tensor in tensors)
             and geometry.place.fits(x, weight, bias)
-            and byte_convolution_obstacle(weight, geometry) is None
+            and byte_convolution_obstacle(x.shape[2:], weight, geometry) is None
             and cpu.obstacle(geometry.dtype, variant) is None
             and min(map(variant.pooled, self.map_size(x, weight)[2:])) > 0
             and self.library(len(weight)) is not None
@@ -101,8 +101,8 @@ class _Stage(torch.autograd.Function):
         return None, None, *(None if not wants or g is None else g.to(w.dtype) for g, w, wants in wanted)
 
 
-def _kernel(stage: Stage) -> Quarters:
-    return Quarters(torch.uint8, stage.geometry.dtype)
+def _kernel(stage: Stage) -> Spectra:
+    return Spectra(stage.geometry.dtype)
 
 
 class _Call:

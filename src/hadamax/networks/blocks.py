@@ -148,7 +148,7 @@ class ConvBlock(EncoderBlock):
         if scale is None or x.ndim != 4 or not is_plain(x):
             return None
         geometry = self.layer.byte_geometry(x, scale)
-        if byte_convolution_obstacle(self.layer.weight, geometry) is not None:
+        if byte_convolution_obstacle(x.shape[2:], self.layer.weight, geometry) is not None:
             return None
         settings = kernel_settings(self.layer, self.pool, *self.layer.window.output_size(x.shape[2], x.shape[3]))
         if settings is None or settings in LONE:

@@ -2,7 +2,7 @@
 #pragma once
 #include <atomic>
 
-#include "quarters.h"
+#include "convolution.h"
 
 // Its two passes behind their interface, and what they are called with; sizes are those of one image and one thread.
 struct Block {

@@ -14,32 +14,14 @@
 //
 // bytes.h and maps.h read what is convolved.
 #pragma once
-#include <algorithm>
-#include <cstddef>
-#include <new>
 #include <type_traits>
-#include <vector>
 
-#include "memory.h"
-#include "threads.h"
+#include "convolution.h"
 
-typedef HADAMAX_ELEMENT Element;
 typedef HADAMAX_INPUT Input;  // uint8_t, or Element
 constexpr bool MAPS = !std::is_same_v<Input, uint8_t>;
 // What is multiplied at once by a lane: one float, or two neighbouring bfloat16.
 constexpr int PAIR = 4 / sizeof(Element);
-
-// Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time.
-template <class T>
-struct OnLines {
-    typedef T value_type;
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
-    void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(64)); }
-    bool operator==(const OnLines&) const { return true; }
-    bool operator!=(const OnLines&) const { return false; }
-};
-template <class T>
-using Lines = std::vector<T, OnLines<T>>;
 
 constexpr int CENTRE = 2, PARTS = 9;
 INLINE constexpr int part_of(int row, int column) { return row * 3 + column; }

@@ -1,0 +1,35 @@
+// What a convolution is called with, and memory for it.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <vector>
+
+#include "memory.h"
+#include "threads.h"
+
+typedef HADAMAX_ELEMENT Element;
+
+// Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time.
+template <class T>
+struct OnLines {
+    typedef T value_type;
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+    void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(64)); }
+    bool operator==(const OnLines&) const { return true; }
+    bool operator!=(const OnLines&) const { return false; }
+};
+template <class T>
+using Lines = std::vector<T, OnLines<T>>;
+
+struct Convolution {
+    int64_t apart;  // elements from one image to the next
+    int32_t images, inputs, input_rows, input_columns;
+    int32_t channels, rows, columns;  // of the output
+    int32_t kernel_rows, kernel_columns, stride, top, left;
+    int32_t threads;
+    float scale;  // the products are multiplied by
+
+    size_t of_channel() const { return size_t(inputs) * kernel_rows * kernel_columns; }  // weights
+    size_t outputs() const { return size_t(rows) * columns * channels; }
+};

@@ -1,0 +1,57 @@
+// Fourier transforms of 24 numbers, a vector of them at a time.
+#pragma once
+#include "memory.h"
+
+constexpr int SIDE = 24;
+
+// A vector of complex numbers: real parts, then imaginary ones, also in memory.
+struct Complex {
+    Floats re, im;
+};
+constexpr int COMPLEX = 2 * LANES;
+INLINE Complex load_complex(const float* memory) { return {load(memory), load(memory + LANES)}; }
+INLINE void store_complex(float* memory, Complex x) {
+    store(memory, x.re);
+    store(memory + LANES, x.im);
+}
+INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
+INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
+INLINE Complex operator*(Floats a, Complex b) { return {a * b.re, a * b.im}; }
+INLINE Complex turned(Complex x) { return {-x.im, x.re}; }  // times i
+
+// y[k] = x[0] + x[1] i^k + x[2] i^2k + x[3] i^3k
+INLINE void transform_4(Complex x0, Complex x1, Complex x2, Complex x3, Complex* y) {
+    const Complex even = x0 + x2, odd = x1 + x3, evens = x0 - x2, odds = turned(x1 - x3);
+    y[0] = even + odd, y[1] = evens + odds, y[2] = even - odd, y[3] = evens - odds;
+}
+
+// From x(n) to put(k, sum over n of x(n) exp(2 pi i n k / 24)): eight transforms of three numbers, then three of eight.
+// Since 3 and 8 have no divisor in common, the right order of numbers leaves no factors between the two (Good, "The
+// interaction algorithm and practical Fourier analysis", 1958): n = 8 a + 3 b and k = 16 c + 9 d make
+// exp(2 pi i n k / 24) = exp(2 pi i a c / 3) exp(2 pi i b d / 8).
+template <class From, class Put>
+INLINE void transform(From x, Put put) {
+    const Floats half = splat(0.5f), high = splat(0.866025403784438647f), diagonal = splat(0.707106781186547524f);
+    Complex thirds[3][8];
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; b++) {
+        const Complex first = x(3 * b % SIDE), second = x((8 + 3 * b) % SIDE), third = x((16 + 3 * b) % SIDE);
+        const Complex sum = second + third, across = turned(high * (second - third)), middle = first - half * sum;
+        thirds[0][b] = first + sum, thirds[1][b] = middle + across, thirds[2][b] = middle - across;
+    }
+#pragma GCC unroll 3
+    for (int c = 0; c < 3; c++) {
+        const Complex* of = thirds[c];
+        Complex even[4], odd[4];
+        transform_4(of[0], of[2], of[4], of[6], even);
+        transform_4(of[1], of[3], of[5], of[7], odd);
+        odd[1] = diagonal * (odd[1] + turned(odd[1]));
+        odd[2] = turned(odd[2]);
+        odd[3] = diagonal * (turned(odd[3]) - odd[3]);
+#pragma GCC unroll 4
+        for (int d = 0; d < 4; d++) {
+            put((16 * c + 9 * d) % SIDE, even[d] + odd[d]);
+            put((16 * c + 9 * (d + 4)) % SIDE, even[d] - odd[d]);
+        }
+    }
+}
