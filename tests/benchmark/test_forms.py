@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
-from hadamax.benchmark.products import bytes_by_spectra, fastest, job, layers_of, maps_by_quarters
-from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle, map_convolution_obstacle
+from hadamax.benchmark.products import bytes_by_spectra, fastest, job, layers_of, maps_by_spectra
+from hadamax.kernels import ConvolutionGeometry, Place, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
 ENCODERS = sorted(PLAIN)
@@ -125,16 +125,16 @@ def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
         assert not any(event.key == "aten::conv2d" for event in profile.key_averages())
 
 
-def test_later_products_are_tried_by_quarters_in_float32() -> None:
+def test_later_products_are_tried_by_spectra_in_float32() -> None:
     second, weight = layers_of("hadamax")[1], torch.randn(128, 32, 4, 4)
-    served = map_convolution_obstacle(weight, (1, 1)) is None
+    served = map_convolution_obstacle(torch.Size(second.size), weight, Place((1, 1), ((0, 0), (0, 0)))) is None
     for dtype in (torch.float32, torch.bfloat16):
         said = serving(build_encoder("hadamax"), dtype)
-        assert ("convolution 2: by quarters, C++" in said) == (served and dtype == torch.float32)
+        assert ("convolution 2: by spectra, C++" in said) == (served and dtype == torch.float32)
     if not served:
         pytest.skip("no such kernel here")
     for backward in (False, True):
-        run = maps_by_quarters(second, 1, weight, backward)
+        run = maps_by_spectra(second, 1, weight, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not {"aten::conv2d", "aten::convolution_backward"} & {event.key for event in profile.key_averages()}

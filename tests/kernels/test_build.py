@@ -16,6 +16,7 @@ import torch
 from hadamax.benchmark import doctor
 from hadamax.kernels import build, cpu, hadamax_block, implementation, shipped
 from hadamax.kernels.map_convolution import map_convolution_obstacle
+from hadamax.kernels.place import Place
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 
@@ -79,7 +80,9 @@ def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
     particular.chmod(0o755)
     monkeypatch.setenv("CXX", str(particular))
     monkeypatch.setenv("HADAMAX_KERNELS", "native")
-    assert map_convolution_obstacle(torch.randn(64, 32, 4, 4), (1, 1)) == cpu.failure("convolution.cpp") is not None
+    place = Place((1, 1), ((1, 2), (1, 2)))
+    reason = map_convolution_obstacle(torch.Size((21, 21)), torch.randn(64, 32, 4, 4), place)
+    assert reason == cpu.failure("convolution.cpp") is not None
     (line,) = lines_logged(caplog)
     assert line.startswith(f"No fused Hadamax kernel from convolution.cpp: {particular} fails (convolution.cpp: error:")
     assert cpu.failure("block.cpp") is None

@@ -73,7 +73,7 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
     size = [draw(st.integers(max(k - sum(m), 1), k + 50)) for k, m in zip(kernel, margins, strict=True)]
     geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
-    channels = Spectra(dtype)._found().hadamax_convolution_channels()
+    channels = Spectra(torch.uint8, dtype)._found().hadamax_convolution_channels()
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
     assume(byte_convolution_obstacle(x.shape[2:], weight, geometry) is None)
@@ -93,7 +93,7 @@ def test_tiles_however_many(rows: int, columns: int) -> None:
     weight, bias = layer(64, 3, (8, 8))
     geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 3, rows, columns), torch.randn(2, 64, rows, columns)
-    kernel = Spectra(torch.float32)
+    kernel = Spectra(torch.uint8, torch.float32)
     y = kernel.forward(x, weight.detach(), bias.detach(), geometry.place, 1 / geometry.scale)
     found = [y, *kernel.gradients(gradient, x, weight.shape, geometry.place, 1 / geometry.scale)]
     for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
@@ -275,7 +275,7 @@ def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile() -> None:
     assert "too few products" in reason
     assert byte_convolution_obstacle(SIZE, weight, geometry) is None
     x, wide = observations(2, 4, 30, 60), torch.randn(64, 4, 24, 20)
-    found = Spectra(torch.float32).forward(x, wide, None, geometry.place, 1 / geometry.scale)
+    found = Spectra(torch.uint8, torch.float32).forward(x, wide, None, geometry.place, 1 / geometry.scale)
     assert off(found, plain(x, wide.double(), None, geometry)) < ROUNDING[torch.float32]
     wider = torch.randn(64, 4, 25, 20)
     assert "over 24" in str(byte_convolution_obstacle(x.shape[2:], wider, geometry))

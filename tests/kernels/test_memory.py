@@ -16,22 +16,22 @@ BLOCK = """
     def work(size):
         hadamax_block(maps[:, :, :size, :size], None, None, **how)
 """
-# 64 inputs, which it holds as nine parts, beside 32 outputs.
+# The kernel's transform: 576 numbers for every input and output.
 CONVOLUTION = """
-    from hadamax.kernels.quarters import Place, Quarters
-    maps, weight = torch.zeros(1, 64, 600, 600, dtype=torch.uint8), torch.randn(32, 64, 8, 8)
+    from hadamax.kernels import Place
+    from hadamax.kernels.spectra import Spectra
+    maps, weight = torch.zeros(1, 64, 40, 40, dtype=torch.uint8), torch.randn(2048, 64, 8, 8)
     def work(size):
-        x = maps[:, :, :size, :size].contiguous()
-        Quarters(torch.uint8, torch.float32).forward(x, weight, None, Place((1, 1), ((0, 0), (0, 0))))
+        Spectra(torch.uint8, torch.float32).forward(maps, weight[:size], None, Place((1, 1), ((0, 0), (0, 0))))
 """
-# Both, an image's map of 32 channels for each thread between them.
+# The same, and the block after it.
 STAGE = """
     from hadamax.kernels import ConvolutionGeometry, Stage, Variant, fused_stage
-    maps, weight = torch.zeros(8, 64, 600, 600, dtype=torch.uint8), torch.randn(32, 64, 8, 8)
+    maps, weight = torch.zeros(8, 64, 40, 40, dtype=torch.uint8), torch.randn(2048, 64, 8, 8)
     stage = Stage(ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32),
                   Variant(1, ("tanh",), "product", "channels", 1e-6, (4, 4, 0, 0)))
     def work(size):
-        fused_stage(maps[:, :, :size, :size].contiguous(), weight, None, None, None, stage)
+        fused_stage(maps, weight[:size], None, None, None, stage)
 """
 
 

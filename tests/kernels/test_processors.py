@@ -66,7 +66,7 @@ def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
 @pytest.mark.slow
 def test_the_convolution_of_maps_is_the_same(processor: str) -> None:
     tensors = maps.case()
-    assert (map_convolution_obstacle(tensors[1], (1, 1)) is None) == processor.endswith("v3")
+    assert (map_convolution_obstacle(maps.SIZE, tensors[1], maps.SAME) is None) == processor.endswith("v3")
     y = map_convolution(*tensors, maps.SAME)
     gradient = torch.randn_like(y)
     expected = maps.plain(*(exact_ones := maps.wide(tensors)), maps.SAME)

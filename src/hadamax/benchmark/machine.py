@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hadamax.kernels import Implementation, byte_convolution_obstacle, map_convolution_obstacle
+from hadamax.kernels import Implementation, Place, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import Encoder
 from hadamax.networks.blocks import ConvBlock
@@ -48,8 +48,8 @@ def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[s
         if torch.device(device).type == "cpu":
             if number == 1 and inner:
                 lines.append(f"convolution 1: {_of_bytes(inner[0][0], torch.empty(0, channels, *size), dtype)}")
-            elif any(_is_by_quarters(convolution, dtype) for convolution, _ in inner):
-                lines.append(f"convolution {number}: by quarters, C++")
+            elif any(_is_by_spectra(convolution, at, dtype) for convolution, at in inner):
+                lines.append(f"convolution {number}: by spectra, C++")
         said = dict.fromkeys(_words(convolution.served_by(*at, dtype, device)) for convolution, at in inner)
         if said:
             lines.append(f"block {number}: {', and '.join(said)}")
@@ -63,9 +63,10 @@ def _of_bytes(block: ConvBlock, seen: torch.Tensor, dtype: torch.dtype) -> str:
     return "by spectra, C++" if reason is None else f"PyTorch's: {reason}"
 
 
-def _is_by_quarters(block: ConvBlock, dtype: torch.dtype) -> bool:
+def _is_by_spectra(block: ConvBlock, size: tuple[int, int], dtype: torch.dtype) -> bool:
     layer = block.layer
-    return dtype == torch.float32 and map_convolution_obstacle(layer.weight, layer.stride) is None
+    place = Place(layer.stride, layer.window.margins(*size))
+    return dtype == torch.float32 and map_convolution_obstacle(torch.Size(size), layer.weight, place) is None
 
 
 def _convolutions(block: Any, size: tuple[int, int]) -> Iterator[tuple[ConvBlock, tuple[int, int]]]:

@@ -1,7 +1,7 @@
 """An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
 
 Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolutions where
-they serve: by spectra of bytes for the first, by quarters of maps in float32 for others. Inputs are padded already and
+they serve: by spectra, of bytes for the first, of maps in float32 for others. Inputs are padded already and
 of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no gradient for its
 input, since nothing needs one.
 """
@@ -105,8 +105,9 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
             forms["bytes by spectra"] = bytes_by_spectra(layer, rows, weight, geometry, backward)
     elif layer.size and dtype == torch.float32:
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
-        if map_convolution_obstacle(weight, layer.stride) is None:  # type: ignore[arg-type]
-            forms["maps by quarters"] = maps_by_quarters(layer, rows, weight, backward)
+        place = Place(layer.stride, ((0, 0), (0, 0)))  # type: ignore[arg-type]
+        if map_convolution_obstacle(torch.Size(layer.size), weight, place) is None:
+            forms["maps by spectra"] = maps_by_spectra(layer, rows, weight, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
 
@@ -155,7 +156,7 @@ def bytes_by_spectra(
     return run
 
 
-def maps_by_quarters(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
+def maps_by_spectra(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
     """Runs a later layer as `map_convolution`."""
     x = _tensor((rows, layer.inputs, *layer.size), torch.float32, "channels_last").requires_grad_(backward)
     weight.requires_grad_(backward)

@@ -80,7 +80,7 @@ def byte_convolution_obstacle(size: torch.Size, weight: Tensor, geometry: Convol
         return "not in float32 or bfloat16 on the CPU"
     if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
         return "the processor has tiles (AMX), with which the plain form is faster"
-    return Spectra(dtype).obstacle(size, weight.shape, geometry.place)
+    return Spectra(torch.uint8, dtype).obstacle(size, weight.shape, geometry.place)
 
 
 def _plain_input(x: Tensor, geometry: ConvolutionGeometry) -> tuple[Tensor, tuple[int, int]]:
@@ -97,7 +97,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.geometry, ctx.kept = geometry, looks(x)
         ctx.shape, ctx.dtype = weight.shape, weight.dtype
-        return Spectra(geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
+        return Spectra(torch.uint8, geometry.dtype).forward(x, weight, bias, geometry.place, 1 / geometry.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -111,7 +111,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _gradients(gradient: Tensor, x: Tensor, shape: torch.Size, geometry: ConvolutionGeometry) -> tuple[Tensor, Tensor]:
-    return Spectra(geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
+    return Spectra(torch.uint8, geometry.dtype).gradients(gradient, x, shape, geometry.place, 1 / geometry.scale)
 
 
 def _plain_gradients(

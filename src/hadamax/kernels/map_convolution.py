@@ -1,7 +1,6 @@
-"""The convolutions after an encoder's first, of maps in float32, with 9/16 of the multiplications where that serves.
+"""The convolutions after an encoder's first, of maps in float32, by way of Fourier transforms where that serves.
 
-csrc/quarters.h says how. What the kernel does not serve goes PyTorch's way. In bfloat16 all does: what is subtracted
-here are no bytes, and the differences would be rounded to half a digit less than the maps themselves.
+csrc/spectra.h says how. What the kernel does not serve goes PyTorch's way, and so does all in bfloat16.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.place import Place
-from hadamax.kernels.quarters import Quarters
+from hadamax.kernels.spectra import Spectra
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
-SERVED = Quarters(torch.float32, torch.float32)
+SERVED = Spectra(torch.float32, torch.float32)
 
 
 def map_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
     """Float [N, C, H, W], within margins of zeros, convolved: [N, out, H', W'].
 
     Args:
-        x: by quarters where it is channels-last, as what comes out then is.
+        x: by spectra where it is channels-last, as what comes out then is.
         weight: [out, C, kernel rows, kernel columns]; bias: [out] or None.
     """
     tensors = (x, weight) if bias is None else (x, weight, bias)
@@ -33,18 +32,18 @@ def map_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place
         or torch.is_autocast_enabled("cpu")
         or not place.fits(x, weight, bias)
         or not x.is_contiguous(memory_format=torch.channels_last)
-        or map_convolution_obstacle(weight, place.stride) is not None
+        or map_convolution_obstacle(x.shape[2:], weight, place) is not None
     ):
         return _plain(x, weight, bias, place)
     y: Tensor = _Convolution.apply(x, weight, bias, place)  # type: ignore[no-untyped-call]
     return y
 
 
-def map_convolution_obstacle(weight: Tensor, stride: tuple[int, int]) -> str | None:
-    """Why the kernel does not serve a convolution of plain maps; None where it does. Compiles it to find out."""
+def map_convolution_obstacle(size: torch.Size, weight: Tensor, place: Place) -> str | None:
+    """Why the kernel does not serve plain maps of a height and a width; None where it does. Compiles it to find out."""
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not cpu.wanted():
         return "not in float32 on the CPU"
-    return "a stride" if stride != (1, 1) else SERVED.obstacle(weight.shape, stride)
+    return "a stride" if place.stride != (1, 1) else SERVED.obstacle(size, weight.shape, place)
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
@@ -84,11 +83,11 @@ class _Convolution(torch.autograd.Function):
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, place: Place) -> Tensor | None:
     """The same kind of convolution, of the kernel turned around, where the inputs are enough for its outputs."""
     turned = weight.transpose(0, 1).flip(2, 3)
-    if map_convolution_obstacle(turned, place.stride) is not None:
-        return _plain_gradients(gradient, x, weight, place, (True, False, False))[0]
     (top, bottom), (left, right) = place.margins
     down, across = (size - 1 for size in weight.shape[2:])
     around = Place(place.stride, ((down - top, down - bottom), (across - left, across - right)))  # cuts, where negative
+    if map_convolution_obstacle(gradient.shape[2:], turned, around) is not None:
+        return _plain_gradients(gradient, x, weight, place, (True, False, False))[0]
     return SERVED.forward(gradient.contiguous(memory_format=torch.channels_last), turned, None, around)
 
 

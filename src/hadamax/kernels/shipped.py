@@ -45,6 +45,7 @@ KINDS = (
     Kind("armv8-a", "aarch64", frozenset(("asimd",)), ("-march=armv8-a",)),
 )
 ELEMENTS = ("float", "bfloat16")
+INPUTS = {"float": ("uint8_t", "float"), "bfloat16": ("uint8_t",)}  # of convolutions
 # Activations, whether there is a norm, and (channels, window, stride): zeros are a library for any.
 BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]] = {
     "nature-norm": (("Relu",), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
@@ -61,9 +62,10 @@ INSTALLED = ("nature-norm", "hadamax")  # compiled where a person installs from 
 
 def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
     """What a wheel ships for some of the encoders of `BLOCKS`."""
-    found: list[Library] = [("radam.cpp",), ("convolution.cpp", "HADAMAX_ELEMENT=float", "HADAMAX_INPUT=float")]
+    found: list[Library] = [("radam.cpp",)]
     for element in ELEMENTS:
-        found += [(source, f"HADAMAX_ELEMENT={element}") for source in ("observations.cpp", "bytes.cpp")]
+        found += [("observations.cpp", f"HADAMAX_ELEMENT={element}")]
+        found += [("convolution.cpp", f"HADAMAX_ELEMENT={element}", f"HADAMAX_INPUT={of}") for of in INPUTS[element]]
         for activations, norm, sizes in (BLOCKS[name] for name in names):
             found += [block(element, activations, False, norm, *size) for size in sizes]
     return list(dict.fromkeys(found))

@@ -1,6 +1,6 @@
-"""Convolutions of bytes by way of Fourier transforms, on the CPU: calls into the compiled kernel.
+"""Convolutions by way of Fourier transforms, on the CPU: calls into the compiled kernel.
 
-csrc/spectra.h says how, `byte_convolution` which convolutions come here.
+csrc/spectra.h says how, `byte_convolution` and `map_convolution` which convolutions come here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hadamax.kernels import cpu
 from hadamax.kernels.cpu import enough, pointer
 from hadamax.kernels.place import Place, Sizes
 
-SOURCE = "bytes.cpp"
+SOURCE = "convolution.cpp"
 SIDE = 24  # of a tile
 FEWEST_TAPS = 4  # along an axis, strides apart
 # Instructions for two vectors of channels: a transform of 24 numbers; in a tile, products of two planes' transforms.
@@ -34,8 +34,9 @@ class Following(ctypes.Structure):
 
 
 class Spectra(NamedTuple):
-    """A kernel, of bytes into `dtype`, float32 or bfloat16; what it computes with is float32."""
+    """A kernel: of bytes into `dtype`, float32 or bfloat16, or of float32 into float32, in which it computes all."""
 
+    inputs: torch.dtype
     dtype: torch.dtype
 
     def obstacle(self, size: torch.Size, weight: torch.Size, place: Place) -> str | None:
@@ -69,11 +70,11 @@ class Spectra(NamedTuple):
         of_tile = (SIDE + tile[0]) * TRANSFORM + pairs * PRODUCT
         return 2 * output[0] * output[1] * weight[1:].numel() / max(tiles[0] * tiles[1] * of_tile, 1)
 
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place, scale: float) -> Tensor:
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place, scale: float = 1.0) -> Tensor:
         """[N, out, H', W'], channels-last, the products multiplied by `scale`.
 
         Args:
-            x: each image of it contiguous.
+            x: each image of it contiguous, channels-last where it is no bytes.
         """
         y = self.room(x, weight, place)
         self.convolve(x, weight, bias, place, scale, y)
@@ -106,7 +107,7 @@ class Spectra(NamedTuple):
         x: Tensor,
         shape: torch.Size,
         place: Place,
-        scale: float,
+        scale: float = 1.0,
         then: Following | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Of a weight of `shape` and of the bias, float32, from that of the output.
@@ -123,7 +124,8 @@ class Spectra(NamedTuple):
         return to_weight, to_bias
 
     def _library(self) -> ctypes.CDLL | None:
-        return cpu.load(SOURCE, (f"HADAMAX_ELEMENT={cpu.ELEMENTS[self.dtype]}",))
+        of = "uint8_t" if self.inputs == torch.uint8 else cpu.ELEMENTS[self.inputs]
+        return cpu.load(SOURCE, (f"HADAMAX_ELEMENT={cpu.ELEMENTS[self.dtype]}", f"HADAMAX_INPUT={of}"))
 
     def _found(self) -> ctypes.CDLL:
         library = self._library()

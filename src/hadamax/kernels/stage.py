@@ -102,7 +102,7 @@ class _Stage(torch.autograd.Function):
 
 
 def _kernel(stage: Stage) -> Spectra:
-    return Spectra(stage.geometry.dtype)
+    return Spectra(torch.uint8, stage.geometry.dtype)
 
 
 class _Call:

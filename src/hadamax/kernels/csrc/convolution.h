@@ -9,6 +9,7 @@
 #include "threads.h"
 
 typedef HADAMAX_ELEMENT Element;
+typedef HADAMAX_INPUT Input;  // uint8_t, or float
 
 // Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time.
 template <class T>

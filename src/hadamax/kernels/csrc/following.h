@@ -32,17 +32,16 @@ class Following {
             enough = false;
     }
 
-    // The gradient of an image's map, in `room`; of a map that is its own gradient, where nothing follows, that.
-    const Element* backward(int image, const Element* map, Lines<Element>& room, Lines<double>& affine) {
-        if (!block) return map;
+    // The gradient of an image's map, to `room`, if something follows.
+    void backward(int image, const Element* map, Element* room, Lines<double>& affine) {
+        if (!block) return;
         const size_t at = image * block->outputs;
         std::fill(affine.begin(), affine.end(), 0.0);
         if (!block->backward(block->sizes, map, block->weight, block->bias, block->y + at, block->positions + at,
-                             room.data(), affine.data()))
+                             room, affine.data()))
             enough = false;
         double* to = block->to_affine + omp_get_thread_num() * affine.size();
         for (size_t i = 0; i < affine.size(); i++) to[i] += affine[i];
-        return room.data();
     }
 
     void end() const {

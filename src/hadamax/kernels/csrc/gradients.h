@@ -1,65 +1,28 @@
-// The gradients of weights and bias: products of a part of the data with a part of the output's gradient, in tiles of
-// taps by channels that stay in registers while the sum over pixels runs.
+// The gradients of weights and bias of a convolution by spectra.
 #pragma once
-#include "products.h"
+#include <type_traits>
 
-// Two floats a lane, rounded and side by side as `multiply_add` takes them; for float32 the first alone.
-INLINE Floats paired(Floats first, Floats second) {
-    if constexpr (PAIR == 1) return first;
-#if defined(HADAMAX_AVX512) && defined(__AVX512BF16__)
-    const Words lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const __m512i order = (__m512i)(lanes | (lanes + 16) << 16);
-    return (Floats)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
-#endif
-    return (Floats)(__builtin_convertvector(round_to_bfloat16(first), Words) |
-                    __builtin_convertvector(round_to_bfloat16(second), Words) << 16);
-}
+#include "spectra.h"
 
-// The gradients of the parts of the weights, summed over images by one thread.
+// Summed over images by one thread.
 class Gradients {
-    static constexpr size_t NEAR = 40 << 10;  // bytes of a part of the gradient that the nearest cache holds
-
-    const Sizes s;
-    const int units;                 // columns of the gradient, or pairs of them
-    const int strip;                 // steps of rows at a time
-    const size_t down, along;        // from a row and from a column of the data to the next
-    Lines<Element> parts;            // of a fold: [part][step of the strip][column or pair][channel][of the pair]
-    Lines<float> sums;               // [part][tap][channel]
-    std::vector<double> bias_sums;   // [channel]
-    Lines<float> bias;               // the same, of a row
-    const std::vector<int> offsets;  // of the taps in the data
-
-    size_t row_size() const { return size_t(units) * s.channels * PAIR; }
+    const Tiles s;
+    Lines<float> half;              // the output's gradient, transformed along rows: [tile][row][column]
+    Lines<float> sums;              // [block] as the kernel's transform
+    std::vector<double> bias_sums;  // [channel]
 
   public:
-    explicit Gradients(const Sizes& sizes)
-        : s(sizes),
-          units((s.half_columns() + PAIR - 1) / PAIR),
-          strip(std::clamp(int(NEAR / (row_size() * sizeof(Element))), 1, s.steps())),
-          down(Data::down(s)),
-          along(Data::along(s)),
-          parts(PARTS * strip * row_size()),
-          sums(size_t(s.parts()) * s.taps() * s.channels),
-          bias_sums(s.channels),
-          bias(s.channels),
-          offsets(Data::offsets(s)) {}
+    explicit Gradients(const Tiles& sizes)
+        : s(sizes), half(size_t(TOGETHER) * CELLS * COMPLEX), sums(s.blocks() * s.of_block()), bias_sums(s.channels) {}
 
-    // One image: dy [row, column, channel].
-    void add(const Data& data, const Element* dy) {
-        for (int first = 0; first < s.steps(); first += strip)
-            for (int fold = 0; fold < s.folds(); fold++) {
-                const int rows = std::min(strip, s.steps() - first);
-                for (int row = 0; row < rows; row++)
-                    if (fold == CENTRE)
-                        spread<2>(dy, 0, first + row, row);
-                    else
-                        spread<1>(dy, fold, first + row, row);
-                for (int part = fold * PARTS; part < (fold + 1) * PARTS; part++)
-                    if (s.channels % (MOST_VECTORS * LANES) == 0)
-                        tiles<MOST_VECTORS>(data, part, first, rows);
-                    else
-                        tiles<LEAST_VECTORS>(data, part, first, rows);
-            }
+    // A group of tiles: dy [image, row, column, channel].
+    void add(const Spectra& data, Span group, const Element* dy) {
+        for (int block = 0; block < s.blocks(); block++) {
+            for (int tile = group.begin; tile < group.end; tile++)
+                begin(tile, tile - group.begin, dy + block * COMPLEX);
+            for (int column = 0; column < SIDE; column++)
+                for_count(group.size(), [&](auto count) { add<count>(data, block, column); });
+        }
     }
 
     void add(const Gradients& other) {
@@ -70,121 +33,82 @@ class Gradients {
     // Of the plain weights [channel, input, kernel row, kernel column] and the bias [channel].
     void write(float* dweight, float* dbias) const {
         for (int channel = 0; channel < s.channels; channel++) dbias[channel] = bias_sums[channel];
-        for_taps(s, [&](int tap, int row, int plane, int column) {
-            for (int fold = 0; fold < s.own_folds(); fold++)
-                for (int p : {0, 1})
-                    for (int q : {0, 1}) {
-                        float* to = dweight + Weights::index(s, plane, s.row(row, fold, p), 2 * column + q);
-                        put(to, fold, p, q, tap, false);
-                        if (s.twice) put(to, CENTRE, p, q, tap, true);
-                    }
-        });
+        std::fill(dweight, dweight + s.channels * s.of_channel(), 0.0f);
+        auto rooms = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+        for (int block = 0; block < s.blocks(); block++)
+            s.for_kernels([&](int pair, int kind, int a, int b) {
+                auto from = [&](int row, int column) {
+                    const float* of = &sums[block * s.of_block() + column * s.of_column()];
+                    return load_complex(of + ((row * s.pairs() + pair) * 2 + kind) * COMPLEX);
+                };
+                const float scale = 0.5f * s.scale / CELLS, sign = kind ? -1.0f : 1.0f;
+                float* room = rooms[omp_get_thread_num()]->data();
+                transform_square(SIDE, SIDE, room, from, [&](int row, int column, Complex x) {
+                    x = splat(scale) * x;
+                    put(dweight, block, s.index(a, row, column), x);
+                    put(dweight, block, s.index(b, row, column), {sign * x.im, -sign * x.re});
+                });
+            });
     }
 
   private:
-    // What the parts of a fold have for a weight of every channel, instead of what is there or added to it.
-    void put(float* to, int fold, int p, int q, int tap, bool more) const {
-        auto sum = [&](int row, int column) {
-            return &sums[(size_t(fold * PARTS + part_of(row, column)) * s.taps() + tap) * s.channels];
-        };
-        const float *one = sum(p, q), *across = sum(p, CENTRE), *down = sum(CENTRE, q), *all = sum(CENTRE, CENTRE);
-        for (int channel = 0; channel < s.channels; channel++, to += s.of_channel())
-            *to = (more ? *to : 0.0f) + s.scale * (one[channel] + across[channel] + down[channel] + all[channel]);
-    }
-
-    // dy of the two rows of a fold of a step, or of FOLDS together, to nine parts: the sums over rows, over columns and over
-    // both.
-    template <int FOLDS>
-    void spread(const Element* dy, int fold, int step, int row) {
-        Element* to = &parts[row * row_size()];
-        const size_t apart = strip * row_size(), channels = s.channels;
-        const Element* rows[FOLDS][2];  // null below the map
-        for (int also = 0; also < FOLDS; also++)
-            for (int p : {0, 1}) {
-                const int of = s.row(step, fold + also, p);
-                rows[also][p] = of < s.rows ? dy + of * s.columns * channels : nullptr;
-            }
-        std::fill(bias.begin(), bias.end(), 0.0f);
-        for (int unit = 0; unit < units; unit++)
-            for (size_t channel = 0; channel < channels; channel += LANES, to += LANES * PAIR) {
-                Floats g[3][3][2] = {};
-                for (int i = 0; i < PAIR; i++) {
-                    for (int p : {0, 1})
-                        for (int q : {0, 1})
-                            for (int also = 0; also < FOLDS; also++)
-                                g[p][q][i] += at(rows[also][p], 2 * (unit * PAIR + i) + q, channel);
-                    for (int p : {0, 1}) g[p][CENTRE][i] = g[p][0][i] + g[p][1][i];
-                    for (int q : {0, 1, CENTRE}) g[CENTRE][q][i] = g[0][q][i] + g[1][q][i];
-                    store(&bias[channel], load(&bias[channel]) + g[CENTRE][CENTRE][i]);
-                }
-                for (int p : {0, 1, CENTRE})
-                    for (int q : {0, 1, CENTRE}) {
-                        Floats both = paired(g[p][q][0], g[p][q][1]);
-                        memcpy(to + part_of(p, q) * apart, &both, sizeof both);
-                    }
-            }
-        if (FOLDS == s.own_folds())  // every row was here
-            for (size_t channel = 0; channel < channels; channel++) bias_sums[channel] += bias[channel];
-    }
-    Floats at(const Element* row, int column, size_t channel) const {
-        return row && column < s.columns ? load(row + column * size_t(s.channels) + channel, Whole{}) : Floats{};
-    }
-
-    template <int VECTORS>
-    void tiles(const Data& data, int part, int first, int rows) {
-        constexpr int TAPS = SUMS / VECTORS;
-        const int taps = offsets.size(), tiles = (taps + TAPS - 1) / TAPS;
-        for (int channel = 0; channel < s.channels; channel += VECTORS * LANES)
-            for (int tile = 0, tap = 0; tile < tiles; tile++) {
-                const int count = (taps - tap + tiles - tile - 1) / (tiles - tile);  // tiles of almost one size
-                any_tile<VECTORS, TAPS>(count, data, part, first, rows, channel, tap);
-                tap += count;
-            }
-    }
-
-    template <int VECTORS, int COUNT>
-    void any_tile(int count, const Data& data, int part, int first, int rows, int channel, int tap) {
-        if (count == COUNT)
-            one_tile<VECTORS, COUNT>(data, part, first, rows, channel, tap);
-        else if constexpr (COUNT > 1)
-            any_tile<VECTORS, COUNT - 1>(count, data, part, first, rows, channel, tap);
-    }
-
-    // Every loop over taps and vectors is unrolled, or their sums would go through memory.
-    template <int VECTORS, int TAPS>
-    __attribute__((noinline)) void one_tile(const Data& data, int part, int first, int rows, int channel, int tap) {
-        Floats total[TAPS][VECTORS];
-        const Element *from[TAPS], *start = data.of(part, first);
-#pragma GCC unroll 16
-        for (int k = 0; k < TAPS; k++) {
-            from[k] = start + offsets[tap + k];
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) total[k][v] = Floats{};
+    void put(float* dweight, int block, int index, Complex x) const {
+        if (index < 0) return;
+        dweight += block * COMPLEX * s.of_channel() + index;
+        for (int lane = 0; lane < LANES; lane++) {
+            dweight[lane * s.of_channel()] += x.re[lane];
+            dweight[(LANES + lane) * s.of_channel()] += x.im[lane];
         }
-        const size_t channels = s.channels;
-        const Element* gradient = &parts[part % PARTS * strip * row_size() + channel * PAIR];
-        for (int row = 0; row < rows; row++) {
-            for (int unit = 0; unit < units; unit++, gradient += channels * PAIR) {
-                Floats g[VECTORS];
-#pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++) g[v] = vector(gradient + v * LANES * PAIR);
-#pragma GCC unroll 16
-                for (int k = 0; k < TAPS; k++) {
-                    Floats x = repeat(from[k] + unit * PAIR * along);
-#pragma GCC unroll 16
-                    for (int v = 0; v < VECTORS; v++) total[k][v] = multiply_add(total[k][v], g[v], x);
-                }
-            }
-#pragma GCC unroll 16
-            for (int k = 0; k < TAPS; k++) from[k] += down;
+    }
+
+    __attribute__((noinline)) void begin(int tile, int number, const Element* dy) {
+        const Span rows = s.rows_of(tile), columns = s.columns_of(tile);
+        dy += s.image_of(tile) * s.outputs();
+        for (int row = 0; row < rows.size(); row++) {
+            const Element* from = dy + (size_t(rows.begin + row) * s.columns + columns.begin) * s.channels;
+            float* to = &half[(number * SIDE + row) * SIDE * COMPLEX];
+            transform(
+                [&](int column) {
+                    if (column >= columns.size()) return Complex{};
+                    const Element* cell = from + size_t(column) * s.channels;
+                    return Complex{load(cell, Whole{}), load(cell + LANES, Whole{})};
+                },
+                [&](int column, Complex x) { store_complex(to + column * COMPLEX, x); });
         }
-        float* sum = &sums[(part * offsets.size() + tap) * channels + channel];
-#pragma GCC unroll 16
-        for (int k = 0; k < TAPS; k++)
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) {
-                float* to = sum + k * channels + v * LANES;
-                store(to, load(to) + total[k][v]);
+        for (int row = rows.size(); row < s.tile_rows(); row++)
+            std::fill_n(&half[(number * SIDE + row) * SIDE * COMPLEX], SIDE * COMPLEX, 0.0f);
+    }
+
+    template <int COUNT>
+    __attribute__((noinline)) void add(const Spectra& data, int block, int column) {
+        Floats re[SIDE][COUNT], im[SIDE][COUNT];  // apart: the compiler copies pairs of them badly
+        for (int tile = 0; tile < COUNT; tile++) {
+            const float* from = &half[(tile * CELLS + column) * COMPLEX];
+            transform([&](int row) { return row < s.tile_rows() ? load_complex(from + row * SIDE * COMPLEX) : Complex{}; },
+                      [&](int row, Complex x) { re[row][tile] = x.re, im[row][tile] = x.im; });
+        }
+        float* to = &sums[block * s.of_block() + column * s.of_column()];
+        for (int row = 0; row < SIDE; row++) {
+            const float *forth = data.of(row, column), *back = data.of((SIDE - row) % SIDE, (SIDE - column) % SIDE);
+            for (int pair = 0; pair < s.pairs(); pair++, to += 2 * COMPLEX) {
+                Complex u = load_complex(to), v = load_complex(to + COMPLEX);
+                const float *z = forth + data.offset(pair), *minus = back + data.offset(pair);
+#pragma GCC unroll 4
+                for (int tile = 0; tile < COUNT; tile++) {
+                    const Complex gradient = {re[row][tile], im[row][tile]};
+                    add_product(u, minus + tile, gradient);
+                    add_conjugate_product(v, z + tile, gradient);
+                }
+                store_complex(to, u);
+                store_complex(to + COMPLEX, v);
             }
+        }
+        if (column == 0)
+            for (int tile = 0; tile < COUNT; tile++)  // the first cell of a transform is the sum of what was transformed
+                for (int lane = 0; lane < LANES; lane++) {
+                    bias_sums[block * COMPLEX + lane] += re[0][tile][lane];
+                    bias_sums[block * COMPLEX + LANES + lane] += im[0][tile][lane];
+                }
     }
 };

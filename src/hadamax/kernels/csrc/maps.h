@@ -1,61 +1,28 @@
-// A map of numbers, channels-last. It has no stride.
+// The spectra of maps of numbers, channels-last; they have no stride.
 #pragma once
-#include "quarters.h"
+#include "spectra.h"
 
-// One image as its nine parts: [part][row][column][input].
-class MapData {
-    const Sizes s;
-    const size_t row_size, apart;  // from a row to the next, from a part to the next
-    const Lines<Element> margin;   // a pixel beside the map
-    Lines<Element> parts;
-
+class MapData : public Spectra {
   public:
-    explicit MapData(const Sizes& sizes)
-        : s(sizes), row_size(down(s)), apart(s.data_rows() * row_size), margin(s.inputs), parts(PARTS * apart) {}
+    explicit MapData(const Tiles& sizes) : Spectra(sizes) {}
 
-    // From a row to the next, and from a column to the next.
-    static size_t down(const Sizes& s) { return size_t(s.data_columns()) * s.inputs; }
-    static size_t along(const Sizes& s) { return s.inputs; }
-
-    // A row of a part: its taps lie `offsets` further.
-    const Element* of(int part, int row) const { return parts.data() + part * apart + row * row_size; }
-    // Of the taps, in their order.
-    static std::vector<int> offsets(const Sizes& s) {
-        std::vector<int> found(s.taps());
-        for_taps(s, [&](int tap, int row, int input, int column) {
-            found[tap] = row * down(s) + column * along(s) + input;
+    void read(const float* images, Span group) {
+        transform_lines([&](int row, int first_pair, float* line) {
+            const int first = 2 * first_pair, count = std::min(2 * GROUPS, s.planes() - first);
+            for (int tile = group.begin; tile < group.end; tile++)
+                read_row(images + first, count, tile, row, line + tile - group.begin);
         });
-        return found;
-    }
-
-    void read(const Element* image) {
-        for (int row = 0; row < s.data_rows(); row++)
-            for (int column = 0; column < s.data_columns(); column++) subtract(image, row, column);
     }
 
   private:
-    const Element* pixel(const Element* image, int row, int column) const {
-        const bool inside = row >= 0 && column >= 0 && row < s.input_rows && column < s.input_columns;
-        return inside ? image + (size_t(row) * s.input_columns + column) * s.inputs : margin.data();
-    }
-
-    void subtract(const Element* image, int row, int column) {
-        const Element* from[3][3];  // even, odd and even again, along both axes
-        for (int i = 0; i < 3; i++)
-            for (int j = 0; j < 3; j++) from[i][j] = pixel(image, 2 * row + i - s.top, 2 * column + j - s.left);
-        Element* to = parts.data() + row * row_size + column * along(s);
-        for (int input = 0; input < s.inputs; input += LANES) {
-            Floats x[3][3];
-            for (int i = 0; i < 3; i++)
-                for (int j = 0; j < 3; j++) x[i][j] = load(from[i][j] + input, Whole{});
-            auto put = [&](int part_row, Floats even, Floats odd, Floats next) {
-                store(to + part_of(part_row, 0) * apart + input, even - odd, Whole{});
-                store(to + part_of(part_row, 1) * apart + input, next - odd, Whole{});
-                store(to + part_of(part_row, CENTRE) * apart + input, odd, Whole{});
-            };
-            put(0, x[0][0] - x[1][0], x[0][1] - x[1][1], x[0][2] - x[1][2]);
-            put(1, x[2][0] - x[1][0], x[2][1] - x[1][1], x[2][2] - x[1][2]);
-            put(CENTRE, x[1][0], x[1][1], x[1][2]);
+    void read_row(const float* planes, int count, int tile, int row, float* to) const {
+        const int from_row = s.rows_of(tile).begin + row - s.top, from_column = s.columns_of(tile).begin - s.left;
+        if (from_row < 0 || from_row >= s.input_rows) return;
+        const int begin = std::max(0, -from_column), end = std::min(SIDE, s.input_columns - from_column);
+        planes += s.image_of(tile) * s.apart + size_t(from_row) * s.input_columns * s.inputs;
+        for (int column = begin; column < end; column++) {
+            const float* pixel = planes + size_t(from_column + column) * s.inputs;
+            for (int plane = 0; plane < count; plane++) to[column * COMPLEX + place(plane, 0, 0)] = pixel[plane];
         }
     }
 };

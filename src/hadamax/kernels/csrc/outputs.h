@@ -11,8 +11,8 @@ class Outputs {
   public:
     explicit Outputs(const Tiles& sizes) : s(sizes), half(size_t(TOGETHER) * CELLS * COMPLEX) {}
 
-    // A group of tiles of one image, to y [row, column, channel].
-    void write(const Data& data, const Kernels& kernels, const float* bias, Span group, Element* y) {
+    // A group of tiles, to y [image, row, column, channel].
+    void write(const Spectra& data, const Kernels& kernels, const float* bias, Span group, Element* y) {
         for (int block = 0; block < s.blocks(); block++) {
             for (int column = 0; column < SIDE; column++)
                 for_count(group.size(), [&](auto count) { add<count>(data, kernels.of(block, column), column); });
@@ -23,7 +23,7 @@ class Outputs {
 
   private:
     template <int COUNT>
-    __attribute__((noinline)) void add(const Data& data, const float* kernel, int column) {
+    __attribute__((noinline)) void add(const Spectra& data, const float* kernel, int column) {
         Floats re[COUNT][SIDE], im[COUNT][SIDE];  // apart: the compiler copies pairs of them badly
         for (int row = 0; row < SIDE; row++) {
             Complex sum[COUNT] = {};
@@ -54,7 +54,7 @@ class Outputs {
         const Complex more = load_complex(bias);
         for (int row = rows.begin; row < rows.end; row++) {
             const float* from = &half[(number * SIDE + row - rows.begin) * SIDE * COMPLEX];
-            Element* to = y + (size_t(row) * s.columns + columns.begin) * s.channels;
+            Element* to = y + s.image_of(tile) * s.outputs() + (size_t(row) * s.columns + columns.begin) * s.channels;
             transform([&](int column) { return load_complex(from + column * COMPLEX); },
                       [&](int column, Complex x) {
                           if (column >= columns.size()) return;

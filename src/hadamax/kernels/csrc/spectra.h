@@ -17,6 +17,12 @@ constexpr int CELLS = SIDE * SIDE;
 constexpr int TOGETHER = 4;  // tiles, for which the kernel's transform is read once
 constexpr int GROUPS = LANES / TOGETHER;  // of tiles that share a vector, each of another pair of planes
 
+#if defined(__x86_64__) && !defined(__AVX2__)
+constexpr bool PAYS = false;  // registers are too few and too small
+#else
+constexpr bool PAYS = true;
+#endif
+
 struct Span {
     int begin, end;
     int size() const { return end - begin; }
@@ -35,12 +41,17 @@ struct Tiles : Convolution {
     int tile_columns() const { return SIDE - tap_columns() + 1; }
     int across() const { return (columns + tile_columns() - 1) / tile_columns(); }
     int tiles() const { return (rows + tile_rows() - 1) / tile_rows() * across(); }
-    int groups() const { return (tiles() + TOGETHER - 1) / TOGETHER; }
-    Span group(int number) const {  // of almost one size
-        return {number * tiles() / groups(), (number + 1) * tiles() / groups()};
+    // Tiles that are computed together, of so many images: groups of almost one size. They count on from image to image.
+    int groups(int of_images) const { return (of_images * tiles() + TOGETHER - 1) / TOGETHER; }
+    Span group(int number, int of_images) const {
+        const int64_t all = of_images * tiles(), each = groups(of_images);
+        return {int(number * all / each), int((number + 1) * all / each)};
     }
+    int images_together() const { return std::max(1, TOGETHER / tiles()); }
+    int steps() const { return (images + images_together() - 1) / images_together(); }
+    size_t image_of(int tile) const { return tile / tiles(); }
     Span rows_of(int tile) const {
-        const int first = tile / across() * tile_rows();
+        const int first = tile % tiles() / across() * tile_rows();
         return {first, std::min(first + tile_rows(), rows)};
     }
     Span columns_of(int tile) const {
@@ -120,20 +131,24 @@ class Kernels {
     }
 };
 
-// The transforms of a group of tiles of an image of bytes: [vector][column][row][re, im][pair of the vector][tile].
-class Data {
-    const Tiles s;
+// The transforms of a group of tiles: [vector][column][row][re, im][pair of the vector][tile].
+class Spectra {
     Lines<float> room, line, spectra;
 
-  public:
-    explicit Data(const Tiles& sizes)
-        : s(sizes), room(CELLS * COMPLEX), line(SIDE * COMPLEX), spectra(s.vectors() * CELLS * COMPLEX) {}
+  protected:
+    const Tiles s;
 
-    void read(const uint8_t* image, Span group) {
+    explicit Spectra(const Tiles& sizes)
+        : room(CELLS * COMPLEX), line(SIDE * COMPLEX), spectra(sizes.vectors() * CELLS * COMPLEX), s(sizes) {}
+
+    // From fill(row of a tile, first pair of planes, line), which gets a line of zeros for the pairs of a vector, as above.
+    template <class Fill>
+    void transform_lines(Fill fill) {
         for (int vector = 0; vector < s.vectors(); vector++) {
             float* to = &spectra[vector * CELLS * COMPLEX];
             for (int row = 0; row < SIDE; row++) {
-                read_line(image, group, vector * GROUPS, row);
+                std::fill(line.begin(), line.end(), 0.0f);
+                fill(row, vector * GROUPS, line.data());
                 transform([&](int column) { return load_complex(&line[column * COMPLEX]); },
                           [&](int column, Complex x) { store_complex(&room[(column * SIDE + row) * COMPLEX], x); });
             }
@@ -142,28 +157,15 @@ class Data {
                           [&](int row, Complex x) { store_complex(to + row * COMPLEX, x); });
         }
     }
+    // Where in a line a plane's first number of a tile is.
+    static size_t place(int plane, int first_pair, int tile) {
+        return plane % 2 * LANES + (plane / 2 - first_pair) * TOGETHER + tile;
+    }
 
+  public:
     // Of the first pair and tile: other tiles lie beside it, imaginary parts LANES further, other pairs at an offset.
     const float* of(int row, int column) const { return &spectra[(column * SIDE + row) * COMPLEX]; }
     static size_t offset(int pair) { return pair / GROUPS * size_t(CELLS) * COMPLEX + pair % GROUPS * TOGETHER; }
-
-  private:
-    // A row of every tile, of the pairs of planes from one on; zeros around the map.
-    void read_line(const uint8_t* image, Span group, int first_pair, int row) {
-        std::fill(line.begin(), line.end(), 0.0f);
-        for (int plane = 2 * first_pair; plane < std::min(s.planes(), 2 * (first_pair + GROUPS)); plane++)
-            for (int tile = group.begin; tile < group.end; tile++) {
-                const int from_row = (s.rows_of(tile).begin + row) * s.stride + plane / s.stride % s.stride - s.top;
-                if (from_row < 0 || from_row >= s.input_rows) continue;
-                const int from_column = s.columns_of(tile).begin * s.stride + plane % s.stride - s.left;
-                const int begin = from_column < 0 ? (s.stride - 1 - from_column) / s.stride : 0;
-                const int end = std::min(SIDE, (s.input_columns - from_column + s.stride - 1) / s.stride);
-                const size_t from = plane / (s.stride * s.stride) * size_t(s.input_rows) + from_row;
-                const uint8_t* bytes = image + from * s.input_columns + from_column;
-                float* to = &line[plane % 2 * LANES + (plane / 2 - first_pair) * TOGETHER + tile - group.begin];
-                for (int column = begin; column < end; column++) to[column * COMPLEX] = bytes[column * s.stride];
-            }
-    }
 };
 
 // sum + z * x, and sum + conj(z) * x, of the same number z for every lane.
