@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import FrameType
 
 import hadamax
 from hadamax.errors import UserError, unknown
+from hadamax.training.interrupts import INTERRUPTED, LINE, Heard
 
 USAGE = """usage: hadamax VERB ...
 
@@ -44,18 +43,25 @@ VERBS: dict[str, str] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb: 0 done, 2 what was asked cannot be done, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGTERM, _interrupt)
+    heard = Heard(main.__code__)
+    heard.install()
     try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"hadamax: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("hadamax: interrupted; what was written stays as it is", file=sys.stderr)
-        return 130
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        if heard.came:  # and swallowed on its way
+            raise KeyboardInterrupt
+        return code
     except BrokenPipeError:
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if heard.came or isinstance(error, KeyboardInterrupt):  # some make another error of it
+            print(LINE, file=sys.stderr)
+            return INTERRUPTED
+        if not isinstance(error, UserError):
+            raise
+        print(f"hadamax: {error}", file=sys.stderr)
+        return 2
+    finally:
+        heard.ended = True
 
 
 def _run(arguments: list[str]) -> int:
@@ -72,7 +78,3 @@ def _run(arguments: list[str]) -> int:
         raise unknown("verb", verb, VERBS)
     run: Callable[[list[str]], int] = import_module(VERBS[verb]).run
     return run(rest)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
