@@ -183,6 +183,22 @@ def test_densities_are_drawn(figures: list[Figure]) -> None:
     assert sum(axes.get_visible() for axes in figures[1].axes) == 3
 
 
+@pytest.mark.parametrize("unit_range", [(-1.0, 1.0), (0.0, math.inf)])
+@pytest.mark.parametrize("name", ["encoder.dense.0", "block.3.attention.projection." * 4 + "0"])
+def test_titles_lie_within_the_picture(name: str, unit_range: tuple[float, float], figures: list[Figure]) -> None:
+    title = "MinAtar/SpaceInvaders-v1, hadamax-minatar, sigmoid x tanh x relu, width 0.5, agent of frame 40,000,000"
+    activations = torch.randn(50, 512).clamp(*unit_range)
+    sample = Sample(name, "output", activations, None, unit_range)
+    draw_densities(sample, title)
+    draw_spectra([sample], title)
+    for figure in figures:
+        assert figure._suptitle is not None
+        box = figure._suptitle.get_window_extent()
+        assert figure.bbox.xmin < box.xmin < box.xmax < figure.bbox.xmax
+        assert box.ymax < figure.bbox.ymax
+        assert all(axes.title.get_window_extent().ymax < box.ymin for axes in figure.axes)
+
+
 def test_spectra_are_drawn(figures: list[Figure]) -> None:
     samples = observe(ResNet(), torch.randn(40, 3, 32, 32))
     draw_spectra(samples, "a title")

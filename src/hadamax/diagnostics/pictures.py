@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -43,18 +44,18 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
     lowest = values.amin(dim=0)
     noisy = (values.double() - lowest + noise).numpy()  # above the lowest: beside a large value noise would vanish
     figure = _figure(9, 8, layout=None)  # the constrained layout of 16 panels takes as long as drawing them
-    figure.subplots_adjust(left=0.08, right=0.985, bottom=0.075, top=0.895, hspace=0.42, wspace=0.3)
+    counts = "" if all(map(math.isfinite, sample.range)) else "; it counts where activations are bounded only"
+    says = [title, f"{sample.name}: {dead} of {values.shape[1]} units dead by density"]
+    heading = _wrapped([*says, f"outlined: peak 20 or more{counts}"], 85)
+    figure.suptitle(heading, fontsize=11)
+    top = 0.94 - 0.023 * (heading.count("\n") + 1)
+    figure.subplots_adjust(left=0.08, right=0.985, bottom=0.075, top=top, hspace=0.42, wspace=0.3)
     columns = math.ceil(len(units) ** 0.5)
     grid = figure.subplots(math.ceil(len(units) / columns), columns, squeeze=False).flatten()
     for axes, unit in zip(grid, units, strict=False):
         _draw_density(axes, noisy[:, unit], float(lowest[unit]), sample.range, int(unit), float(peaks[unit]))
     for axes in grid[len(units) :]:
         axes.set_visible(False)
-    counts = "" if all(map(math.isfinite, sample.range)) else "; it counts where activations are bounded only"
-    outlined = f"outlined: peak 20 or more{counts}"
-    figure.suptitle(
-        f"{title}\n{sample.name}: {dead} of {values.shape[1]} units dead by density ({outlined})", fontsize=11
-    )
     figure.supxlabel("activation")
     figure.supylabel("density (1 / activation)")
     return _png(figure)
@@ -180,8 +181,13 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
     return figure
 
 
+def _wrapped(lines: Sequence[str], width: int) -> str:
+    """Each on lines of its own, of up to `width` characters: a longer one would be cut off at both edges."""
+    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)
+
+
 def _dress(figure: Figure, axes: Axes, title: str) -> None:
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(_wrapped([title], 70), fontsize=12, fontweight="bold")
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
