@@ -1,4 +1,4 @@
-"""The command line: verbs, and what becomes of errors and interruptions."""
+"""The command line: verbs, and what becomes of errors, interruptions and readers that leave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 import hadamax
+from hadamax.commands.unread import unread_output
 from hadamax.errors import UserError, unknown
 from hadamax.training.interrupts import INTERRUPTED, LINE, Heard
 
@@ -46,12 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
     heard = Heard(main.__code__)
     heard.install()
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        with unread_output():
+            return _told(sys.argv[1:] if arguments is None else arguments, heard)
+    finally:
+        heard.ended = True
+
+
+def _told(arguments: list[str], heard: Heard) -> int:
+    """Run one verb, and say in one line what ended it before its end."""
+    try:
+        code = _run(arguments)
         if heard.came:  # and swallowed on its way
             raise KeyboardInterrupt
         return code
-    except BrokenPipeError:
-        return 0
     except (Exception, KeyboardInterrupt) as error:
         if heard.came or isinstance(error, KeyboardInterrupt):  # some make another error of it
             print(LINE, file=sys.stderr)
@@ -60,8 +68,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"hadamax: {error}", file=sys.stderr)
         return 2
-    finally:
-        heard.ended = True
 
 
 def _run(arguments: list[str]) -> int:
