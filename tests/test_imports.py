@@ -23,6 +23,7 @@ def imported(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "not_even"),
     [
+        ("import hadamax.cli", ("importlib.metadata",)),  # before it nobody hears Ctrl-C
         ("import hadamax", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--version'])", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--help'])", ("torch", "numpy", "tyro", "rich")),

@@ -5,7 +5,7 @@ Papers: Hadamard Representations (arXiv 2406.09079), Hadamax Encoding (arXiv 250
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def __getattr__(name: str) -> Any:
     elif name in _PARTS:  # `import hadamax` is enough for hadamax.networks.QNetwork
         value = import_module(f"hadamax.{name}")
     elif name == "__version__":
+        from importlib import metadata  # slow
+
         try:
             value = metadata.version("hadamax")
         except metadata.PackageNotFoundError:  # run from its sources
