@@ -13,6 +13,7 @@ import pytest
 from tests.training.runs import CARTPOLE, contents, hadamax, kill_after, make, run_to_the_end, train
 
 import hadamax.training.folder as folders
+import hadamax.training.run as runs
 
 GAME = {**CARTPOLE, "frames": 64}
 
@@ -56,8 +57,8 @@ def test_what_a_kill_left_before_a_run_began_is_no_obstacle(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
-        ("/dev/null", "Not a directory"),
-        ("/dev/null/run", "Not a directory"),
+        ("/dev/null", "/dev/null is no folder that can be written to"),
+        ("/dev/null/run", "/dev/null is no folder that can be written to"),
         ("/proc/run", "No such file or directory"),
         ("n" * 300, "File name too long"),
     ],
@@ -65,8 +66,21 @@ def test_what_a_kill_left_before_a_run_began_is_no_obstacle(tmp_path: Path) -> N
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, reason: str) -> None:
     monkeypatch.chdir(tmp_path)
     refusal = train(out, GAME).refusal
-    assert refusal == f"out: {out!r} cannot be written: {reason}"
+    assert refusal.replace("'", "") == f"out: {out} cannot be written: {reason}"
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("out", ["/dev/null/run", "n" * 300, "run", "thesis"])
+def test_it_is_looked_at_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    def build(*_: Any) -> None:
+        raise AssertionError("a minute of work, and lines before the refusal")
+
+    for there in ("run/config.toml", "thesis/chapter"):
+        (tmp_path / there).parent.mkdir()
+        (tmp_path / there).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "_build", build)
+    assert train(out, GAME).refusal.startswith("out: ")
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])

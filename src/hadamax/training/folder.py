@@ -81,14 +81,9 @@ class RunFolder:
             UserError: there is something at `path` already, or it cannot be written.
         """
         folder, new = cls(path), False
+        cls.refuse(path)
         try:
-            if folder.config.exists():
-                raise UserError(
-                    f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another"
-                )
             new = not path.exists()
-            if not new and any(file.name not in LEFT_BY_A_KILL for file in path.iterdir()):
-                raise UserError(f"out: {path} is not empty and not a run; choose another folder")
             path.mkdir(parents=True, exist_ok=True)
             folder.lock()
             if folder.config.exists():  # made while this process waited for the lock
@@ -109,6 +104,24 @@ class RunFolder:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(f"out: {str(path)!r} cannot be written: {reason}") from None
         return folder
+
+    @classmethod
+    def refuse(cls, path: Path) -> None:
+        """Say that no new run can be made at `path`, before any work is done for it.
+
+        Raises:
+            UserError: there is something at `path` already, or it cannot be written.
+        """
+        try:
+            if cls(path).config.exists():
+                line = f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another"
+                raise UserError(line)
+            if path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in path.iterdir()):
+                raise UserError(f"out: {path} is not empty and not a run; choose another folder")
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"out: {str(path)!r} cannot be written: {reason}") from None
+        refuse_unwritable(path, path)
 
     @classmethod
     def open(cls, path: Path) -> tuple[RunFolder, str, TrainSettings[Any]]:

@@ -142,6 +142,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     """
     asked = settings.run.precision
     settings = resolve(algorithm, settings)
+    RunFolder.refuse(Path(settings.run.out))  # first: to build may take a minute, and says things
     built = _build(algorithm, settings)
     _say_what_is_slower(asked, settings, say)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
