@@ -86,13 +86,14 @@ def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Chec
         UserError: there is none such.
     """
     paths = list(checkpoints.newest_first(folder.checkpoints))
-    frames = sorted(map(checkpoints.frame_of, paths))
+    everything, reason = paths, ""
     if checkpoint == "best":
         paths = [path for path in [checkpoints.best(paths)] if path]
+        if everything and not paths:
+            reason = " (none has a score: no game had finished)"
     elif checkpoint != "latest":
         frame = checkpoint.replace("_", "").replace(",", "")
         paths = [path for path in paths if str(checkpoints.frame_of(path)) == frame]
-    reason = ""
     for path in paths:
         try:
             return checkpoints.read(path)
@@ -102,5 +103,24 @@ def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Chec
             reason = reason or f" ({error})"
             if path != paths[-1]:
                 say(f"checkpoint {path.name} cannot be used ({error}); trying the one before")
-    valid = ", ".join(["latest", "best", *map(str, frames)]) if frames else "none yet; train it first"
+    valid = _valid(everything)
     raise UserError(f"checkpoint: {checkpoint!r} of {folder.path} cannot be used{reason}; valid: {valid}")
+
+
+def _valid(paths: list[Path]) -> str:
+    """The names of those checkpoints that can be read."""
+    if not paths:
+        return "none yet; train it first"
+    whole = [path for path in paths if _is_whole(path)]
+    if not whole:
+        return "none, since all are damaged; train it again"
+    names = ["latest", *(["best"] if checkpoints.best(paths) in whole else [])]
+    return ", ".join([*names, *map(str, sorted(map(checkpoints.frame_of, whole)))])
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        checkpoints.read(path)
+    except BadCheckpoint:
+        return False
+    return True
