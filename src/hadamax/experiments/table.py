@@ -62,6 +62,8 @@ def table(
 ) -> Group:
     """The summary with the time left, and a row for each run (unless `everything`, for those begun and not done).
 
+    Where there is no row there is no heading.
+
     Args:
         frames: the length of each run.
     """
@@ -73,7 +75,8 @@ def table(
         shown.add_row(name, found[name], *_cells(progress, frames[name], found[name]))
     why = [Text(f"{name} was set aside: {reason}") for name, reason in aside.items() if name in found]
     left = _left(frames, found, rows)
-    return Group(summary(found) + (f"; {duration(left)} left" if left else ""), shown, *why)
+    head = summary(found) + (f"; {duration(left)} left" if left else "")
+    return Group(head, *([shown] if rows else []), *why)
 
 
 def _is_open(state: str) -> bool:
