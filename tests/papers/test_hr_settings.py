@@ -30,6 +30,21 @@ def test_a_table(name: str, tmp_path: Path) -> None:
     assert f"{sum(row['same'] == 'yes' for row in stated)} of {len(stated)} are our defaults" in result.out
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("hr-table-4", "note: Final Exploration: 0.1, as published; CleanRL, which the text says it follows: 0.01"),
+        ("hr-table-4", "our choice, not in the paper: Steps between updates: 4; CleanRL's value"),
+        ("hr-table-4", "our choice, not in the paper: Final Exploration Frame: 1,000,000; the table counts frames"),
+        ("hr-table-6", "note: Learning Rate Linear Decay: True, as published; the authors' scripts default to False"),
+    ],
+)
+def test_what_others_have_is_no_choice_of_ours(name: str, line: str, tmp_path: Path) -> None:
+    result = hadamax("paper", name, "--out", tmp_path)
+    assert line in result.out
+    assert line in (tmp_path / f"{name}.txt").read_text()
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_run_has_those_defaults(name: str, tmp_path: Path) -> None:
     algorithm, expected = PUBLISHED[name]

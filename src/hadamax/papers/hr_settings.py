@@ -24,7 +24,8 @@ class Setting(NamedTuple):
     name: str
     published: object
     ours: Callable[[TrainSettings[Any]], object]
-    why: str = ""  # where they differ, or how the paper is read
+    remark: str = ""  # why ours differs, what other sources have, or how the paper is read
+    reading: bool = False  # the remark is how we read the paper, which leaves it open
 
 
 def _of(name: str) -> Callable[[TrainSettings[Any]], object]:
@@ -71,19 +72,19 @@ DQN = (
     Setting("Discount Factor", 0.99, _of("gamma")),
     Setting("Replay Memory Size", 1_000_000, _of("replay_size")),
     Setting("Mini-batch Size", 32, _of("batch_size")),
-    Setting("Target Network Update Frequency", 1000, _of("target_every"), "agent steps"),
+    Setting("Target Network Update Frequency", 1000, _of("target_every"), "in agent steps", True),
     Setting("Initial Exploration", 1.0, _of("epsilon_start")),
     Setting(
         "Final Exploration", 0.1, _of("epsilon_end"), "CleanRL, which the text says it follows: 0.01 (preset cleanrl)"
     ),
-    Setting("Final Exploration Frame", 1_000_000, _epsilon_steps, FRAMES),
-    Setting("Exploration Decay Frame", 1_000_000, _epsilon_steps, FRAMES),
+    Setting("Final Exploration Frame", 1_000_000, _epsilon_steps, FRAMES, True),
+    Setting("Exploration Decay Frame", 1_000_000, _epsilon_steps, FRAMES, True),
     Setting("Action Repeat (Frame Skip)", 4, _environment("frame_skip")),
     Setting("Reward Clipping", "[-1, 1]", _clipped),
     Setting("Input Dimension", "84 x 84", _size),
     Setting("Latent Dimension", 512, _latent),
     Setting("Input Frames", 4, _environment("frame_stack")),
-    Setting("Training Start Frame", 80_000, _of("learning_starts"), FRAMES),
+    Setting("Training Start Frame", 80_000, _of("learning_starts"), FRAMES, True),
     Setting("Loss Function", "Mean Squared Error", _fixed("Mean Squared Error")),
     Setting("Optimizer", "Adam", _fixed("Adam")),
     Setting("Optimizer epsilon", 1e-5, _of("adam_eps"), "CleanRL: 1e-8 (preset cleanrl)"),
@@ -130,7 +131,7 @@ PQN = (
     Setting("Max Gradient Norm", 10.0, _of("max_grad_norm")),
     Setting("Discount Factor", 0.99, _of("gamma")),
     Setting("Lambda", 0.65, _of("q_lambda")),
-    Setting("Episodic Life", True, _environment("life_loss_terminal"), "ends the learning episode, not the game"),
+    Setting("Episodic Life", True, _environment("life_loss_terminal"), "ends the learning episode, not the game", True),
     Setting("Reward Clipping", "[-1, 1]", _clipped),
     Setting("Frame Skip", 4, _environment("frame_skip")),
     Setting("Max No-Ops on Reset", 30, _environment("noop_max")),
@@ -152,11 +153,14 @@ def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> 
                 "published": _text(setting.published),
                 "ours": _text(ours),
                 "same": same,
-                "remark": setting.why,
+                "remark": setting.remark,
             }
         )
     different = [row["setting"] for row in rows if row["same"] == "no"]
     stated = [row for row in rows if row["same"]]
+    readings = {setting.name for setting in table if setting.reading}
+    remarked = [row for row in rows if row["remark"]]
+    chosen = [row for row in remarked if row["same"] != "yes" or row["setting"] in readings]
     columns = ("setting", "published", "ours", "same", "remark")
     picture = draw_table(
         f"{asked.name}: {asked.title}", columns, [[row[c] for c in columns] for row in rows], (32, 20, 20, 6, 60)
@@ -169,7 +173,8 @@ def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> 
         + (f"; not {', '.join(different)}" if different else ""),
         f"defaults of `hadamax train {algorithm}` on Atari, read from the code",
         "none",
-        [f"{row['setting']}: {row['remark']}" for row in rows if row["remark"]],
+        [f"{row['setting']}: {row['ours']}; {row['remark']}" for row in chosen],
+        [f"{row['setting']}: {row['ours']}, as published; {row['remark']}" for row in remarked if row not in chosen],
     )
 
 
