@@ -1,6 +1,6 @@
 """Are the activations of a Flax module alive? Measured on a network of one's own, and on an encoder of ours.
 
-pip install 'hadamax[flax]'
+pip install '.[flax]'  # in the clone
 python examples/flax_diagnostics.py
 """
 

@@ -1,6 +1,6 @@
 """The Hadamax encoder in JAX: made new, trained a step, saved, and the same numbers from PyTorch.
 
-pip install 'hadamax[flax]'
+pip install '.[flax]'  # in the clone
 python examples/flax_encoder.py
 python examples/flax_encoder.py --weights runs/pong/checkpoints/frame_000040000000/weights.safetensors
 """

@@ -1,6 +1,6 @@
 """Is the network of a Stable-Baselines3 model alive? A callback that measures its layers while it trains.
 
-pip install 'hadamax[sb3]'
+pip install '.[sb3]'  # in the clone
 python examples/sb3_diagnostics.py --env ALE/Breakout-v5 --total-timesteps 1_000_000
 """
 

@@ -1,6 +1,6 @@
 """DQN of Stable-Baselines3 with the Hadamax encoder: an import and two settings are all that is ours.
 
-pip install 'hadamax[sb3]'
+pip install '.[sb3]'  # in the clone
 python examples/sb3_dqn.py --env ALE/Breakout-v5 --total-timesteps 10_000_000
 """
 

@@ -1,6 +1,6 @@
 """Double DQN on Atari with TorchRL's own parts and the Hadamax encoder: an import and a module are all that is ours.
 
-pip install 'hadamax[torchrl]'
+pip install '.[torchrl]'  # in the clone
 python examples/torchrl_dqn.py --env ALE/Breakout-v5 --frames 10_000_000
 """
 
