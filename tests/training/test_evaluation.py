@@ -12,12 +12,14 @@ from scipy import stats
 from tests.probes import Event, ScriptedEngine
 from tests.training.runs import BREAKOUT, contents, hadamax, run_to_the_end
 
-from hadamax.environments import EnvironmentSettings, Game, VectorEnvironment
+from hadamax.environments import EnvironmentSettings, VectorEnvironment
 from hadamax.training import evaluation
 from hadamax.training.evaluation import (
+    Played,
     best_constant,
     capped,
     constant_policy,
+    games_said,
     play,
     random_policy,
     summary,
@@ -80,7 +82,7 @@ def test_the_mean_does_not_lean_to_short_games(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_game_cut_by_a_limit_counts_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, lambda env, step, state: Event(reward=2.0, truncated=step == 4))
-    assert play(constant_policy(1), ANY, 2, seed=1) == [Game(0, 10.0, 5), Game(1, 10.0, 5)]
+    assert play(constant_policy(1), ANY, 2, seed=1) == [Played(0, 10.0, 5, cut=True), Played(1, 10.0, 5, cut=True)]
 
 
 def test_actions_go_to_the_games_they_were_chosen_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +99,8 @@ def test_actions_go_to_the_games_they_were_chosen_for(monkeypatch: pytest.Monkey
         assert list(executed[playing]) == list(seen % 3)
 
 
-def games_of(*returns: float) -> list[Game]:
-    return [Game(env, value, 10 * (env + 1)) for env, value in enumerate(returns)]
+def games_of(*returns: float) -> list[Played]:
+    return [Played(env, value, 10 * (env + 1)) for env, value in enumerate(returns)]
 
 
 def test_numbers_agree_with_scipy() -> None:
@@ -127,13 +129,41 @@ def test_known_scores_are_normalised_to_0_and_1() -> None:
     assert "human_normalised_mean" not in summary(games_of(1, 2), "CartPole-v1", 1)
 
 
+def test_what_a_limit_cut_is_not_compared_with_people() -> None:
+    whole, cut = Played(0, 20.0, 90), Played(1, 5.0, 100, cut=True)
+    assert summary([whole, cut], "Breakout", 4, limit=400)["cut"] == 1
+    assert "human_normalised_mean" not in summary([whole, cut], "Breakout", 4, limit=400)
+    for games, limit in (([whole], 400), ([cut], 108_000), ([cut], 200_000)):
+        assert "human_normalised_mean" in summary(games, "Breakout", 4, limit=limit)
+
+
+SAID = [
+    (1, 100, [1], "1 game, cut at 100 frames"),
+    (1, 100, [0], "1 whole game, limit 100 frames"),
+    (1, None, [0], "1 whole game, uncut"),
+    (3, 100, [3], "3 games, all cut at 100 frames"),
+    (3, 12_000, [1], "3 games, 1 of 3 cut at 12,000 frames"),
+    (3, 100, [0, 2], "3 games each, 2 of 6 cut at 100 frames"),
+    (3, 108_000, [0, 0], "3 whole games each, limit 108,000 frames"),
+    (3, 100, [None], "3 games, limit 100 frames"),  # a report that does not say
+]
+
+
+@pytest.mark.parametrize(("number", "limit", "cut", "words"), SAID)
+def test_how_many_games_are_said(number: int, limit: int | None, cut: list[int | None], words: str) -> None:
+    results = [{} if count is None else {"cut": count} for count in cut]
+    baselines = dict(zip("abc", results[1:], strict=False))
+    report = {"episodes": number, "max_episode_frames": limit, "agent": results[0], "baselines": baselines}
+    assert games_said(report) == words
+
+
 def test_one_game_has_no_interval() -> None:
     found = summary(games_of(5.0), "Pong", 4)
     assert (found["mean"], found["ci95"], found["sd"], found["human_normalised_sd"]) == (5.0, None, 0.0, 0.0)
 
 
 def test_repeated_games_are_noticed() -> None:
-    assert summary([Game(0, 1.0, 5), Game(1, 1.0, 5), Game(2, 1.0, 6)], "Pong", 4)["distinct_games"] == 2
+    assert summary([Played(0, 1.0, 5), Played(1, 1.0, 5), Played(2, 1.0, 6)], "Pong", 4)["distinct_games"] == 2
 
 
 def test_policies() -> None:
@@ -187,7 +217,7 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
         assert len(player["returns"]) == 3
         assert player["mean"] == np.mean(player["returns"])
     for words in (
-        "Breakout: 3 whole games each, cut at 160 frames, epsilon 0, agent of frame 1,280",
+        "Breakout: 3 games each, all cut at 160 frames, epsilon 0, agent of frame 1,280",
         "best constant action (",
         "random, published",
         "human, published",
@@ -214,3 +244,5 @@ def test_checkpoints_by_name(run: Path) -> None:
             assert result.refusal == (f"checkpoint: {name!r} of {run} cannot be used; valid: latest, best, 1280")
         else:
             assert "needs two games" in result.out
+            assert "Breakout: 1 game, cut at 40 frames, epsilon 0" in result.out
+            assert "human_normalised_mean" not in json.loads((run / "evaluation.json").read_bytes())["agent"]

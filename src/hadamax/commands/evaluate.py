@@ -24,6 +24,7 @@ from hadamax.training.evaluation import (
     best_constant,
     capped,
     constant_policy,
+    games_said,
     play,
     random_policy,
     summary,
@@ -103,9 +104,9 @@ def run(arguments: list[str]) -> int:
     results = {}
     with Console(stderr=True).status("") as status:
         for name, policy in players.items():
-            status.update(f"{name}: {given.episodes} games")
+            status.update(f"{name}: {given.episodes} game{'' if given.episodes == 1 else 's'}")
             games = play(policy, environment, given.episodes, seed=given.seed, threads=given.threads)
-            results[name] = summary(games, environment.game, frames_per_step)
+            results[name] = summary(games, environment.game, frames_per_step, environment.max_episode_frames)
 
     report: dict[str, Any] = {
         "source": "final evaluation",
@@ -155,10 +156,8 @@ def _video(agent: Agent, environment: Any, given: Arguments) -> None:
 
 
 def _print(report: dict[str, Any], game: str) -> None:
-    cap = report["max_episode_frames"]
-    limit = f"cut at {cap:,} frames" if cap else "uncut"
     print(
-        f"{game}: {report['episodes']} whole games each, {limit}, epsilon {report['epsilon']:g}, "
+        f"{game}: {games_said(report)}, epsilon {report['epsilon']:g}, "
         f"agent of frame {report['frame']:,}, protocol {report['fingerprint']}"
     )
     table = Table(box=None, pad_edge=False)

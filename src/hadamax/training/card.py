@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from hadamax.training.evaluation import best_constant
+from hadamax.training.evaluation import best_constant, games_said
 from hadamax.training.published import published_scores
 from hadamax.training.settings import TrainSettings
 
@@ -91,10 +91,9 @@ class Card(NamedTuple):
                 rows.append((name, numbers[0], between, *numbers[1:], str(len(result["returns"]))))
         for who, score in zip(("random", "human"), published_scores(self.game) or (), strict=False):
             rows.append((f"{who}, published", f"{score:,.1f}", "-", "-", "-", "-"))
-        cap = e.get("max_episode_frames")
         how = "actions drawn from the policy" if e.get("sample") else f"epsilon {e['epsilon']:g}"
         said = (
-            f"{e['episodes']} whole games, {f'cut at {cap:,} frames' if cap else 'uncut'}, {how}, seed {e['seed']}, "
+            f"{games_said(e)}, {how}, seed {e['seed']}, "
             f"protocol fingerprint `{e['fingerprint']}`; raw returns, Student's 95% interval over games."
         )
         return f"{said}\n\n" + _table(("player", "mean", "95% interval", "sd", "median", "games"), rows)

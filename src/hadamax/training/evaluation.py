@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hadamax.environments import EnvironmentSettings, Game, make_environment
+from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.environments.engine import Array
+from hadamax.environments.settings import ATARI
 from hadamax.student import half_width
 from hadamax.training.published import published_scores
 
 Policy = Callable[[Array], Array]  # observations [B, ...] -> actions [B]
+PUBLISHED_LIMIT = int(ATARI["max_episode_frames"])  # of the games that random and human scores are of
+
+
+class Played(NamedTuple):
+    """A game to its end, or as far as a limit let it go."""
+
+    env: int
+    raw_return: float
+    steps: int
+    cut: bool = False
 
 
 def play(
@@ -24,7 +35,7 @@ def play(
     seed: int,
     threads: int = 0,
     finished: Callable[[], None] = lambda: None,
-) -> list[Game]:
+) -> list[Played]:
     """Play `games` whole games side by side.
 
     Args:
@@ -35,7 +46,7 @@ def play(
     """
     environment = make_environment(settings, games, seed=seed, threads=threads)
     observations = environment.reset()
-    done: dict[int, Game] = {}
+    done: dict[int, Played] = {}
     playing = np.ones(games, bool)
     actions = np.zeros(games, np.int64)
     while playing.any():
@@ -44,14 +55,19 @@ def play(
         observations = step.observations
         for game in step.games:
             if playing[game.env]:
-                done[game.env] = game
+                done[game.env] = Played(*game, cut=bool(step.truncated[game.env]))
                 playing[game.env] = False
                 finished()
     return [done[env] for env in range(games)]
 
 
-def summary(games: Sequence[Game], game: str, frames_per_step: int) -> dict[str, Any]:
-    """Mean, spread and Student's 95% interval of raw returns, human-normalised too where scores are published."""
+def summary(games: Sequence[Played], game: str, frames_per_step: int, limit: int | None = None) -> dict[str, Any]:
+    """Mean, spread and Student's 95% interval of raw returns, human-normalised too where scores are published.
+
+    Args:
+        limit: emulator frames after which a game is cut. A game that one below the published games' has cut is not
+            what those scores are of, and nothing is normalised.
+    """
     returns = np.array([g.raw_return for g in games])
     n = len(returns)
     sd = float(returns.std(ddof=1)) if n > 1 else 0.0
@@ -63,15 +79,30 @@ def summary(games: Sequence[Game], game: str, frames_per_step: int) -> dict[str,
         "median": float(np.median(returns)),
         "distinct_games": len({(g.raw_return, g.steps) for g in games}),
         "mean_length_frames": float(np.mean([g.steps for g in games])) * frames_per_step,
+        "cut": sum(g.cut for g in games),
         "returns": returns.tolist(),
     }
     published = published_scores(game)
-    if published:
+    if published and not (result["cut"] and limit is not None and limit < PUBLISHED_LIMIT):
         low, human = published
         normalised = (returns - low) / (human - low)
         result["human_normalised_mean"] = float(normalised.mean())
         result["human_normalised_sd"] = float(normalised.std(ddof=1)) if n > 1 else 0.0
     return result
+
+
+def games_said(report: dict[str, Any]) -> str:
+    """How many games an evaluation's report is of, and how many of them its limit cut."""
+    number, limit = report["episodes"], report.get("max_episode_frames")
+    results = [report["agent"], *report.get("baselines", {}).values()]
+    counts = [result.get("cut") for result in results]  # None in the first reports, which did not say
+    cut, total = sum(count or 0 for count in counts), number * len(results)
+    whole = "whole " if not limit or counts == [0] * len(counts) else ""
+    said = f"{number} {whole}game{'' if number == 1 else 's'}{' each' if len(results) > 1 else ''}"
+    if cut:
+        which = "" if total == 1 else "all " if cut == total else f"{cut} of {total} "
+        return f"{said}, {which}cut at {limit:,} frames"
+    return f"{said}, limit {limit:,} frames" if limit else f"{said}, uncut"
 
 
 def random_policy(num_actions: int, seed: int) -> Policy:

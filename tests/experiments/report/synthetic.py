@@ -35,6 +35,8 @@ VERSIONS = {"python": "3.11.7", "processor": "made", "hadamax": "0.1.0", "torch"
 class Game:
     """What `summary` wants of a finished game."""
 
+    cut = False
+
     def __init__(self, raw_return: float) -> None:
         self.raw_return, self.steps = raw_return, int(1000 + abs(raw_return) % 100)
 
