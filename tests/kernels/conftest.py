@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.kernels.blocks import HADAMAX, build_all
 
-from hadamax.kernels import implementation
+from hadamax.kernels import implementation, spectra
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +27,9 @@ def kernel() -> None:
     served = implementation(**settings)
     if served.name != "cpu":
         pytest.skip(f"no fused kernel here: {served.reason}")
+
+
+@pytest.fixture
+def small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions by spectra where they do not pay, too."""
+    monkeypatch.setattr(spectra, "GAIN", 0.0)

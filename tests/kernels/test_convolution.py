@@ -7,22 +7,23 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu
+from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu, spectra
 from hadamax.kernels.spectra import Spectra
 from hadamax.networks import build_encoder
 
 SAME = ((3, 4), (3, 4))
 SIZE = torch.Size((84, 84))
+GAIN = spectra.GAIN
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
 
 
 @pytest.fixture(autouse=True)
-def _served(kernel: None) -> None:
+def _served(kernel: None, small_maps: None) -> None:
     """Skips where nothing can be compiled: else float32 is served."""
     assert obstacle(torch.float32) is None
 
@@ -69,14 +70,14 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     needs(dtype)
     draw = data.draw
     stride = draw(st.sampled_from([1, 2, 3]))
-    kernel = tuple(draw(st.integers(4 * stride, 9 * stride)) for _ in "ab")
+    kernel = tuple(draw(st.integers(1, 9 * stride)) for _ in "ab")
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
     size = [draw(st.integers(max(k - sum(m), 1), k + 50)) for k, m in zip(kernel, margins, strict=True)]
     geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
     channels = Spectra(torch.uint8, dtype)._found().hadamax_convolution_channels()
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
-    assume(byte_convolution_obstacle(x.shape[2:], weight, geometry) is None)
+    assert byte_convolution_obstacle(x.shape[2:], weight, geometry) is None
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
     y = byte_convolution(x, weight, bias, geometry)
     assert y.dtype == dtype
@@ -126,6 +127,28 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
         assert error <= 2 * their_error + 4 * unit * largest
 
 
+def test_what_a_channel_or_a_plane_holds_leaves_the_others_as_they_are() -> None:
+    """However large it is, or not a number: each is as near to the exact one as alone, of its own size."""
+    weight, bias = layer(64, 4, (8, 8))
+    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, gradient = observations(2, 4, 34, 34), torch.randn(2, 64, 34, 34)
+    x[:, 2] //= 200  # a plane almost black
+    with torch.no_grad():
+        weight[5] *= 1e6
+    gradient[:, 7] *= 1e6
+    y = byte_convolution(x, weight, bias, geometry)
+    assert "_Convolution" in str(y.grad_fn)
+    found = [y.detach().transpose(0, 1), torch.autograd.grad(y, weight, gradient)[0].flatten(0, 1)]
+    to_y, to_weight, _ = exact(x, weight, bias, geometry, gradient)
+    wanted = to_y.transpose(0, 1), to_weight.flatten(0, 1)  # of a channel; of a channel and a plane
+    each = [pair for both in zip(found, wanted, strict=True) for pair in zip(*both, strict=True)]
+    assert max(off(ours, theirs) for ours, theirs in each) < 2e-5
+    with torch.no_grad():
+        weight[5, 1, 2, 3] = torch.nan
+    y = byte_convolution(x, weight, bias, geometry)
+    assert set(range(64)) - set(y.isfinite().all(3).all(2).all(0).nonzero().flatten().tolist()) == {5}
+
+
 def test_stacks_that_share_frames_and_odd_memory() -> None:
     frames = observations(6, 5, 30, 28)
     weight, bias = layer(64, 4, (8, 8))
@@ -145,7 +168,7 @@ def test_stacks_that_share_frames_and_odd_memory() -> None:
 def test_a_channels_last_weight_and_no_bias() -> None:
     weight, _ = layer(64, 4, (8, 8))
     last = weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
+    x, geometry = observations(2, 4, 42, 42), ConvolutionGeometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
     found = [byte_convolution(x, each, None, geometry) for each in (weight, last)]
     assert torch.equal(*found)
     gradients = [torch.autograd.grad(y.square().sum(), each)[0] for y, each in zip(found, (weight, last), strict=True)]
@@ -155,7 +178,7 @@ def test_a_channels_last_weight_and_no_bias() -> None:
 
 def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
     y = byte_convolution(x, weight, bias, geometry)
     x.numpy()[:] = 0  # as a game does, unseen by PyTorch
@@ -163,8 +186,8 @@ def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
 
 
 def test_gradients_of_gradients_and_many_at_once() -> None:
-    weight, bias = layer(64, 4, (4, 4))
-    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     found = []
     for form, dtype in ((byte_convolution, torch.float32), (plain, torch.float64)):
         parameters = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
@@ -179,8 +202,8 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
 def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
-    weight, bias = layer(64, 4, (4, 4))
-    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), ((1, 2), (1, 2)), 255.0, torch.float32)
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     direction = torch.randn_like(weight)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(weight.detach(), direction)
@@ -199,7 +222,7 @@ def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
 def test_a_weight_may_change_before_the_backward_pass() -> None:
     """Its gradient does not depend on it: an optimizer may step between the two."""
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
     y = byte_convolution(x, weight, bias, geometry)
     with torch.no_grad():
@@ -245,19 +268,25 @@ def test_the_same_bits_every_time_and_for_every_batch() -> None:
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride", "dtype", "word"),
     [
-        (64, (8, 8), (4, 4), torch.float32, "strides"),
-        (64, (3, 8), (1, 1), torch.float32, "strides"),
+        (64, (8, 8), (4, 4), torch.float32, "too few products"),
+        (64, (2, 8), (1, 1), torch.float32, "too few products"),
         (64, (8, 8), (1, 2), torch.float32, "strides"),
         (63, (8, 8), (1, 1), torch.float32, "multiple"),
         (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
     ],
 )
 def test_what_it_does_not_serve_goes_the_plain_way(
-    channels: int, kernel: tuple[int, int], stride: tuple[int, int], dtype: torch.dtype, word: str
+    channels: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dtype: torch.dtype,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(spectra, "GAIN", GAIN)
     weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
     geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
-    x = observations(2, 4, 20, 20)
+    x = observations(2, 4, 21, 21)
     reason = byte_convolution_obstacle(x.shape[2:], weight, geometry)
     assert reason is not None
     assert word in reason
@@ -267,10 +296,11 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     assert torch.equal(byte_convolution(x, *wide, geometry), found)
 
 
-def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile() -> None:
+def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "GAIN", GAIN)
     geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
-    weight = torch.randn(64, 4, 4, 4)
-    reason = byte_convolution_obstacle(torch.Size((8, 8)), weight, geometry)
+    weight = torch.randn(64, 4, 8, 8)
+    reason = byte_convolution_obstacle(torch.Size((12, 12)), weight, geometry)
     assert reason is not None
     assert "too few products" in reason
     assert byte_convolution_obstacle(SIZE, weight, geometry) is None
@@ -301,7 +331,7 @@ def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monke
 
 def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(1, 4, 20, 20), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, geometry = observations(1, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
     monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
     assert byte_convolution_obstacle(SIZE, weight, geometry) == "no compiler"

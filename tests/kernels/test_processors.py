@@ -53,7 +53,7 @@ def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -
 def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
     geometry = ConvolutionGeometry((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
     weight, bias = convolutions.layer(64, 4, (8, 8))
-    x = convolutions.observations(2, 4, 41, 45)
+    x = convolutions.observations(2, 4, 41, 41)
     obstacle = byte_convolution_obstacle(x.shape[2:], weight, geometry)
     assert (obstacle is None) == processor.endswith("v3"), obstacle
     y = byte_convolution(x, weight, bias, geometry)

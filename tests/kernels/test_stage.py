@@ -17,7 +17,7 @@ from hadamax.networks import build_encoder
 
 
 @pytest.fixture(autouse=True)
-def _served(kernel: None) -> None:
+def _served(kernel: None, small_maps: None) -> None:
     """Skips where nothing can be compiled."""
 
 

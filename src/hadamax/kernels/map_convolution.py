@@ -16,6 +16,7 @@ from hadamax.kernels.place import Place
 from hadamax.kernels.spectra import Spectra
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
+FEWEST_IMAGES = 8  # for fewer the transform of the kernel costs more than it saves
 SERVED = Spectra(torch.float32, torch.float32)
 
 
@@ -28,7 +29,8 @@ def map_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place
     """
     tensors = (x, weight) if bias is None else (x, weight, bias)
     if (
-        not all(is_plain(tensor) and tensor.dtype == torch.float32 for tensor in tensors)
+        len(x) < FEWEST_IMAGES
+        or not all(is_plain(tensor) and tensor.dtype == torch.float32 for tensor in tensors)
         or torch.is_autocast_enabled("cpu")
         or not place.fits(x, weight, bias)
         or not x.is_contiguous(memory_format=torch.channels_last)

@@ -7,10 +7,10 @@ class ByteData : public Spectra {
     explicit ByteData(const Tiles& sizes) : Spectra(sizes) {}
 
     void read(const uint8_t* image, Span group) {
-        transform_lines([&](int row, int first_pair, float* line) {
-            for (int plane = 2 * first_pair; plane < std::min(s.planes(), 2 * (first_pair + GROUPS)); plane++)
+        transform_lines([&](int row, int first, float* line) {
+            for (int plane = first; plane < std::min(s.planes(), first + GROUP); plane++)
                 for (int tile = group.begin; tile < group.end; tile++)
-                    read_plane(image, plane, tile, row, line + place(plane, first_pair, tile - group.begin));
+                    read_plane(image, plane, tile, row, line + place(plane - first, tile - group.begin));
         });
     }
 

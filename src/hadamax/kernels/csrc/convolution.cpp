@@ -20,7 +20,7 @@ static Span images_of(const Tiles& s, int step) {
 extern "C" {
 
 // What the number of output channels must be a multiple of; 0 where registers are too few and too small for it to pay.
-int hadamax_convolution_channels() { return PAYS ? COMPLEX : 0; }
+int hadamax_convolution_channels() { return PAYS ? LANES : 0; }
 
 // The next two give 0 where memory ended, and have then done nothing that counts.
 
@@ -31,7 +31,7 @@ int32_t hadamax_convolution(const Convolution* convolution, const Input* x, cons
     return done([&] {
         const Tiles s(*convolution);
         const Kernels kernels(s, weight);
-        const Lines<float> zeros(s.channels);
+        const Lines<float> zeros(s.channels, 0.0f);
         struct Place {
             Data data;
             Outputs outputs;

@@ -11,11 +11,20 @@
 typedef HADAMAX_ELEMENT Element;
 typedef HADAMAX_INPUT Input;  // uint8_t, or float
 
-// Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time.
+// Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time. Without
+// a value they hold whatever was there: much of it is written before it is read.
 template <class T>
 struct OnLines {
     typedef T value_type;
     T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+    template <class U>
+    void construct(U* memory) {
+        ::new (memory) U;
+    }
+    template <class U>
+    void construct(U* memory, const U& value) {
+        ::new (memory) U(value);
+    }
     void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(64)); }
     bool operator==(const OnLines&) const { return true; }
     bool operator!=(const OnLines&) const { return false; }

@@ -55,3 +55,30 @@ INLINE void transform(From x, Put put) {
         }
     }
 }
+
+// Rows of real numbers go in pairs, as the real and the imaginary part of one row: half of a real row's transform, up to
+// HALF, says all of it, since the other half is its conjugate.
+constexpr int HALF = SIDE / 2;
+
+// From x(n), the two rows' numbers, to put(k, one's transform, the other's) for k up to HALF, both doubled.
+template <class From, class Put>
+INLINE void transform_rows(From x, Put put) {
+    Floats re[SIDE], im[SIDE];  // apart: the compiler copies pairs of them badly
+    transform(x, [&](int k, Complex y) { re[k] = y.re, im[k] = y.im; });
+#pragma GCC unroll 16
+    for (int k = 0; k <= HALF; k++) {
+        const int minus = (SIDE - k) % SIDE;
+        put(k, Complex{re[k] + re[minus], im[k] - im[minus]}, Complex{im[k] + im[minus], re[minus] - re[k]});
+    }
+}
+
+// Back: from what one(k) and other(k) give for k up to HALF to put(n, one's number, the other's).
+template <class One, class Other, class Put>
+INLINE void transform_back(One one, Other other, Put put) {
+    transform(
+        [&](int k) {
+            const Complex a = one(k <= HALF ? k : SIDE - k), b = other(k <= HALF ? k : SIDE - k);
+            return k <= HALF ? Complex{a.re - b.im, a.im + b.re} : Complex{a.re + b.im, b.re - a.im};
+        },
+        [&](int n, Complex y) { put(n, y.re, y.im); });
+}

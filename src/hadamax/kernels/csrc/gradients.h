@@ -1,7 +1,5 @@
 // The gradients of weights and bias of a convolution by spectra.
 #pragma once
-#include <type_traits>
-
 #include "spectra.h"
 
 // Summed over images by one thread.
@@ -13,14 +11,17 @@ class Gradients {
 
   public:
     explicit Gradients(const Tiles& sizes)
-        : s(sizes), half(size_t(TOGETHER) * CELLS * COMPLEX), sums(s.blocks() * s.of_block()), bias_sums(s.channels) {}
+        : s(sizes),
+          half(size_t(TOGETHER) * CELLS * COMPLEX),
+          sums(s.blocks() * s.of_block(), 0.0f),
+          bias_sums(s.channels) {}
 
     // A group of tiles: dy [image, row, column, channel].
     void add(const Spectra& data, Span group, const Element* dy) {
         for (int block = 0; block < s.blocks(); block++) {
             for (int tile = group.begin; tile < group.end; tile++)
-                begin(tile, tile - group.begin, dy + block * COMPLEX);
-            for (int column = 0; column < SIDE; column++)
+                begin(tile, tile - group.begin, dy + block * LANES);
+            for (int column = 0; column < COLUMNS; column++)
                 for_count(group.size(), [&](auto count) { add<count>(data, block, column); });
         }
     }
@@ -33,51 +34,52 @@ class Gradients {
     // Of the plain weights [channel, input, kernel row, kernel column] and the bias [channel].
     void write(float* dweight, float* dbias) const {
         for (int channel = 0; channel < s.channels; channel++) dbias[channel] = bias_sums[channel];
-        std::fill(dweight, dweight + s.channels * s.of_channel(), 0.0f);
         auto rooms = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
 #pragma omp parallel for num_threads(s.threads) schedule(static)
         for (int block = 0; block < s.blocks(); block++)
-            s.for_kernels([&](int pair, int kind, int a, int b) {
-                auto from = [&](int row, int column) {
-                    const float* of = &sums[block * s.of_block() + column * s.of_column()];
-                    return load_complex(of + ((row * s.pairs() + pair) * 2 + kind) * COMPLEX);
-                };
-                const float scale = 0.5f * s.scale / CELLS, sign = kind ? -1.0f : 1.0f;
-                float* room = rooms[omp_get_thread_num()]->data();
-                transform_square(SIDE, SIDE, room, from, [&](int row, int column, Complex x) {
-                    x = splat(scale) * x;
-                    put(dweight, block, s.index(a, row, column), x);
-                    put(dweight, block, s.index(b, row, column), {sign * x.im, -sign * x.re});
-                });
-            });
+            for (int plane = 0; plane < s.planes(); plane++) {
+                float* room = rooms[omp_get_thread_num()]->data();  // [row][column]
+                for (int column = 0; column < COLUMNS; column++)
+                    transform([&](int row) { return load_complex(&sums[s.at(block, column, row, plane)]); },
+                              [&](int row, Complex x) { store_complex(room + (row * COLUMNS + column) * COMPLEX, x); });
+                for (int row = 0; row < s.tap_rows(); row += 2) {
+                    const float *one = room + row * COLUMNS * COMPLEX, *other = one + COLUMNS * COMPLEX;
+                    transform_back([&](int column) { return load_complex(one + column * COMPLEX); },
+                                   [&](int column) { return load_complex(other + column * COMPLEX); },
+                                   [&](int column, Floats x, Floats x_next) {
+                                       put(dweight, block, s.index(plane, row, column), x);
+                                       put(dweight, block, s.index(plane, row + 1, column), x_next);
+                                   });
+                }
+            }
     }
 
   private:
-    void put(float* dweight, int block, int index, Complex x) const {
+    void put(float* dweight, int block, int index, Floats x) const {
         if (index < 0) return;
-        dweight += block * COMPLEX * s.of_channel() + index;
-        for (int lane = 0; lane < LANES; lane++) {
-            dweight[lane * s.of_channel()] += x.re[lane];
-            dweight[(LANES + lane) * s.of_channel()] += x.im[lane];
-        }
+        dweight += block * LANES * s.of_channel() + index;
+        for (int lane = 0; lane < LANES; lane++) dweight[lane * s.of_channel()] = s.scale * UNIT * x[lane];
     }
 
     __attribute__((noinline)) void begin(int tile, int number, const Element* dy) {
         const Span rows = s.rows_of(tile), columns = s.columns_of(tile);
         dy += s.image_of(tile) * s.outputs();
-        for (int row = 0; row < rows.size(); row++) {
-            const Element* from = dy + (size_t(rows.begin + row) * s.columns + columns.begin) * s.channels;
-            float* to = &half[(number * SIDE + row) * SIDE * COMPLEX];
-            transform(
+        for (int row = 0; row < s.tile_rows(); row += 2) {
+            auto number_at = [&](int of, int column) {
+                const size_t at = size_t(rows.begin + of) * s.columns + columns.begin + column;
+                return of < rows.size() ? load(dy + at * s.channels, Whole{}) : Floats{};
+            };
+            float *to = &half[(number * SIDE + row) * COLUMNS * COMPLEX], *to_next = to + COLUMNS * COMPLEX;
+            transform_rows(
                 [&](int column) {
                     if (column >= columns.size()) return Complex{};
-                    const Element* cell = from + size_t(column) * s.channels;
-                    return Complex{load(cell, Whole{}), load(cell + LANES, Whole{})};
+                    return Complex{number_at(row, column), number_at(row + 1, column)};
                 },
-                [&](int column, Complex x) { store_complex(to + column * COMPLEX, x); });
+                [&](int column, Complex one, Complex other) {
+                    store_complex(to + column * COMPLEX, one);
+                    store_complex(to_next + column * COMPLEX, other);
+                });
         }
-        for (int row = rows.size(); row < s.tile_rows(); row++)
-            std::fill_n(&half[(number * SIDE + row) * SIDE * COMPLEX], SIDE * COMPLEX, 0.0f);
     }
 
     template <int COUNT>
@@ -85,30 +87,22 @@ class Gradients {
         Floats re[SIDE][COUNT], im[SIDE][COUNT];  // apart: the compiler copies pairs of them badly
         for (int tile = 0; tile < COUNT; tile++) {
             const float* from = &half[(tile * CELLS + column) * COMPLEX];
-            transform([&](int row) { return row < s.tile_rows() ? load_complex(from + row * SIDE * COMPLEX) : Complex{}; },
+            transform([&](int row) { return row < s.tile_rows() ? load_complex(from + row * COLUMNS * COMPLEX) : Complex{}; },
                       [&](int row, Complex x) { re[row][tile] = x.re, im[row][tile] = x.im; });
         }
-        float* to = &sums[block * s.of_block() + column * s.of_column()];
+        float* to = &sums[s.at(block, column, 0, 0)];
         for (int row = 0; row < SIDE; row++) {
-            const float *forth = data.of(row, column), *back = data.of((SIDE - row) % SIDE, (SIDE - column) % SIDE);
-            for (int pair = 0; pair < s.pairs(); pair++, to += 2 * COMPLEX) {
-                Complex u = load_complex(to), v = load_complex(to + COMPLEX);
-                const float *z = forth + data.offset(pair), *minus = back + data.offset(pair);
+            const float* cell = data.of(row, column);
+            for (int plane = 0; plane < s.planes(); plane++, to += COMPLEX) {
+                Complex sum = load_complex(to);
+                const float* z = cell + data.offset(plane);
 #pragma GCC unroll 4
-                for (int tile = 0; tile < COUNT; tile++) {
-                    const Complex gradient = {re[row][tile], im[row][tile]};
-                    add_product(u, minus + tile, gradient);
-                    add_conjugate_product(v, z + tile, gradient);
-                }
-                store_complex(to, u);
-                store_complex(to + COMPLEX, v);
+                for (int tile = 0; tile < COUNT; tile++) add_product(sum, z + tile, {re[row][tile], im[row][tile]});
+                store_complex(to, sum);
             }
         }
         if (column == 0)
-            for (int tile = 0; tile < COUNT; tile++)  // the first cell of a transform is the sum of what was transformed
-                for (int lane = 0; lane < LANES; lane++) {
-                    bias_sums[block * COMPLEX + lane] += re[0][tile][lane];
-                    bias_sums[block * COMPLEX + LANES + lane] += im[0][tile][lane];
-                }
+            for (int tile = 0; tile < COUNT; tile++)  // a transform's first cell is the sum of what went in, here doubled
+                for (int lane = 0; lane < LANES; lane++) bias_sums[block * LANES + lane] += 0.5 * re[0][tile][lane];
     }
 };

@@ -7,8 +7,8 @@ class MapData : public Spectra {
     explicit MapData(const Tiles& sizes) : Spectra(sizes) {}
 
     void read(const float* images, Span group) {
-        transform_lines([&](int row, int first_pair, float* line) {
-            const int first = 2 * first_pair, count = std::min(2 * GROUPS, s.planes() - first);
+        transform_lines([&](int row, int first, float* line) {
+            const int count = std::min(GROUP, s.planes() - first);
             for (int tile = group.begin; tile < group.end; tile++)
                 read_row(images + first, count, tile, row, line + tile - group.begin);
         });
@@ -22,7 +22,7 @@ class MapData : public Spectra {
         planes += s.image_of(tile) * s.apart + size_t(from_row) * s.input_columns * s.inputs;
         for (int column = begin; column < end; column++) {
             const float* pixel = planes + size_t(from_column + column) * s.inputs;
-            for (int plane = 0; plane < count; plane++) to[column * COMPLEX + place(plane, 0, 0)] = pixel[plane];
+            for (int plane = 0; plane < count; plane++) to[column * COMPLEX + place(plane, 0)] = pixel[plane];
         }
     }
 };

@@ -1,7 +1,5 @@
 // The outputs of a convolution by spectra, from transforms of data and kernel.
 #pragma once
-#include <type_traits>
-
 #include "spectra.h"
 
 class Outputs {
@@ -14,10 +12,10 @@ class Outputs {
     // A group of tiles, to y [image, row, column, channel].
     void write(const Spectra& data, const Kernels& kernels, const float* bias, Span group, Element* y) {
         for (int block = 0; block < s.blocks(); block++) {
-            for (int column = 0; column < SIDE; column++)
+            for (int column = 0; column < COLUMNS; column++)
                 for_count(group.size(), [&](auto count) { add<count>(data, kernels.of(block, column), column); });
             for (int tile = group.begin; tile < group.end; tile++)
-                finish(tile, tile - group.begin, bias + block * COMPLEX, y + block * COMPLEX);
+                finish(tile, tile - group.begin, load(bias + block * LANES), y + block * LANES);
         }
     }
 
@@ -26,41 +24,45 @@ class Outputs {
     __attribute__((noinline)) void add(const Spectra& data, const float* kernel, int column) {
         Floats re[COUNT][SIDE], im[COUNT][SIDE];  // apart: the compiler copies pairs of them badly
         for (int row = 0; row < SIDE; row++) {
-            Complex sum[COUNT] = {};
-            const float *forth = data.of(row, column), *back = data.of((SIDE - row) % SIDE, (SIDE - column) % SIDE);
-            for (int pair = 0; pair < s.pairs(); pair++, kernel += 2 * COMPLEX) {
-                const Complex u = load_complex(kernel), v = load_complex(kernel + COMPLEX);
-                const float *z = forth + data.offset(pair), *minus = back + data.offset(pair);
+            Complex sums[COUNT] = {};
+            const float* cell = data.of(row, column);
+            for (int plane = 0; plane < s.planes(); plane++, kernel += COMPLEX) {
+                const Complex weight = load_complex(kernel);
+                const float* z = cell + data.offset(plane);
 #pragma GCC unroll 4
-                for (int tile = 0; tile < COUNT; tile++) {
-                    add_product(sum[tile], minus + tile, u);
-                    add_conjugate_product(sum[tile], z + tile, v);
-                }
+                for (int tile = 0; tile < COUNT; tile++) add_product(sums[tile], z + tile, weight);
             }
 #pragma GCC unroll 4
-            for (int tile = 0; tile < COUNT; tile++) re[tile][row] = sum[tile].re, im[tile][row] = sum[tile].im;
+            for (int tile = 0; tile < COUNT; tile++) re[tile][row] = sums[tile].re, im[tile][row] = sums[tile].im;
         }
         for (int tile = 0; tile < COUNT; tile++) {
             float* to = &half[(tile * CELLS + column) * COMPLEX];
             transform([&](int row) { return Complex{re[tile][row], im[tile][row]}; },
                       [&](int row, Complex x) {
-                          if (row < s.tile_rows()) store_complex(to + row * SIDE * COMPLEX, x);
+                          if (row < s.tile_rows()) store_complex(to + row * COLUMNS * COMPLEX, x);
                       });
         }
     }
 
-    __attribute__((noinline)) void finish(int tile, int number, const float* bias, Element* y) const {
+    // Two rows at a time; of the last, alone, twice the same.
+    __attribute__((noinline)) void finish(int tile, int number, Floats bias, Element* y) const {
         const Span rows = s.rows_of(tile), columns = s.columns_of(tile);
-        const Complex more = load_complex(bias);
-        for (int row = rows.begin; row < rows.end; row++) {
-            const float* from = &half[(number * SIDE + row - rows.begin) * SIDE * COMPLEX];
-            Element* to = y + s.image_of(tile) * s.outputs() + (size_t(row) * s.columns + columns.begin) * s.channels;
-            transform([&](int column) { return load_complex(from + column * COMPLEX); },
-                      [&](int column, Complex x) {
-                          if (column >= columns.size()) return;
-                          store(to + size_t(column) * s.channels, x.re + more.re, Whole{});
-                          store(to + size_t(column) * s.channels + LANES, x.im + more.im, Whole{});
-                      });
+        y += s.image_of(tile) * s.outputs();
+        for (int row = 0; row < rows.size(); row += 2) {
+            const int next = std::min(row + 1, rows.size() - 1);
+            const float *one = &half[(number * SIDE + row) * COLUMNS * COMPLEX],
+                        *other = &half[(number * SIDE + next) * COLUMNS * COMPLEX];
+            auto output = [&](int of) {
+                return y + (size_t(rows.begin + of) * s.columns + columns.begin) * s.channels;
+            };
+            Element *to = output(row), *to_next = output(next);
+            transform_back([&](int column) { return load_complex(one + column * COMPLEX); },
+                           [&](int column) { return load_complex(other + column * COMPLEX); },
+                           [&](int column, Floats x, Floats x_next) {
+                               if (column >= columns.size()) return;
+                               store(to + size_t(column) * s.channels, x + bias, Whole{});
+                               store(to_next + size_t(column) * s.channels, x_next + bias, Whole{});
+                           });
         }
     }
 };
