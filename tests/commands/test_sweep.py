@@ -100,7 +100,7 @@ def test_status_knows_what_is_planned(study: Path) -> None:
     (study / names[0]).mkdir(parents=True)
     (study / names[0] / "config.toml").write_text("half of")
     out = hadamax("status", study).out
-    assert "2 runs: 1 stopped, 1 waiting" in out
+    assert "2 runs: 1 waiting, 1 unreadable" in out
     assert all(name in out for name in names)
 
 

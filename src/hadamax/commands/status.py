@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,9 @@ from rich.console import Console
 from hadamax.commands.arguments import parse
 from hadamax.errors import UserError
 from hadamax.experiments.ledger import Ledger
-from hadamax.experiments.table import planned, states, table
+from hadamax.experiments.runs import State
+from hadamax.experiments.table import UNREADABLE, planned, states, table
+from hadamax.training.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -30,5 +33,23 @@ def run(arguments: list[str]) -> int:
     if not frames:
         raise UserError(f"study: {study} has no runs below it; begin some with: hadamax sweep")
     aside = Ledger(study).set_aside()
-    Console(width=140).print(table(study, frames, states(study, frames, aside), aside, everything=True))
+    found = states(study, frames, aside)
+    damaged = _damaged(study, found)
+    found.update(dict.fromkeys(damaged, UNREADABLE))
+    Console(width=140).print(table(study, frames, found, aside, everything=True))
+    for name, reason in damaged.items():
+        print(f"{name} is unreadable: {reason}")
     return 0
+
+
+def _damaged(study: Path, found: Mapping[str, str]) -> dict[str, str]:
+    """The runs whose settings cannot be read, by name, and why."""
+    reasons = {}
+    for name, state in found.items():
+        if state == State.WAITING:
+            continue
+        try:
+            RunFolder.open(study / name)
+        except UserError as error:
+            reasons[name] = str(error)
+    return reasons

@@ -20,6 +20,7 @@ from hadamax.training.logs import read_csv
 from hadamax.training.progress import duration
 
 ASIDE = "set aside"
+UNREADABLE = "unreadable"  # for a look alone: a sweep finds out by trying
 PLAN = "plan.csv"
 
 
@@ -52,7 +53,7 @@ def states(study: Path, names: Iterable[str], aside: Mapping[str, str], known: I
 def summary(found: Mapping[str, str]) -> str:
     """12 runs: 3 done, 2 running, 7 waiting."""
     counts = Counter(found.values())
-    order = [State.DONE, State.TRAINED, State.RUNNING, State.STOPPED, State.WAITING, ASIDE]
+    order = [State.DONE, State.TRAINED, State.RUNNING, State.STOPPED, State.WAITING, UNREADABLE, ASIDE]
     parts = [f"{counts[name]} {name}" for name in order if counts[name]]
     return f"{len(found)} run{'' if len(found) == 1 else 's'}: {', '.join(parts) or 'none'}"
 
@@ -97,7 +98,7 @@ def _cells(progress: Progress, frames: int, state: str) -> tuple[str, ...]:
 def _left(frames: Mapping[str, int], found: Mapping[str, str], rows: Mapping[str, Progress]) -> float:
     """Seconds of training that are left at the speed of now; 0 where nothing runs."""
     rate = sum(rows[name].frames_per_second for name, state in found.items() if state == State.RUNNING)
-    undone = [name for name, state in found.items() if state not in (State.DONE, State.TRAINED, ASIDE)]
+    undone = [name for name, state in found.items() if state not in (State.DONE, State.TRAINED, UNREADABLE, ASIDE)]
     left = sum(max(frames[name] - (rows[name].frame if name in rows else 0), 0) for name in undone)
     return left / rate if rate else 0.0
 
