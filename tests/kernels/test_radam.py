@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -147,3 +148,45 @@ def test_a_gradient_that_lies_otherwise_is_taken_too(kernel: None) -> None:
         plain.step()
     for p, q in zip(ours, theirs, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("change", ["shape", "bfloat16", "float64"])
+def test_moments_that_do_not_fit_are_refused_as_pytorch_does(kernel: None, change: str) -> None:
+    """Memory beyond them is not touched."""
+    network = nn.Linear(512, 18)
+    optimizer = RAdam(network.parameters(), lr=0.1)
+    for _ in range(2):
+        network(torch.randn(4, 512)).square().mean().backward()
+        optimizer.clip_and_step(1.0)
+    for moments in optimizer.state.values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = moments[name][:6].clone() if change == "shape" else moments[name].to(getattr(torch, change))
+    before = network.weight.detach().clone()
+    network(torch.randn(4, 512)).square().mean().backward()
+    with pytest.raises(RuntimeError):
+        optimizer.clip_and_step(1.0)
+    assert torch.equal(network.weight, before)
+
+
+def test_a_backward_pass_through_weights_from_before_a_step_is_refused(kernel: None) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = RAdam(network.parameters(), lr=0.1)
+    first, second = (network(torch.randn(5, 3)).square().mean() for _ in "ab")
+    first.backward()
+    optimizer.clip_and_step(1.0)
+    with pytest.raises(RuntimeError, match="inplace"):
+        second.backward()
+
+
+@pytest.mark.parametrize("setting", [{"weight_decay": 0.3}, {"maximize": True}])
+def test_a_loaded_setting_that_is_not_obeyed_is_refused(setting: dict[str, Any]) -> None:
+    network = nn.Linear(3, 4)
+    theirs, ours = torch.optim.RAdam(network.parameters(), lr=0.1, **setting), RAdam(network.parameters(), lr=0.1)
+    ours.load_state_dict(theirs.state_dict())
+    network(torch.randn(5, 3)).square().mean().backward()
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        ours.clip_and_step(1.0)
+    ours = RAdam(network.parameters(), lr=0.1)
+    ours.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+    with pytest.raises(ValueError, match="one group"):
+        ours.clip_and_step(1.0)

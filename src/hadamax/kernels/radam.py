@@ -51,7 +51,7 @@ class RAdam(torch.optim.RAdam):
             [3] float32 where the parameters are: the learning rate over the first moment's bias, times the
             rectification where that applies; the root of the second's bias; whether it applies. Not waited for.
         """
-        (group,) = self.param_groups
+        group = self._group()
         for p in group["params"]:
             self._moments(p)["step"] += 1
         first = group["params"][0]
@@ -61,9 +61,10 @@ class RAdam(torch.optim.RAdam):
     @torch.no_grad()
     def move(self, numbers: Tensor, max_norm: float) -> Tensor:
         """The step that `advance` counted, as `clip_and_step` returns it. On a card nothing here asks the host."""
-        (group,) = self.param_groups
+        group = self._group()
         parameters = [p for p in group["params"] if p.grad is not None]
-        kernel = _library() if all(map(_plain, parameters)) else None
+        plain = all(_plain(p, self._moments(p)) for p in parameters)
+        kernel = _library() if plain else None
         if kernel is not None:
             return self._in_one_pass(kernel, parameters, numbers, max_norm)
         norm = nn.utils.clip_grad_norm_(parameters, max_norm)
@@ -83,14 +84,14 @@ class RAdam(torch.optim.RAdam):
 
     def changes(self) -> list[list[Tensor]]:
         """What a step changes, where it lies: the parameters, their first moments, their second moments."""
-        (group,) = self.param_groups
+        group = self._group()
         moments = [self._moments(p) for p in group["params"]]
         return [group["params"], *([of[name] for of in moments] for name in ("exp_avg", "exp_avg_sq"))]
 
     def _in_one_pass(
         self, kernel: ctypes.CDLL, parameters: list[nn.Parameter], numbers: Tensor, max_norm: float
     ) -> Tensor:
-        (group,) = self.param_groups
+        group = self._group()
         threads = torch.get_num_threads()
         squares = [kernel.hadamax_squares(_pointer(p.grad), p.numel(), threads) for p in parameters]
         norm = math.sqrt(math.fsum(squares))
@@ -104,7 +105,23 @@ class RAdam(torch.optim.RAdam):
                     moments[name] = torch.empty_like(p).copy_(moments[name])
             tensors = (p, p.grad, moments["exp_avg"], moments["exp_avg_sq"])
             kernel.hadamax_radam(*map(_pointer, tensors), p.numel(), ctypes.byref(step))
+            # As PyTorch does of what it changes: a backward pass that would need the weights from before is refused.
+            torch.autograd.graph.increment_version([p, moments["exp_avg"], moments["exp_avg_sq"]])
         return torch.tensor(norm)
+
+    def _group(self) -> dict[str, Any]:
+        """The one group of parameters.
+
+        Raises:
+            ValueError: there are more, or it has a setting, from a state that was loaded, that is not obeyed here.
+        """
+        if len(self.param_groups) != 1:
+            raise ValueError(f"RAdam with clipping takes one group of parameters, not {len(self.param_groups)}")
+        group: dict[str, Any] = self.param_groups[0]
+        for name in ("weight_decay", "maximize"):
+            if group.get(name):
+                raise ValueError(f"{name}: {group[name]} is not for RAdam with clipping, which has none; valid: 0")
+        return group
 
     def _moments(self, p: Tensor) -> dict[str, Any]:
         moments: dict[str, Any] = self.state[p]
@@ -126,13 +143,18 @@ def _numbers(t: int, group: dict[str, Any]) -> tuple[float, float, bool]:
     return rate, math.sqrt(bias2), rectified
 
 
-def _plain(p: Tensor) -> bool:
-    """Whether a parameter and its gradient lie in memory alike, without holes, as float32 on the CPU."""
+def _plain(p: Tensor, moments: dict[str, Any]) -> bool:
+    """Whether a parameter and its gradient lie in memory alike, without holes, and moments fit, as float32 on the CPU.
+
+    What does not fit, from a state of another network, PyTorch refuses in its own words.
+    """
     gradient = p.grad
     assert gradient is not None
-    alike = gradient.dtype == p.dtype == torch.float32 and p.device.type == "cpu" and gradient.stride() == p.stride()
+    each = (p, gradient, moments["exp_avg"], moments["exp_avg_sq"])
+    if any(t.shape != p.shape or t.dtype != torch.float32 or t.device.type != "cpu" for t in each):
+        return False
     dense = p.is_contiguous() or (p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last))
-    return alike and dense and gradient.layout == torch.strided
+    return dense and gradient.layout == torch.strided and gradient.stride() == p.stride()
 
 
 def _library() -> ctypes.CDLL | None:
