@@ -195,7 +195,9 @@ def test_numbers_that_no_emulator_takes(name: str, most: int) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan")])
 def test_sticky_actions_are_a_probability_below_1(value: float) -> None:
-    with pytest.raises(UserError, match=f"^sticky_actions: {value} is not a probability below 1$"):
+    with pytest.raises(
+        UserError, match=f"^sticky_actions: {value} is not a probability below 1; valid: 0 or more, below 1$"
+    ):
         settings(sticky_actions=value).resolved()
 
 

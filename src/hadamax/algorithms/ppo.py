@@ -20,7 +20,7 @@ from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
 from hadamax.data.rollout import PolicyRollout
 from hadamax.environments import Environments, Step, VectorEnvironment
-from hadamax.errors import UserError
+from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import (
     clipped_policy_loss,
     clipped_value_loss,
@@ -94,7 +94,8 @@ class PPOSettings:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
         if self.num_envs * self.num_steps % self.num_minibatches:
             rows = self.num_envs * self.num_steps
-            raise UserError(f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}")
+            line = f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}"
+            raise UserError(f"{line}; valid: a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")

@@ -25,7 +25,7 @@ from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
 from hadamax.data.rollout import Rollout
 from hadamax.environments import Environments, Step, VectorEnvironment
-from hadamax.errors import UserError
+from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
 from hadamax.kernels.recorded import Recorded, Recorder, recorder
@@ -105,14 +105,15 @@ class PQNSettings:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
         if self.num_envs * self.num_steps % self.num_minibatches:
             rows = self.num_envs * self.num_steps
-            raise UserError(f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}")
+            line = f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}"
+            raise UserError(f"{line}; valid: a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
         for name in ("gamma", "q_lambda", "epsilon_start", "epsilon_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")
-        for name in ("learning_rate", "max_grad_norm", "epsilon_decay", "bin_sigma", "redo_tau", "mask_probability"):
+        for name in ("learning_rate", "max_grad_norm", "epsilon_decay", "bin_sigma", "redo_tau"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number above 0")
-        if self.mask_probability > 1:
+        if not 0 < self.mask_probability <= 1:
             raise UserError(f"mask_probability: {self.mask_probability} is out of range; valid: above 0, up to 1")
         if self.bins < 2:
             raise UserError(f"bins: {self.bins} is too small; valid: 2 or more")

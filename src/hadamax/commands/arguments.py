@@ -38,8 +38,15 @@ def _one_line(box: str) -> str:
     first = rules[0] + 1 if rules else 0
     last = rules[1] if len(rules) > 1 else len(rows)
     sentence = " ".join(row for row in rows[first:last] if row)
+    sentence = re.sub(r"(Unrecognized options: --.*)", _options, sentence)
     hint = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
     return sentence.rstrip(".") + (f"; perhaps you meant {hint.group(1)}" if hint else "")
+
+
+def _options(match: re.Match[str]) -> str:
+    """An unknown option without the values that stand after it."""
+    names = [name for name in re.split(r",?\s+", match[1].rstrip(".").partition(": ")[2]) if name.startswith("--")]
+    return f"Unrecognized option{'s' * (len(names) > 1)}: {', '.join(names)}"
 
 
 def say(line: str) -> None:

@@ -144,7 +144,9 @@ class EnvironmentSettings:
                 "so nothing before it may build on its value; valid: False, or life_loss_terminal True"
             )
         if self.sticky_actions is not None and not 0 <= self.sticky_actions < 1:
-            raise UserError(f"sticky_actions: {self.sticky_actions} is not a probability below 1")
+            raise UserError(
+                f"sticky_actions: {self.sticky_actions} is not a probability below 1; valid: 0 or more, below 1"
+            )
 
     def fingerprint(self) -> str:
         """Twelve hex digits over every choice that makes scores comparable; the game itself is not among them."""

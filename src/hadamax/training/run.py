@@ -16,7 +16,7 @@ from hadamax.data.memory import gigabytes
 from hadamax.environments import Environments, make_environment, make_groups
 from hadamax.errors import UserError
 from hadamax.kernels import cpu, keep_memory
-from hadamax.networks import Encoder, build_encoder, matching_width
+from hadamax.networks import ENCODERS, Encoder, build_encoder, matching_width
 from hadamax.training import machine
 from hadamax.training.diagnostics import Diagnostics, fixed_observations
 from hadamax.training.folder import RunFolder, Spaces
@@ -67,6 +67,9 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
         given["norm"] = None if settings.norm == "none" else settings.norm
     given["layers"] = settings.layers
     shape, width = spaces.observation_shape, settings.width
+    if settings.encoder in ENCODERS and bool(ENCODERS[settings.encoder].blocks) != (len(shape) == 3):
+        valid = "one for images, such as hadamax" if len(shape) == 3 else "mlp"
+        raise UserError(f"encoder: {settings.encoder!r} does not take observations {shape}; valid: auto, or {valid}")
     try:
         if settings.match_parameters is not None:
             actions = len(spaces.action_names)
