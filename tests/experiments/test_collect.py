@@ -201,6 +201,17 @@ def test_no_run_at_all(tmp_path: Path) -> None:
         collect([tmp_path])
 
 
+def test_a_run_killed_after_its_last_regular_row_is_not_finished(tmp_path: Path) -> None:
+    path = tmp_path / "cartpole"
+    assert train(path, CARTPOLE, frames=2048, log_every=256).code == 0
+    assert read_run(path).finished
+    (path / "finished.json").unlink()  # as before the end, when the last row is that of an interval
+    header, *rows = (path / "metrics.csv").read_text().splitlines()
+    (path / "metrics.csv").write_text("\n".join([header, *rows[:-1]]) + "\n")
+    assert not read_run(path).finished
+    assert score_table([read_run(path)], "training")[0] == []
+
+
 def test_a_real_run(tmp_path: Path) -> None:
     """CartPole, trained and evaluated here: its folder says the same as its files read plainly."""
     path = tmp_path / "cartpole"

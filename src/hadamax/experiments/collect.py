@@ -13,6 +13,7 @@ import numpy as np
 from hadamax.errors import UserError
 from hadamax.experiments.scores import Array
 from hadamax.experiments.suites import folder_name
+from hadamax.training.finished import marked
 from hadamax.training.folder import CONFIG, RunFolder
 from hadamax.training.recorder import WINDOWS
 from hadamax.training.settings import TrainSettings, from_toml, read_toml
@@ -95,7 +96,10 @@ def read_run(path: Path) -> Run:
     names = path.resolve().parts[-3:]
     in_study = names[1:] == (folder_name(settings.environment.game), f"seed-{settings.run.seed}")
     variant = names[0] if in_study else f"{settings.network.encoder}-{algorithm}"
-    finished = bool(frames) and settings.run.frames - last < interval
+    if (path / "checkpoints").is_dir():  # where it was trained: it says itself
+        finished = marked(path) is not None
+    else:  # its logs alone, as results are kept
+        finished = bool(frames) and settings.run.frames - last < interval
     versions = content["versions"] if isinstance(content.get("versions"), dict) else {}
     scores = last, finished, curves, returns, evaluation
     return Run(path, variant, algorithm, settings, fingerprint, *scores, clock, memory, versions)

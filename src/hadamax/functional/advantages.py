@@ -57,7 +57,7 @@ def normalised(advantages: Tensor, weights: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over the rows of weight 1: [N], [N] of 0 and 1 -> [N].
 
     The deviation divides by one less than the rows, as `Tensor.std` does. Rows of weight 0 are scaled like the others
-    and count for nothing. Source: Engstrom et al. 2020, arXiv 2005.12729 (per-minibatch, as in CleanRL's PPO).
+    and count for nothing. Source: the authors' code of PPO and CleanRL's, of each minibatch.
 
     Raises:
         ValueError: the shapes differ or are not [N].

@@ -25,8 +25,8 @@ def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Te
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
     """0.5 max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2): three [N] -> [N].
 
-    A value that has moved by more than c since the rollout is pulled no further. Source: the authors' code of PPO, as
-    told by Engstrom et al. 2020, arXiv 2005.12729, and used by CleanRL.
+    A value that has moved by more than c since the rollout is pulled no further. Source: the authors' code of PPO, and
+    CleanRL's.
 
     Raises:
         ValueError: the shapes differ, or `clip` is not above 0.
