@@ -52,8 +52,6 @@ def train(loop: Loop, games: int = 0) -> int:
     path = loop.folder.path
     with closing(loop):
         done = loop.train()
-        if done:
-            mark(path, loop.recorder.latest_score())
         if done and games:
             _say_end(loop)
             return _evaluate(path, games)

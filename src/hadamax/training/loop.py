@@ -18,6 +18,7 @@ from hadamax.errors import UserError, one_line
 from hadamax.training import checkpoints
 from hadamax.training.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.training.diagnostics import Diagnostics
+from hadamax.training.finished import mark
 from hadamax.training.folder import RunFolder
 from hadamax.training.interrupts import Interrupted, Interrupts
 from hadamax.training.logs import START, Position
@@ -50,13 +51,17 @@ class Loop:
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def train(self) -> bool:
+        """Train to the end, and mark the run as finished; False where an interruption ended it before."""
         with (
             self._writing(),
             self.recorder.training(),
             Interrupts() as interrupts,
             Progress(self.settings.frames, self.algorithm.frames) as progress,
         ):
-            return self._iterate(interrupts, progress)
+            done = self._iterate(interrupts, progress)
+        if done:
+            mark(self.folder.path, self.recorder.latest_score())
+        return done
 
     def close(self) -> None:
         """Close the logs and let other processes have the folder."""
