@@ -134,7 +134,7 @@ def test_later_products_are_tried_by_spectra_in_float32() -> None:
     if not served:
         pytest.skip("no such kernel here")
     for backward in (False, True):
-        run = maps_by_spectra(second, 1, weight, backward)
+        run = maps_by_spectra(second, 8, weight, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not {"aten::conv2d", "aten::convolution_backward"} & {event.key for event in profile.key_averages()}

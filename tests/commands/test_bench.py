@@ -24,7 +24,7 @@ from hadamax.benchmark.targets import TARGETS
     [
         ("--only netwrok", "only: 'netwrok' is not known; did you mean 'network'?"),
         ("--threads 5000", "threads: 5000 is out of range; valid: 0 to 1024"),
-        ("--encoder mlp", 'observation_shape must be (features,) for encoder "mlp"'),
+        ("--encoder mlp", "encoder: 'mlp' does not take observations (4, 84, 84)"),
         ("--rounds 0", "rounds: 0 is too small; valid: 1 or more"),
         ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
         ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),

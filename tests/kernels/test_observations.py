@@ -49,7 +49,10 @@ def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> Non
         torch.testing.assert_close(encoder(observations), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(encoder(strided), encoder(observations))
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(encoder(observations), twin(observations / 255.0))
+            # Convolutions of bytes round no weight to bfloat16, the twin's do: both are as near as bfloat16 lets them.
+            off = [(y - expected).norm() for y in (encoder(observations), twin(observations / 255.0))]
+        assert max(off) <= 2 * min(off)
+        assert max(off) < 0.05 * expected.norm()
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself

@@ -1,9 +1,9 @@
 """An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
 
 Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolutions where
-they serve: by spectra, of bytes for the first, of maps in float32 for others. Inputs are padded already and
-of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no gradient for its
-input, since nothing needs one.
+they serve: by spectra, of bytes for the first, of maps in float32 for others. Inputs are padded already, but for the
+latter, and of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no
+gradient for its input, since nothing needs one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hadamax.kernels import (
     map_convolution,
     map_convolution_obstacle,
 )
+from hadamax.kernels.observations import Margins
 from hadamax.networks import build_encoder
 from hadamax.networks.blocks import ConvBlock
 
@@ -41,6 +42,7 @@ class Layer(NamedTuple):
     stride: tuple[int, ...]
     size: tuple[int, ...]  # of the padded input
     first: bool
+    margins: Margins = ((0, 0), (0, 0))  # of the padding
 
     @property
     def multiply_accumulates(self) -> int:
@@ -64,9 +66,11 @@ def layers_of(name: str) -> list[Layer]:
         if not isinstance(block, ConvBlock):
             raise ValueError(f"{name}: only encoders of plain convolution blocks can be measured")
         layer = block.layer
-        padded = tuple(s + sum(m) for s, m in zip(size, layer.window.margins(*size), strict=True))
+        margins = layer.window.margins(*size)
+        padded = tuple(s + sum(m) for s, m in zip(size, margins, strict=True))
         outputs, inputs = layer.weight.shape[:2]
-        layers.append(Layer(inputs, outputs, layer.branches, layer.kernel_size, layer.stride, padded, first=not layers))
+        sizes = layer.kernel_size, layer.stride, padded
+        layers.append(Layer(inputs, outputs, layer.branches, *sizes, first=not layers, margins=margins))
         size = block.output_size(*size)
     for dense in encoder.dense:
         outputs, inputs = dense.weight.shape
@@ -105,8 +109,7 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
             forms["bytes by spectra"] = bytes_by_spectra(layer, rows, weight, geometry, backward)
     elif layer.size and dtype == torch.float32:
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
-        place = Place(layer.stride, ((0, 0), (0, 0)))  # type: ignore[arg-type]
-        if map_convolution_obstacle(torch.Size(layer.size), weight, place) is None:
+        if map_convolution_obstacle(torch.Size(_unpadded(layer)), weight, _place(layer)) is None:
             forms["maps by spectra"] = maps_by_spectra(layer, rows, weight, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
@@ -157,18 +160,25 @@ def bytes_by_spectra(
 
 
 def maps_by_spectra(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
-    """Runs a later layer as `map_convolution`."""
-    x = _tensor((rows, layer.inputs, *layer.size), torch.float32, "channels_last").requires_grad_(backward)
+    """Runs a later layer as `map_convolution`, which pads by itself: fewer inputs have a gradient."""
+    x = _tensor((rows, layer.inputs, *_unpadded(layer)), torch.float32, "channels_last").requires_grad_(backward)
     weight.requires_grad_(backward)
-    place = Place(layer.stride, ((0, 0), (0, 0)))  # type: ignore[arg-type]
-    gradient = torch.randn_like(map_convolution(x, weight, None, place))
+    gradient = torch.randn_like(map_convolution(x, weight, None, _place(layer)))
 
     def run() -> None:
-        y = map_convolution(x, weight, None, place)
+        y = map_convolution(x, weight, None, _place(layer))
         if backward:
             torch.autograd.grad(y, (x, weight), gradient)
 
     return run
+
+
+def _place(layer: Layer) -> Place:
+    return Place(layer.stride, layer.margins)  # type: ignore[arg-type]
+
+
+def _unpadded(layer: Layer) -> tuple[int, ...]:
+    return tuple(s - sum(m) for s, m in zip(layer.size, layer.margins, strict=True))
 
 
 def _tensor(shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:

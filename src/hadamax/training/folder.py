@@ -53,8 +53,10 @@ def refuse_unwritable(out: Path, folder: Path) -> None:
             break
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError) as error:
-            raise UserError(f"out: {out} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+            raise UserError(
+                f"out: {str(out)!r} cannot be written: {getattr(error, 'strerror', None) or error}"
+            ) from None
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"out: {out} cannot be written: {place} is no folder that can be written to")
 
