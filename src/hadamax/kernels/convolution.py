@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.observations import Margins, scaled_observations
 from hadamax.kernels.place import Place
+from hadamax.kernels.plain import conv2d
 from hadamax.kernels.spectra import Spectra
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
@@ -67,7 +67,7 @@ def plain_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: 
     """PyTorch's, of bytes."""
     numbers, padding = _plain_input(x, geometry)
     weight, bias = weight.to(numbers.dtype), None if bias is None else bias.to(numbers.dtype)
-    return F.conv2d(numbers, weight, bias, geometry.stride, padding)
+    return conv2d(numbers, weight, bias, geometry.stride, padding)
 
 
 def byte_convolution_obstacle(size: torch.Size, weight: Tensor, geometry: ConvolutionGeometry) -> str | None:

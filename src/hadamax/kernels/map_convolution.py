@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.place import Place
+from hadamax.kernels.plain import conv2d
 from hadamax.kernels.spectra import Spectra
 from hadamax.kernels.watchers import is_plain, is_watched, looks
 
@@ -50,7 +51,7 @@ def map_convolution_obstacle(size: torch.Size, weight: Tensor, place: Place) -> 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
     padded, padding = _plain_input(x, place)
-    return F.conv2d(padded, weight, bias, place.stride, padding)
+    return conv2d(padded, weight, bias, place.stride, padding)
 
 
 def _plain_input(x: Tensor, place: Place) -> tuple[Tensor, tuple[int, int]]:

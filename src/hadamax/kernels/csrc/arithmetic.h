@@ -10,11 +10,16 @@ INLINE Floats smaller(Floats x, float limit) {
     return x > limit ? splat(limit) : x;
 #endif
 }
-INLINE Floats larger(Floats x, float limit) {
+
+// x between a negative limit and a positive one; NaN may be lost. As integers, floats of one sign are in their order, or in
+// its reverse, and twice as many units of the processor compare them.
+INLINE Floats between(Floats x, float low, float high) {
 #ifdef HADAMAX_AVX2
-    return (Floats)_mm256_max_ps((__m256)splat(limit), (__m256)x);
+    const __m256i below = _mm256_min_epi32((__m256i)x, (__m256i)splat(high));
+    return (Floats)_mm256_min_epu32(below, (__m256i)splat(low));
 #else
-    return x < limit ? splat(limit) : x;
+    x = x > high ? splat(high) : x;
+    return x < low ? splat(low) : x;
 #endif
 }
 INLINE Floats magnitude(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
@@ -68,7 +73,7 @@ INLINE Floats exp2(Floats x) {
     }
     return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);  // p * 2^floor(x)
 #else
-    x = larger(smaller(x, 128.0f), -127.0f);
+    x = between(x, -127.0f, 128.0f);
     const Floats whole = x + 12582912.0f;  // 1.5 * 2^23: the nearest whole number, in the last bits
     const Floats f = x - (whole - 12582912.0f);
     Floats p;  // exactly 1 at 0, so that 128 gives inf and -127 gives 0
@@ -79,16 +84,6 @@ INLINE Floats exp2(Floats x) {
         p = ((f * 5.50089311e-2f + 2.42210959e-1f) * f + 6.93282927e-1f) * f + 1.0f;
     }
     return (Floats)((Ints)p + ((Ints)whole << 23));
-#endif
-}
-
-// [a0+a1, a2+a3, ..., b0+b1, ...]
-template <int... I>
-INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
-#ifdef __clang__
-    return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
-#else
-    return __builtin_shuffle(a, b, Ints{(2 * I)...}) + __builtin_shuffle(a, b, Ints{(2 * I + 1)...});
 #endif
 }
 
@@ -104,6 +99,18 @@ INLINE bool any(Ints mask) {
 #endif
 }
 
+// [a0+a1, a2+a3, ..., b0+b1, ...], of either half of the lanes by itself where a processor's halves are apart.
+template <int... I>
+INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
+#ifdef HADAMAX_AVX2
+    return (Floats)(_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88) + _mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd));
+#elif defined(__clang__)
+    return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+#else
+    return __builtin_shuffle(a, b, Ints{(2 * I)...}) + __builtin_shuffle(a, b, Ints{(2 * I + 1)...});
+#endif
+}
+
 // Vectors to the vector of their sums: lane i is the sum over the lanes of rows[i].
 template <int count = LANES>
 INLINE Floats row_sums(const Floats* rows) {
@@ -113,6 +120,12 @@ INLINE Floats row_sums(const Floats* rows) {
         Floats halved[count / 2];
         for (int i = 0; i < count / 2; i++)
             halved[i] = pair_sums(rows[2 * i], rows[2 * i + 1], std::make_integer_sequence<int, LANES>{});
+#ifdef HADAMAX_AVX2
+        if constexpr (count == 4) {
+            const __m256 a = (__m256)halved[0], b = (__m256)halved[1];
+            return (Floats)(_mm256_permute2f128_ps(a, b, 0x20) + _mm256_permute2f128_ps(a, b, 0x31));
+        }
+#endif
         return row_sums<count / 2>(halved);
     }
 }

@@ -6,6 +6,11 @@
 //   HADAMAX_SUM          0: the branches' product; 1: their sum
 //   HADAMAX_NORM         0 or 1: normalise each branch over its channels first
 //   HADAMAX_CHANNELS, HADAMAX_WINDOW, HADAMAX_STRIDE   the only ones it is for, or 0 for any
+#if defined(__GNUC__) && !defined(__clang__)
+// The two branches' instructions, and those of pixels that are written out, side by side: each of them waits long for the
+// one before it.
+#pragma GCC optimize("schedule-insns")
+#endif
 #include "overlaps.h"
 #include "windows.h"
 

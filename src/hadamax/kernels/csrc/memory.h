@@ -108,6 +108,8 @@ INLINE void end_stream() {
 INLINE Ints widen(Bytes raw) {
 #ifdef HADAMAX_AVX512
     return (Ints)_mm512_cvtepu8_epi32((__m128i)raw);
+#elif defined(HADAMAX_AVX2)
+    return (Ints)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)raw));
 #else
     return __builtin_convertvector(raw, Ints);
 #endif

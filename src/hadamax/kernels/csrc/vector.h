@@ -18,7 +18,8 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINED inline __attribute__((always_inline))  // of a class
+#define INLINE static INLINED
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));

@@ -3,9 +3,99 @@
 #pragma once
 #include "call.h"
 
-// y and positions: [image, pooled row, pooled column, channel]; a position is row * window + column within
-// the window, counted before clipping to the map. The first maximum wins, NaN counts as the largest, as in
-// PyTorch.
+// Calls body(number) for each of a sequence, written out.
+template <class Body, int... numbers>
+INLINE void each(Body body, std::integer_sequence<int, numbers...>) {
+    (body(numbers), ...);
+}
+
+// What a window found of a vector of channels.
+struct Maximum {
+    Floats value;
+    Ints position;  // row * window + column within the window, counted before clipping to the map
+};
+
+// A window on its way forward.
+struct Window {
+    const Sizes& s;
+    const Affine& affine;
+    const Statistics& statistics;
+    const Element* strip;
+    Span rows, columns;
+    size_t next_strip;
+
+    // The first maximum; NaN counts as the largest, the last one wins, as in PyTorch.
+    template <class Count>
+    INLINED Maximum maximum(int c, Count count) const {
+        if constexpr (HADAMAX_WINDOW == 1) return only(c, count);
+        bool doubtful;
+        const bool whole = HADAMAX_WINDOW && rows.end - rows.begin == s.window() && columns.end - columns.begin == s.window();
+        const Maximum found = whole ? of_numbers<true>(c, count, doubtful) : of_numbers<false>(c, count, doubtful);
+        return doubtful ? of_all(c, count) : found;
+    }
+
+  private:
+    template <class Count>
+    INLINED Maximum only(int c, Count count) const {
+        Floats found;
+        for_pixels<true>(c, count, [&](Floats value, Ints) { found = value; });
+        return {found, Ints{}};
+    }
+
+    // Right where there is no NaN. The sum tells, for one addition a pixel, where to compare would take those units of the
+    // processor of which a pixel needs most; infinities can look like one.
+    template <bool whole, class Count>
+    INLINED Maximum of_numbers(int c, Count count, bool& doubtful) const {
+        Maximum best = first();
+        Floats sum = {};
+        for_pixels<whole>(c, count, [&](Floats value, Ints position) {
+            const Ints better = value > best.value;
+            best = {better ? value : best.value, better ? position : best.position};
+            sum += value;
+        });
+        doubtful = any(sum != sum);
+        return best;
+    }
+
+    template <class Count>
+    __attribute__((noinline)) Maximum of_all(int c, Count count) const {
+        Maximum best = first();
+        for_pixels<false>(c, count, [&](Floats value, Ints position) {
+            const Ints better = (value > best.value) | (value != value);
+            best = {better ? value : best.value, better ? position : best.position};
+        });
+        return best;
+    }
+
+    Maximum first() const { return {splat(-INFINITY), Ints{} + position(rows.begin, columns.begin)}; }
+    int position(int row, int column) const { return (row - rows.origin) * s.window() + column - columns.origin; }
+
+    // Calls body(value, position) for each pixel; of a whole window a row is written out.
+    template <bool whole, class Count, class Body>
+    INLINED void for_pixels(int c, Count count, Body body) const {
+        Floats scale[BRANCHES], bias[BRANCHES];
+        for (int b = 0; b < BRANCHES; b++) scale[b] = affine.scale(b, c), bias[b] = affine.bias(b, c);
+        auto look = [&](int row, int column) __attribute__((always_inline)) {
+            const int pixel = (row - rows.begin) * s.columns + column;
+            const Element* from = strip + pixel * s.pixel() + c;
+            Floats input[BRANCHES];
+            for (int b = 0; b < BRANCHES; b++) {
+                const Floats raw = load(from + b * s.channels(), count);
+                fetch_ahead(from + b * s.channels() + next_strip);
+                input[b] = statistics.normalised(b, pixel, raw) * scale[b] + bias[b];
+            }
+            body(Combination::value(input), Ints{} + position(row, column));
+        };
+        for (int row = rows.begin; row < rows.end; row++)
+            if constexpr (whole)
+                each([&](int column) __attribute__((always_inline)) { look(row, columns.begin + column); },
+                     std::make_integer_sequence<int, HADAMAX_WINDOW>{});
+            else
+                for (int column = columns.begin; column < columns.end; column++) look(row, column);
+    }
+};
+
+// y and positions: [image, pooled row, pooled column, channel].
 inline void forward_windows(const Sizes& sizes, const Element* x, const Affine& affine, Element* y,
                             uint8_t* positions) {
     const Sizes s = sizes;
@@ -25,34 +115,11 @@ inline void forward_windows(const Sizes& sizes, const Element* x, const Affine& 
                     size_t out =
                         ((size_t(image) * s.pooled_rows + pooled_row) * s.pooled_columns + pooled_column)
                         * s.channels();
+                    const Window window = {s, affine, statistics, strip, rows, columns, next_strip};
                     for_channels(s.channels(), [&](int c, auto count) {
-                        Floats scale[BRANCHES], bias[BRANCHES], input[BRANCHES];
-                        for (int b = 0; b < BRANCHES; b++)
-                            scale[b] = affine.scale(b, c), bias[b] = affine.bias(b, c);
-                        Floats best = splat(-INFINITY);
-                        Ints where =
-                            Ints{}
-                            + ((rows.begin - rows.origin) * s.window() + columns.begin - columns.origin);
-                        for (int row = rows.begin; row < rows.end; row++)
-                            for (int column = columns.begin; column < columns.end; column++) {
-                                int pixel = (row - rows.begin) * s.columns + column;
-                                const Element* from = strip + pixel * s.pixel() + c;
-                                for (int b = 0; b < BRANCHES; b++) {
-                                    Floats raw = load(from + b * s.channels(), count);
-                                    fetch_ahead(from + b * s.channels() + next_strip);
-                                    input[b] = statistics.normalised(b, pixel, raw) * scale[b] + bias[b];
-                                }
-                                Floats value = Combination::value(input);
-                                Ints better = (value > best) | (value != value);
-                                best = better ? value : best;
-                                where =
-                                    better
-                                        ? Ints{}
-                                              + ((row - rows.origin) * s.window() + column - columns.origin)
-                                        : where;
-                            }
-                        store(y + out + c, best, count);
-                        store_bytes(positions + out + c, where, count);
+                        const Maximum found = window.maximum(c, count);
+                        store(y + out + c, found.value, count);
+                        store_bytes(positions + out + c, found.position, count);
                     });
                 }
             }
