@@ -13,6 +13,7 @@
 #endif
 #include "overlaps.h"
 #include "windows.h"
+#include "winners.h"
 
 extern "C" {
 
