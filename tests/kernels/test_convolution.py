@@ -6,62 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kernels.convolutions import ROUNDING, SAME, exact, layer, needs, observations, obstacle, off, plain
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu, spectra
+from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
 from hadamax.kernels.spectra import Spectra
-from hadamax.networks import build_encoder
-
-SAME = ((3, 4), (3, 4))
-SIZE = torch.Size((84, 84))
-GAIN = spectra.GAIN
-ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
 
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:
     """Skips where nothing can be compiled: else float32 is served."""
     assert obstacle(torch.float32) is None
-
-
-def obstacle(dtype: torch.dtype) -> str | None:
-    return byte_convolution_obstacle(SIZE, torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, dtype))
-
-
-def needs(dtype: torch.dtype) -> None:
-    if obstacle(dtype):
-        pytest.skip(f"no kernel in {dtype} here")
-
-
-def layer(channels: int, inputs: int, kernel: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(channels, inputs, *kernel, generator=generator) / (inputs * kernel[0] * kernel[1]) ** 0.5
-    return weight.requires_grad_(), torch.randn(channels, generator=generator).requires_grad_()
-
-
-def observations(*shape: int) -> Tensor:
-    return torch.randint(256, shape, dtype=torch.uint8)
-
-
-def plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
-    (top, bottom), (left, right) = geometry.margins
-    numbers = F.pad(x.to(weight.dtype) / geometry.scale, (left, right, top, bottom))
-    return F.conv2d(numbers, weight, bias, geometry.stride)
-
-
-def exact(x: Tensor, weight: Tensor, bias: Tensor, geometry: ConvolutionGeometry, gradient: Tensor) -> list[Tensor]:
-    """Output and gradients of weight and bias in float64."""
-    wide = [tensor.detach().double().requires_grad_() for tensor in (weight, bias)]
-    y = plain(x, *wide, geometry)
-    return [y.detach(), *torch.autograd.grad(y, wide, gradient.double())]
-
-
-def off(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).norm() / expected.norm())
 
 
 @settings(max_examples=40, deadline=None)
@@ -263,92 +221,3 @@ def test_the_same_bits_every_time_and_for_every_batch() -> None:
         assert all(torch.equal(*pair) for pair in zip(runs[0], again, strict=True))
     one_by_one = torch.cat([byte_convolution(x[i : i + 1], weight, bias, geometry) for i in range(5)])
     assert torch.equal(one_by_one, runs[0][0])
-
-
-@pytest.mark.parametrize(
-    ("channels", "kernel", "stride", "dtype", "word"),
-    [
-        (64, (8, 8), (4, 4), torch.float32, "too few products"),
-        (64, (2, 8), (1, 1), torch.float32, "too few products"),
-        (64, (8, 8), (1, 2), torch.float32, "strides"),
-        (63, (8, 8), (1, 1), torch.float32, "multiple"),
-        (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
-    ],
-)
-def test_what_it_does_not_serve_goes_the_plain_way(
-    channels: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dtype: torch.dtype,
-    word: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(spectra, "GAIN", GAIN)
-    weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
-    geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
-    x = observations(2, 4, 21, 21)
-    reason = byte_convolution_obstacle(x.shape[2:], weight, geometry)
-    assert reason is not None
-    assert word in reason
-    found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
-    assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
-    wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
-    assert torch.equal(byte_convolution(x, *wide, geometry), found)
-
-
-def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectra, "GAIN", GAIN)
-    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
-    weight = torch.randn(64, 4, 8, 8)
-    reason = byte_convolution_obstacle(torch.Size((12, 12)), weight, geometry)
-    assert reason is not None
-    assert "too few products" in reason
-    assert byte_convolution_obstacle(SIZE, weight, geometry) is None
-    x, wide = observations(2, 4, 30, 60), torch.randn(64, 4, 24, 20)
-    found = Spectra(torch.uint8, torch.float32).forward(x, wide, None, geometry.place, 1 / geometry.scale)
-    assert off(found, plain(x, wide.double(), None, geometry)) < ROUNDING[torch.float32]
-    wider = torch.randn(64, 4, 25, 20)
-    assert "over 24" in str(byte_convolution_obstacle(x.shape[2:], wider, geometry))
-    assert off(byte_convolution(x, wider, None, geometry), plain(x, wider.double(), None, geometry)) < 1e-6
-
-
-@pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
-def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    encoder = build_encoder(name, (4, 44, 40))
-    x = observations(3, 4, 44, 40)
-    exact_encoder = build_encoder(name, (4, 44, 40)).double()
-    exact_encoder.load_state_dict(encoder.state_dict())
-    found = []
-    for network in (encoder, exact_encoder):
-        y = network(x)
-        found.append([y.detach(), *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
-    for ours, expected in zip(*found, strict=True):
-        assert off(ours, expected) < 1e-4
-    monkeypatch.setenv("HADAMAX_KERNELS", "reference")
-    torch.testing.assert_close(encoder(x), found[0][0], rtol=1e-4, atol=1e-5)
-
-
-def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(1, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
-    monkeypatch.setattr(cpu, "load", lambda source, macros: None)
-    monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
-    assert byte_convolution_obstacle(SIZE, weight, geometry) == "no compiler"
-    y = byte_convolution(x, weight, bias, geometry)
-    assert torch.equal(y, convolution.plain_convolution(x, weight, bias, geometry))
-    torch.testing.assert_close(y, plain(x, weight, bias, geometry))
-
-
-@pytest.mark.parametrize("margins", [((-1, -1), (-1, -1)), ((-2, 3), (3, 4)), ((3, 4), (3, -1))])
-def test_margins_may_cut(margins: Any) -> None:
-    geometry = ConvolutionGeometry((1, 1), margins, 255.0, torch.float32)
-    (weight, bias), x = layer(64, 4, (8, 8)), observations(2, 4, 16, 15)
-    y = byte_convolution(x, weight, bias, geometry)
-    gradient = torch.randn(y.shape)
-    for ours, theirs in zip(
-        (y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)),
-        exact(x, weight, bias, geometry, gradient),
-        strict=True,
-    ):
-        assert off(ours, theirs) < ROUNDING[torch.float32]

@@ -14,9 +14,7 @@ from torch import Tensor
 from hadamax.kernels.watchers import is_plain
 
 
-def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """As `torch.nn.functional.conv2d`: float [N, C, H, W] -> [N, out, H', W']."""
     if bias is None or not _sums_apart(x, weight, bias):
         return F.conv2d(x, weight, bias, stride, padding)

@@ -1,0 +1,110 @@
+"""Which convolutions of bytes go by spectra, and that the others are PyTorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.kernels.convolutions import ROUNDING, SAME, SIZE, exact, layer, observations, obstacle, off, plain
+
+from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu, spectra
+from hadamax.kernels.spectra import Spectra
+from hadamax.networks import build_encoder
+
+GAIN = spectra.GAIN
+
+
+@pytest.fixture(autouse=True)
+def _served(kernel: None, small_maps: None) -> None:
+    """Skips where nothing can be compiled: else float32 is served."""
+    assert obstacle(torch.float32) is None
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "dtype", "word"),
+    [
+        (64, (8, 8), (4, 4), torch.float32, "too few products"),
+        (64, (2, 8), (1, 1), torch.float32, "too few products"),
+        (64, (8, 8), (1, 2), torch.float32, "strides"),
+        (63, (8, 8), (1, 1), torch.float32, "multiple"),
+        (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
+    ],
+)
+def test_what_it_does_not_serve_goes_the_plain_way(
+    channels: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dtype: torch.dtype,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spectra, "GAIN", GAIN)
+    weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
+    geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
+    x = observations(2, 4, 21, 21)
+    reason = byte_convolution_obstacle(x.shape[2:], weight, geometry)
+    assert reason is not None
+    assert word in reason
+    found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
+    assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
+    wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
+    assert torch.equal(byte_convolution(x, *wide, geometry), found)
+
+
+def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "GAIN", GAIN)
+    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
+    weight = torch.randn(64, 4, 8, 8)
+    reason = byte_convolution_obstacle(torch.Size((12, 12)), weight, geometry)
+    assert reason is not None
+    assert "too few products" in reason
+    assert byte_convolution_obstacle(SIZE, weight, geometry) is None
+    x, wide = observations(2, 4, 30, 60), torch.randn(64, 4, 24, 20)
+    found = Spectra(torch.uint8, torch.float32).forward(x, wide, None, geometry.place, 1 / geometry.scale)
+    assert off(found, plain(x, wide.double(), None, geometry)) < ROUNDING[torch.float32]
+    wider = torch.randn(64, 4, 25, 20)
+    assert "over 24" in str(byte_convolution_obstacle(x.shape[2:], wider, geometry))
+    assert off(byte_convolution(x, wider, None, geometry), plain(x, wider.double(), None, geometry)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
+def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name, (4, 44, 40))
+    x = observations(3, 4, 44, 40)
+    exact_encoder = build_encoder(name, (4, 44, 40)).double()
+    exact_encoder.load_state_dict(encoder.state_dict())
+    found = []
+    for network in (encoder, exact_encoder):
+        y = network(x)
+        found.append([y.detach(), *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
+    for ours, expected in zip(*found, strict=True):
+        assert off(ours, expected) < 1e-4
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")
+    torch.testing.assert_close(encoder(x), found[0][0], rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, bias = layer(64, 4, (8, 8))
+    x, geometry = observations(1, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    monkeypatch.setattr(cpu, "load", lambda source, macros: None)
+    monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
+    assert byte_convolution_obstacle(SIZE, weight, geometry) == "no compiler"
+    y = byte_convolution(x, weight, bias, geometry)
+    assert torch.equal(y, convolution.plain_convolution(x, weight, bias, geometry))
+    torch.testing.assert_close(y, plain(x, weight, bias, geometry))
+
+
+@pytest.mark.parametrize("margins", [((-1, -1), (-1, -1)), ((-2, 3), (3, 4)), ((3, 4), (3, -1))])
+def test_margins_may_cut(margins: Any) -> None:
+    geometry = ConvolutionGeometry((1, 1), margins, 255.0, torch.float32)
+    (weight, bias), x = layer(64, 4, (8, 8)), observations(2, 4, 16, 15)
+    y = byte_convolution(x, weight, bias, geometry)
+    gradient = torch.randn(y.shape)
+    for ours, theirs in zip(
+        (y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)),
+        exact(x, weight, bias, geometry, gradient),
+        strict=True,
+    ):
+        assert off(ours, theirs) < ROUNDING[torch.float32]
