@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle
+from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle, spectra
 
 SAME = ((3, 4), (3, 4))
 SIZE = torch.Size((84, 84))
+GAIN = spectra.GAIN  # before a test changes it
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
 
 

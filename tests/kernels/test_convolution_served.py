@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.kernels.convolutions import ROUNDING, SAME, SIZE, exact, layer, observations, obstacle, off, plain
+from tests.kernels.convolutions import GAIN, ROUNDING, SAME, SIZE, exact, layer, observations, obstacle, off, plain
 
 from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu, spectra
 from hadamax.kernels.spectra import Spectra
 from hadamax.networks import build_encoder
-
-GAIN = spectra.GAIN
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernels.test_convolution import GAIN, layer, off
+from tests.kernels.convolutions import GAIN, layer, off
 from torch import Tensor
 from torch.autograd import forward_ad
 

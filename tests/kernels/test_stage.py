@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.kernels.blocks import HADAMAX, KINDS, POOLS
-from tests.kernels.test_convolution import SAME, layer, needs, observations, off
+from tests.kernels.convolutions import SAME, layer, needs, observations, off
 from torch import Tensor
 
 from hadamax.kernels import ConvolutionGeometry, Stage, byte_convolution, fused_stage, hadamax_block
