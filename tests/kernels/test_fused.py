@@ -21,6 +21,8 @@ from tests.kernels.blocks import (
     without_near_ties,
 )
 
+from hadamax.kernels import hadamax_block
+
 pytestmark = pytest.mark.usefixtures("kernel")
 
 bounded = settings(
@@ -151,3 +153,22 @@ def test_infinity_without_a_norm(kind: Kind) -> None:
     found, wanted = fused(case), exact(case)
     torch.testing.assert_close(found.y.double(), wanted.y, rtol=1e-5, atol=1e-6, equal_nan=True)
     torch.testing.assert_close(found.to_x.double(), wanted.to_x, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize(("window", "pad"), [(1, 0), (2, 0), (2, 1), (3, 1), (4, 0), (4, 2)])
+@pytest.mark.parametrize("channels", [32, 20])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_pool_is_pytorchs_to_the_last_position(window: int, pad: int, channels: int, dtype: torch.dtype) -> None:
+    """Of one branch as it is, with ties, NaN and both infinities: windows whole and clipped, and their gradient."""
+    generator = torch.Generator().manual_seed(window)
+    x = torch.randint(-3, 4, (2, channels, 14, 15), generator=generator).to(dtype)
+    for value, part in ((float("nan"), 0.03), (float("inf"), 0.03), (float("-inf"), 0.5)):
+        x[torch.rand(x.shape, generator=generator) < part] = value
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    kind = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": None, "eps": 1e-6}
+    y = hadamax_block(x, None, None, **kind, pool=(window, window, pad, pad))
+    expected = torch.nn.functional.max_pool2d(x, window, padding=pad)
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
+    gradient = torch.randn(y.shape, generator=generator).to(dtype)
+    found, wanted = (torch.autograd.grad(z, x, gradient, retain_graph=True)[0] for z in (y, expected))
+    assert torch.equal(found, wanted)
