@@ -66,7 +66,7 @@ def test_many_gradients_at_once() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_who_watches_gets_pytorchs() -> None:
+def test_who_watches_gets_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, bias = tensors()
     with torch.no_grad():
         assert conv2d(x, weight, bias, (2, 2), (0, 0)).grad_fn is None
@@ -76,6 +76,8 @@ def test_who_watches_gets_pytorchs() -> None:
         assert conv2d(x, weight, bias, (2, 2), (0, 0)).dtype == torch.bfloat16
     found = torch.func.grad(lambda b: conv2d(x, weight, b, (2, 2), (0, 0)).sum())(bias.detach())
     torch.testing.assert_close(found, torch.full((6,), 9.0 * 5 * 5))
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")
+    assert not summed_apart(conv2d(x, weight, bias, (2, 2), (0, 0)))
 
 
 def test_what_comes_out_may_be_changed_in_place() -> None:

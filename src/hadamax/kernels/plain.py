@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hadamax.kernels import cpu
 from hadamax.kernels.watchers import is_plain
 
 
@@ -27,6 +28,7 @@ def _sums_apart(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
         torch.is_grad_enabled()
         and bias.requires_grad
         and x.ndim == 4
+        and cpu.wanted()
         and all(is_plain(t) and t.dtype == torch.float32 and t.device.type == "cpu" for t in (x, weight, bias))
         and not torch.is_autocast_enabled("cpu")
     )
