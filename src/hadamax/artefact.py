@@ -82,8 +82,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
         if config["format"] > FORMAT:
-            line = f"{path}: format {config['format']} is of a newer hadamax; this one reads up to {FORMAT}"
-            raise UserError(f"{line}: pip install --upgrade hadamax")
+            raise UserError(f"{path}: format {config['format']} is of a newer hadamax; this one reads up to {FORMAT}")
         hashes = config["sha256"]
         stated = hashes.pop(CONFIG)
         whole = stated == _digest(config) and set(hashes) == {WEIGHTS}

@@ -21,6 +21,12 @@ def test_no_page_installs_the_other_project(path: Path) -> None:
         assert found == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.py")), ids=lambda path: path.name)
+def test_no_message_does(path: Path) -> None:
+    """An extra of this one, which is installed where its message is read, pip finds here."""
+    assert re.findall(BY_NAME.pattern + r"(?!\[)", path.read_text()) == []
+
+
 def test_a_name_is_told_from_a_path() -> None:
     assert BY_NAME.search("pip install 'hadamax[ray]'")
     assert BY_NAME.search("pip install --upgrade hadamax")

@@ -103,9 +103,10 @@ class Card(NamedTuple):
         shape = ", ".join(map(str, network["observation_shape"]))
         kind = "uint8" if network["input_scale"] == 255.0 else "the environment's numbers"
         family = self.settings.environment.family
-        extra = {"minatar": "hadamax[minatar]"}.get(family, "hadamax")
+        here = "'.[minatar]'" if family == "minatar" else "."
         return f"""```
-pip install '{extra}'
+# In a clone of hadamax, whose name on PyPI belongs to another project:
+pip install {here}
 ```
 
 ```python
