@@ -8,11 +8,11 @@ from torch import Tensor
 from hadamax.kernels.plain import conv2d
 
 
-def tensors(*, stride: int = 2, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(*, stride: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(stride)
     x = torch.randn(9, 5, 13, 11, generator=generator)
     weight, bias = torch.randn(6, 5, 4, 3, generator=generator), torch.randn(6, generator=generator)
-    return tuple(t.to(dtype).requires_grad_() for t in (x, weight, bias))  # type: ignore[return-value]
+    return tuple(t.requires_grad_() for t in (x, weight, bias))  # type: ignore[return-value]
 
 
 def summed_apart(y: Tensor) -> bool:

@@ -163,10 +163,11 @@ def maps_by_spectra(layer: Layer, rows: int, weight: Tensor, backward: bool) -> 
     """Runs a later layer as `map_convolution`, which pads by itself: fewer inputs have a gradient."""
     x = _tensor((rows, layer.inputs, *_unpadded(layer)), torch.float32, "channels_last").requires_grad_(backward)
     weight.requires_grad_(backward)
-    gradient = torch.randn_like(map_convolution(x, weight, None, _place(layer)))
+    place = _place(layer)
+    gradient = torch.randn_like(map_convolution(x, weight, None, place))
 
     def run() -> None:
-        y = map_convolution(x, weight, None, _place(layer))
+        y = map_convolution(x, weight, None, place)
         if backward:
             torch.autograd.grad(y, (x, weight), gradient)
 
