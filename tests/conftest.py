@@ -1,4 +1,4 @@
-"""What has to be set before anything imports Triton; and the tests that belong to an extra.
+"""What has to be set before anything imports Triton; what a test leaves behind; and the tests that belong to an extra.
 
 `pytest --extra=sb3` runs those marked `extra("sb3")` and no others, and does not start where a package of the extra is
 missing: there they cannot be skipped unseen.
@@ -7,6 +7,8 @@ missing: there they cannot be skipped unseen.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -43,6 +45,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if extra:
         config.hook.pytest_deselected(items=[item for item in items if extra not in marked(item)])
         items[:] = [item for item in items if extra in marked(item)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[object]:
+    """The command line's handlers of signals outlive it, to the end of its process: here, to the end of a test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return (yield)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -79,14 +78,11 @@ class Result(NamedTuple):
 def hadamax(*arguments: object) -> Result:
     """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with redirect_stdout(out), redirect_stderr(err):
         try:
             code = main([str(argument) for argument in arguments])
         except SystemExit as exit_:
             code = int(exit_.code or 0)
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-        signal.signal(number, handler)
     return Result(code, out.getvalue(), err.getvalue())
 
 
