@@ -1,4 +1,4 @@
-"""What has to be set before anything imports Triton; what a test leaves behind; and the tests that belong to an extra.
+"""What every test begins from and leaves behind; and the tests that belong to an extra.
 
 `pytest --extra=sb3` runs those marked `extra("sb3")` and no others, and does not start where a package of the extra is
 missing: there they cannot be skipped unseen.
@@ -13,6 +13,14 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# No property is timed, nor how long its cases take to draw: others may have the cores meanwhile. The cases are the same
+# each time, unless with --hypothesis-profile=explore.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile("explore", UNTIMED, derandomize=False)
+settings.register_profile("repeat", UNTIMED, derandomize=True)
+settings.load_profile("repeat")
 
 # Without a card, Triton's kernels are tested in its interpreter.
 if not torch.cuda.is_available():
@@ -49,7 +57,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Iterator[object]:
-    """The command line's handlers of signals outlive it, to the end of its process: here, to the end of a test."""
+    """No test depends on those before it, which are others each time.
+
+    PyTorch's random numbers begin anew. So does the number of its threads: tensors this small are slower on two, and a
+    test that wants two says so. The command line's handlers of signals outlive it, to the end of its process; here, to
+    the end of a test.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return (yield)

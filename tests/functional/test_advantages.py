@@ -43,7 +43,7 @@ def test_by_hand(ends: dict, expected: list[float]) -> None:
 
 
 @given(steps=st.integers(1, 10), envs=st.integers(1, 3), seed=st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_the_sum_of_discounted_errors(steps: int, envs: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     random = (torch.randn(steps, envs, generator=generator, dtype=torch.float64) for _ in range(3))

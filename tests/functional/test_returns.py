@@ -69,7 +69,7 @@ def recursion(
     lambda_=st.sampled_from([0.0, 0.65, 1.0]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_a_recursion_over_each_trajectory(
     steps: int, envs: int, gamma: float, lambda_: float, seed: int
 ) -> None:

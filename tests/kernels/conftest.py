@@ -1,21 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 from tests.kernels.blocks import HADAMAX, build_all
 
 from hadamax.kernels import implementation, spectra
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small are slower on two threads than on one; a test that wants two says so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

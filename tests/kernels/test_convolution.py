@@ -22,7 +22,7 @@ def _served(kernel: None, small_maps: None) -> None:
     assert obstacle(torch.float32) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), dtype=st.sampled_from(list(ROUNDING)))
 def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     needs(dtype)

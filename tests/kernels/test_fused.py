@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.kernels.blocks import (
     DTYPES,
@@ -25,17 +25,11 @@ from hadamax.kernels import hadamax_block
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
-bounded = settings(
-    max_examples=120,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
 channels = st.integers(1, 40) | st.sampled_from([64, 70])
 sizes = st.integers(4, 19)
 
 
-@bounded
+@settings(max_examples=120)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

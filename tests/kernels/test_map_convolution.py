@@ -49,7 +49,7 @@ def is_ours(y: Tensor) -> bool:
     return "_Convolution" in str(y.grad_fn)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_equals_the_plain_form(data: st.DataObject) -> None:
     draw = data.draw

@@ -44,7 +44,7 @@ def gradients(y: Tensor, tensors: list[Tensor | None], gradient: Tensor) -> list
     return list(torch.autograd.grad(y, [tensor for tensor in tensors if tensor is not None], gradient))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

@@ -74,7 +74,7 @@ def test_every_encoder(name: str) -> None:
     check(RainbowNetwork(encoder, 2, num_atoms=3), encoder, 2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(["nature", "hadamax", "impala", "minatar", "mlp"]),
     activation=st.sampled_from(["tanh", "crelu", "rational", ("tanh", "sigmoid")]),

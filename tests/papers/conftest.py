@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from tests.training.runs import make
 
 from hadamax.training import diagnostics
@@ -42,8 +41,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of finished runs, VARIANT/GAME/seed-N, each measured four times and with checkpoints."""
     pytest.importorskip("minatar")
     root = tmp_path_factory.mktemp("papers") / "small"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnostics, "OBSERVATIONS", 64)
         for variant, own in VARIANTS.items():
@@ -53,5 +50,4 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 loop = make(out, {**SETTINGS, **own}, lambda line: None, seed=seed, **every)
                 assert loop.train()
                 loop.close()
-    torch.set_num_threads(threads)
     return root

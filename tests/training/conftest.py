@@ -1,23 +1,13 @@
-"""Every test here runs on one processor thread, so that it repeats; a run and what is exported of it."""
+"""A run, and what is exported of it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import torch
 from tests.training.runs import CARTPOLE, hadamax, make
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
