@@ -15,12 +15,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# No property is timed, nor how long its cases take to draw: others may have the cores meanwhile. The cases are the same
-# each time, unless with --hypothesis-profile=explore.
-UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.register_profile("explore", UNTIMED, derandomize=False)
-settings.register_profile("repeat", UNTIMED, derandomize=True)
-settings.load_profile("repeat")
+# No property is timed, nor how long its cases take to draw: others may have the cores meanwhile.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Without a card, Triton's kernels are tested in its interpreter.
 if not torch.cuda.is_available():
