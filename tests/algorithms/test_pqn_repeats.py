@@ -77,15 +77,19 @@ def test_the_same_seed_repeats_and_another_differs(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "precision"),
-    [*((network, torch.float32) for network in ENCODERS), ("nature-norm", torch.bfloat16)],
+    ("network", "precision", "iterations"),
+    [
+        *((network, torch.float32, 5) for network in ENCODERS),
+        ("nature-norm", torch.bfloat16, 5),
+        ("nature-norm", torch.float32, 0),
+    ],
 )
-def test_a_resumed_learner_equals_one_that_was_never_stopped(
-    network: str, precision: torch.dtype, tmp_path: Any
+def test_resumed_learner_equals_uninterrupted_one(
+    network: str, precision: torch.dtype, iterations: int, tmp_path: Any
 ) -> None:
     torch.set_num_threads(2)  # sums over two threads must come out alike too
     whole = atari(precision, network=network)
-    run(whole, 5)
+    run(whole, iterations)
     path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
     expected = run(whole, 4)
     found = checkpoints.read(path)

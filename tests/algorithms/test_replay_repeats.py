@@ -53,28 +53,53 @@ def run(found: OffPolicyLearner, iterations: int) -> list[Any]:
     return [found.iteration() for _ in range(iterations)]
 
 
+# Iterations of 16 agent steps before the checkpoint; the target network is copied every 24 steps.
+PHASES = {
+    "before the first step": 0,
+    "before the first update": 1,
+    "before the replay is full": 2,
+    "at a target copy": 3,
+    "after the replay wrapped around": 9,
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize(
     ("algorithm", "precision"),
     [("dqn", torch.float32), ("dqn", torch.bfloat16), ("c51", torch.float32), ("rainbow", torch.float32)],
 )
-def test_a_resumed_learner_equals_one_that_was_never_stopped(
-    algorithm: str, precision: torch.dtype, tmp_path: Path
+def test_resumed_learner_equals_uninterrupted_one(
+    algorithm: str, precision: torch.dtype, phase: str, tmp_path: Path
 ) -> None:
     whole = learner(algorithm, precision)
-    run(whole, 4)
-    checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
-    run(whole, 5)
-    path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
-    assert whole.replay.heads.min() > 1.2 * whole.replay.length
+    for _ in range(PHASES[phase]):
+        run(whole, 1)
+        path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    if phase == "before the first step":
+        path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
+    assert (whole.updates == 0) == phase.startswith("before the first")
+    assert (whole.replay.heads.min() > 1.2 * whole.replay.length) == phase.startswith("after")
     expected = run(whole, 3)
     found = checkpoints.read(path)
     resumed = learner(algorithm, precision)
-    run(resumed, 1)  # a state is loaded over whatever was there
+    run(resumed, 1)  # loading a state replaces whatever the learner held
     resumed.load_state_dict({"network": found.weights, **found.state})
     assert resumed.frames == found.frame
     assert run(resumed, 3) == expected
     assert_same(resumed, whole)
     assert any(iteration.games for iteration in expected)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "c51", "rainbow"])
+def test_resumes_a_checkpoint_without_optimizer_state(algorithm: str, tmp_path: Path) -> None:
+    """Older checkpoints, written before the first update, lack the key."""
+    whole, resumed = learner(algorithm), learner(algorithm)
+    run(whole, 1)
+    found = checkpoints.read(checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {})))
+    assert found.state.pop("optimizer") == {}
+    resumed.load_state_dict({"network": found.weights, **found.state})
+    assert run(resumed, 3) == run(whole, 3)
+    assert_same(resumed, whole)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "rainbow"])

@@ -51,6 +51,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert found.state["games"]["over"].dtype == torch.bool
 
 
+def test_empty_and_missing_values_round_trip(tmp_path: Path) -> None:
+    given = {
+        "network": {"w": torch.ones(1)},
+        "optimizer": {},
+        "nested": {"empty": {}, "none": None, "array": np.zeros((0, 3), np.uint8), "tensor": torch.zeros(2, 0)},
+        "zero": 0,
+        "flag": False,
+    }
+    found = read(write(tmp_path, capture(1, given, {}))).state
+    assert found.keys() == given.keys() - {"network"}
+    assert (found["optimizer"], found["zero"], found["flag"]) == ({}, 0, False)
+    nested = found["nested"]
+    assert (nested["empty"], nested["none"]) == ({}, None)
+    assert nested["array"].shape == (0, 3)
+    assert nested["tensor"].shape == (2, 0)
+
+
 def test_a_copy_is_taken_when_it_is_captured() -> None:
     living = state()
     captured = capture(1, living, ABOUT)

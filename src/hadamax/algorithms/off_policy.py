@@ -244,7 +244,8 @@ class OffPolicyLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.target_network.load_state_dict(state["target_network"])
-        load_moments(self.optimizer, state["optimizer"])
+        # Older checkpoints, written before the first update, lack the key.
+        load_moments(self.optimizer, state.get("optimizer", {}))
         self.environment.load_state_dict(state["environment"])
         self.generator.set_state(state["generator"])
         self.steps, self.updates = state["steps"], state["updates"]

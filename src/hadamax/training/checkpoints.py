@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
 
     frame: int
     weights: dict[str, Tensor]
-    state: dict[str, Any]  # nested dictionaries of tensors, arrays, whole numbers and a replay's rows
+    state: dict[str, Any]  # nested dictionaries of tensors, arrays, whole numbers, None and a replay's rows
     about: dict[str, Any]  # JSON: log positions, seconds trained, score
 
 
@@ -227,16 +227,17 @@ def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _flatten(state: dict[Any, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, int]]:
+def _flatten(state: dict[Any, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors by path, and the rest by path: whole numbers, None and empty dictionaries."""
     tensors: dict[str, Tensor] = {}
-    numbers: dict[str, int] = {}
+    numbers: dict[str, Any] = {}
     for name, value in state.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             inner = _flatten(value, f"{key}/")
             tensors.update(inner[0])
             numbers.update(inner[1])
-        elif isinstance(value, int):
+        elif value is None or isinstance(value, int | dict):
             numbers[key] = value
         elif not isinstance(value, Snapshot):
             tensors[key] = value if isinstance(value, Tensor) else torch.from_numpy(value)
