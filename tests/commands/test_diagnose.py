@@ -102,7 +102,9 @@ def test_a_network_of_ones_own(here: Path) -> None:
     save_file({"observations": observations, "actions": torch.zeros(300)}, "observations.safetensors")
     result = hadamax("diagnose", "--module", "own_a:make", "--observations", "observations.npy")
     assert result.code == 0, result
-    assert "  - 1: 31% of its 64 units are dead (almost constant); trouble begins at 15%" in result.out.splitlines()
+    assert (
+        "  - 1: 31% of its 64 units are dead (almost constant); the warning threshold is 15%" in result.out.splitlines()
+    )
     assert pictures(here / "diagnosis") == {"spectra.png", "density-1.png"}
     other = hadamax("diagnose", "--module", "own_a:make", "--observations", "observations.safetensors")
     assert other.out == result.out
@@ -157,8 +159,8 @@ REFUSED = [
     ("RUN --epsilon 2", ["epsilon", "2.0", "0 to 1"]),
     ("RUN --seed -1", ["seed", "-1"]),
     ("RUN --layers encoder.conv", ["layers", "'encoder.conv'", "encoder.dense.0 (HadamardLinear)", "head (ValueHead)"]),
-    ("RUN --observations one.npy", ["has 1 samples; 2 or more are needed"]),
-    ("RUN --observations nan.npy", ["layer encoder.dense.0", "not a finite number"]),
+    ("RUN --observations one.npy", ["has 1 samples; expected 2 or more"]),
+    ("RUN --observations nan.npy", ["layer encoder.dense.0", "not finite"]),
     ("RUN --observations none.npy", ["observations", "none.npy", "No such file"]),
     ("RUN --observations pickled.npy", ["observations", "pickled.npy", "allow_pickle"]),
     ("RUN --observations archive.npy", ["observations", "archive.npy", "archive", "one array"]),

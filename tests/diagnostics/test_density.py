@@ -131,10 +131,10 @@ def test_noise_is_the_generators_and_the_input_is_left_alone(width: int) -> None
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (torch.tensor([[1.0], [torch.nan]]), "activations holds a value that is not a finite number"),
-        (torch.ones(1, 5), "activations has 1 samples; 2 or more are needed"),
-        (torch.ones(5), r"activations must be \[samples, units\], not \[5\]"),
-        (torch.ones(5, 0), "activations has 0 units; 1 or more are needed"),
+        (torch.tensor([[1.0], [torch.nan]]), "activations contains a value that is not finite"),
+        (torch.ones(1, 5), "activations has 1 samples; expected 2 or more"),
+        (torch.ones(5), r"activations must be \[samples, units\], got \[5\]"),
+        (torch.ones(5, 0), "activations has 0 units; expected 1 or more"),
     ],
 )
 def test_refused(measure: object, given: Tensor, line: str) -> None:
@@ -146,6 +146,6 @@ def test_refused_too() -> None:
     for variance in (-1e-5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="noise_variance"):
             kde_peak_density(torch.randn(5, 2), variance)
-    with pytest.raises(ValueError, match="never vary"):
+    with pytest.raises(ValueError, match="never varies"):
         kde_peak_density(torch.tensor([[1.0, 2.0], [1.0, 3.0]]), noise_variance=0)
     assert kde_peak_density(torch.randn(5, 1)).shape == (1,)  # one unit has a density

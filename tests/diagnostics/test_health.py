@@ -83,9 +83,9 @@ def test_what_has_no_meaning_is_left_out() -> None:
 
 
 def test_mistakes_name_the_layer() -> None:
-    with pytest.raises(ValueError, match=r"^layer 1: activations has 1 samples; 2 or more are needed$"):
+    with pytest.raises(ValueError, match=r"^layer 1: activations has 1 samples; expected 2 or more$"):
         measure(observe(mlp(), torch.randn(1, 4)))
-    with pytest.raises(ValueError, match=r"^layer 1: activations holds a value that is not a finite number$"):
+    with pytest.raises(ValueError, match=r"^layer 1: activations contains a value that is not finite$"):
         measure(observe(mlp(), torch.full((5, 4), torch.nan)))
 
 
@@ -95,7 +95,7 @@ def test_what_is_wrong_is_said() -> None:
     samples = observe(network, observations)
     found = signs(measure(samples), shares(network, samples, observations))
     expected = [
-        "1: 31% of its 64 units are dead (almost constant); trouble begins at 15%",
+        "1: 31% of its 64 units are dead (almost constant); the warning threshold is 15%",
         "3: ",
         "5: 100% of its 64 units are dead (almost constant)",
         "5: 100% of its activations are saturated",
@@ -133,8 +133,8 @@ def test_an_early_collapse_is_told_from_a_late_one() -> None:
 
     (early,) = signs([health("a", 25), health("b", 26)])
     assert early == (
-        "a: the effective rank of its flattened map has collapsed to 25 of 500, in an early layer: "
-        "what is lost here no later layer can bring back"
+        "a: the effective rank of its flattened map has collapsed to 25 of 500 in an early layer; "
+        "later layers cannot recover the lost information"
     )
     (late,) = signs([health("a", 26), health("b", 25)])
     assert late.startswith("b: ")
@@ -235,5 +235,5 @@ def test_curves_are_drawn(figures: list[Figure]) -> None:
         assert axes.get_ylim()[1] > 30
     for axes in figures[1].axes:
         labels = [line.get_label() for line in axes.lines]
-        assert labels == ["conv branch 1", "conv", "dense branch 1", "dense", "sign of trouble: 15%"]
+        assert labels == ["conv branch 1", "conv", "dense branch 1", "dense", "warning threshold: 15%"]
         assert list(axes.lines[0].get_ydata()) == [25.0, 25.0]

@@ -182,11 +182,11 @@ def test_observe_leaves_modes_and_random_numbers() -> None:
     calls: list[int] = []
     observe(network, x, forward=lambda batch: calls.append(len(batch)) or network(batch), layers=nn.Tanh)
     assert calls == [256, 256, 88]
-    with pytest.raises(ValueError, match="observations are none"):
+    with pytest.raises(ValueError, match="observations are empty"):
         observe(network, x[:0])
 
 
-NAMES = r"there is Sequential, 0 \(Linear\), 1 \(Tanh\), 2 \(Dropout\), 3 \(Linear\), 4 \(Tanh\), 5 \(Linear\)$"
+NAMES = r"expected one of Sequential, 0 \(Linear\), 1 \(Tanh\), 2 \(Dropout\), 3 \(Linear\), 4 \(Tanh\), 5 \(Linear\)$"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ NAMES = r"there is Sequential, 0 \(Linear\), 1 \(Tanh\), 2 \(Dropout\), 3 \(Line
         ("encoder", f"^layers: 'encoder' matches nothing; {NAMES}"),
         (["1", "7*"], rf"^layers: '7\*' matches nothing; {NAMES}"),
         (nn.ReLU, f"^layers: ReLU matches nothing; {NAMES}"),
-        ([], "^layers: none given"),
+        ([], "^layers: empty"),
     ],
 )
 def test_names_that_are_not_there(layers: Any, line: str) -> None:

@@ -125,7 +125,7 @@ def test_inside_a_transform_it_says_so_and_is_no_hindrance() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_scripted_network_is_refused_in_a_line() -> None:
-    with pytest.raises(ValueError, match=r"^layers: a scripted network cannot be probed; probe the module"):
+    with pytest.raises(ValueError, match=r"^layers: a scripted network cannot be probed; probe the original module"):
         Probe(torch.jit.script(mlp()))
     part = nn.Sequential(torch.jit.script(nn.Linear(4, 3)), nn.ReLU())
     with Probe(part) as probe:

@@ -106,13 +106,13 @@ def test_the_margin_of_the_squares_is_honest() -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (torch.full((4, 3), torch.nan), "features holds a value that is not a finite number"),
-        (torch.tensor([[1.0, torch.inf], [1.0, 2.0]]), "features holds a value that is not a finite number"),
-        (torch.ones(1, 3), "features has 1 samples; 2 or more are needed"),
-        (torch.ones(4, 1), "features has 1 units; 2 or more are needed"),
-        (torch.ones(0, 0), "features has 0 samples; 2 or more are needed"),
-        (torch.ones(4), r"features must be \[samples, units\], not \[4\]"),
-        (torch.ones(2, 3, 4), r"features must be \[samples, units\], not \[2, 3, 4\]"),
+        (torch.full((4, 3), torch.nan), "features contains a value that is not finite"),
+        (torch.tensor([[1.0, torch.inf], [1.0, 2.0]]), "features contains a value that is not finite"),
+        (torch.ones(1, 3), "features has 1 samples; expected 2 or more"),
+        (torch.ones(4, 1), "features has 1 units; expected 2 or more"),
+        (torch.ones(0, 0), "features has 0 samples; expected 2 or more"),
+        (torch.ones(4), r"features must be \[samples, units\], got \[4\]"),
+        (torch.ones(2, 3, 4), r"features must be \[samples, units\], got \[2, 3, 4\]"),
     ],
 )
 def test_refused(measure: object, given: Tensor, line: str) -> None:

@@ -94,7 +94,7 @@ def test_normalised_counts_the_weighted_rows_only() -> None:
 def test_errors_say_what_came() -> None:
     good = torch.zeros(3, 2)
     for arguments in ([good] * 4 + [good[:2]], [torch.zeros(3)] * 5, [torch.zeros(0, 2)] * 5):
-        with pytest.raises(ValueError, match=r"five tensors of one shape \[T, E\] with a step or more, got"):
+        with pytest.raises(ValueError, match=r"five tensors of one shape \[T, E\] with T >= 1, got"):
             gae(*arguments, gamma=0.9, lambda_=0.9)
     with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.1 and 0\.9"):
         gae(*[good] * 5, gamma=1.1, lambda_=0.9)

@@ -89,10 +89,10 @@ def test_cross_entropy_is_least_at_the_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-10, 10, 1), "bins must be 2 or more, not 1"),
-        ((10, 10, 51), "low must be below high, both finite, not 10 and 10"),
-        ((10, -10, 51), "low must be below high, both finite, not 10 and -10"),
-        ((0, float("inf"), 51), "low must be below high, both finite, not 0 and inf"),
+        ((-10, 10, 1), "bins must be 2 or more, got 1"),
+        ((10, 10, 51), "low must be below high, both finite, got 10 and 10"),
+        ((10, -10, 51), "low must be below high, both finite, got 10 and -10"),
+        ((0, float("inf"), 51), "low must be below high, both finite, got 0 and inf"),
     ],
 )
 def test_bins_that_cannot_be(arguments: tuple, message: str) -> None:
@@ -101,7 +101,7 @@ def test_bins_that_cannot_be(arguments: tuple, message: str) -> None:
 
 
 def test_histograms_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="sigma must be above 0, not 0"):
+    with pytest.raises(ValueError, match="sigma must be above 0, got 0"):
         hl_gauss(torch.zeros(2), CENTRES.float(), 0.0)
     with pytest.raises(ValueError, match=r"centres \[bins\] of two bins or more expected, got \[1\]"):
         hl_gauss(torch.zeros(2), torch.zeros(1))

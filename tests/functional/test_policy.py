@@ -70,9 +70,9 @@ def test_samples_follow_the_distribution_and_the_generator() -> None:
 
 
 def test_errors_say_what_came() -> None:
-    with pytest.raises(ValueError, match=r"clipped_policy_loss takes three tensors of one shape, got \[\[2\], \[2\]"):
+    with pytest.raises(ValueError, match=r"clipped_policy_loss expects three tensors of one shape, got \[\[2\], \[2\]"):
         clipped_policy_loss(torch.zeros(2), torch.zeros(2), torch.zeros(3), 0.1)
-    with pytest.raises(ValueError, match="clip must be above 0, not 0"):
+    with pytest.raises(ValueError, match="clip must be above 0, got 0"):
         clipped_value_loss(*torch.zeros(3, 2), 0.0)
     with pytest.raises(ValueError, match=r"logits \[B, A\] expected, got \[3\]"):
         sample_actions(torch.zeros(3))

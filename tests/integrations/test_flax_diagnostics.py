@@ -83,5 +83,5 @@ def test_nothing_to_measure_is_one_line() -> None:
 
     with pytest.raises(ValueError, match="Nothing has no layer to measure; have it sow one"):
         activations(Nothing(), {}, np.ones((3, 2), np.float32))
-    with pytest.raises(ValueError, match="observations are none"):
+    with pytest.raises(ValueError, match="observations are empty"):
         activations(Nothing(), {}, np.ones((0, 2), np.float32))

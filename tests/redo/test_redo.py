@@ -227,14 +227,14 @@ def test_every_encoder_can_be_reset_and_learns_on(name: str) -> None:
 
 
 def test_errors_say_what_was_wrong() -> None:
-    with pytest.raises(ValueError, match="tau must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match="tau must be 0 or more, got -1"):
         redo(plain(), torch.rand(8, 2, 8, 8), tau=-1)
-    with pytest.raises(ValueError, match='flatten "whc" is not known; valid: chw, hwc'):
+    with pytest.raises(ValueError, match='flatten "whc" is unknown; expected chw or hwc'):
         redo(plain(), torch.rand(8, 2, 8, 8), flatten="whc")
 
     class Wide(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             return self[1](torch.cat([self[0](x), x], dim=1))
 
-    with pytest.raises(ValueError, match=r"layer 1 reads \[5, 7\], which are not the 4 outputs of 0"):
+    with pytest.raises(ValueError, match=r"layer 1 reads \[5, 7\]; expected the 4 outputs of layer 0"):
         redo(Wide(nn.Linear(3, 4), nn.Linear(7, 2)), torch.rand(5, 3))

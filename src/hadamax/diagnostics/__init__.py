@@ -1,6 +1,6 @@
-"""Is a representation alive? Measurements of units, ranks and updates, and a probe that hangs on any network.
+"""Measurements of representations: dead units, ranks, weight updates; and a probe for the layers of any network.
 
-Knows torch and numpy, and nothing else of this project.
+Depends on torch and numpy only, not on other folders of this project.
 """
 
 from hadamax.diagnostics.density import dead_neurons, kde_peak_density

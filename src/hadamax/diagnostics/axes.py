@@ -1,8 +1,8 @@
-"""Which axis of an output counts the units: the channels of maps, or the last.
+"""The axis of a layer's output that counts its units: the channels of maps, otherwise the last axis.
 
-A layer with weights tells it of its own output. Behind it an activation has the same, as far as shapes show: it may
-stand after a permutation, a concatenation or a flattening. Where sizes are equal, a permutation cannot be told. Axes
-are counted from the end.
+A layer with weights determines the unit axis of its own output. An activation gets its unit axis from the last such
+layer by comparing shapes, because a permutation, a concatenation or a flattening may lie in between. A permutation of
+axes of equal size cannot be detected. Axes are negative: counted from the end.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
-class Told(NamedTuple):
-    """What a layer told of its output."""
+class UnitAxis(NamedTuple):
+    """Unit axis and shape of a layer's output."""
 
     axis: int
     shape: tuple[int, ...]
@@ -28,22 +28,22 @@ class Told(NamedTuple):
         return self.shape[self.axis]
 
 
-def tells(module: nn.Module) -> bool:
-    """Whether it is a layer that knows the axis of its units, in some shape."""
-    return _place(module, 4) is not None
+def has_unit_axis(module: nn.Module) -> bool:
+    """Return True if the layer's class determines the unit axis of its output, for some input shape."""
+    return _axis_and_units(module, 4) is not None
 
 
-def told(module: nn.Module, values: Tensor) -> Told | None:
-    """Of a layer's output, where the layer knows."""
+def own_unit_axis(module: nn.Module, values: Tensor) -> UnitAxis | None:
+    """Return the unit axis of a layer's output if the layer's class determines it, else None."""
     axis = _own_axis(module, values)
-    return None if axis is None else Told(axis, tuple(values.shape))
+    return None if axis is None else UnitAxis(axis, tuple(values.shape))
 
 
-def unit_axis(module: nn.Module, values: Tensor, before: Told | None) -> int:
-    """Of an output [..., units] or [..., units, positions ...] with at least one axis.
+def unit_axis(module: nn.Module, values: Tensor, before: UnitAxis | None) -> int:
+    """Return the unit axis of an output [..., units] or [..., units, positions ...] with at least one axis.
 
     Args:
-        before: what the layer that was called last told.
+        before: unit axis of the last layer called before this module whose class determines it.
     """
     own = _own_axis(module, values)
     if own is not None:
@@ -54,28 +54,28 @@ def unit_axis(module: nn.Module, values: Tensor, before: Told | None) -> int:
     return 1 - values.ndim if values.ndim > 3 else -1
 
 
-def _axis_behind(before: Told, shape: tuple[int, ...]) -> int | None:
-    first = 0 if before.axis == -len(before.shape) else 1  # a batch comes first, unless the layer's output had none
+def _axis_behind(before: UnitAxis, shape: tuple[int, ...]) -> int | None:
+    first = 0 if before.axis == -len(before.shape) else 1  # the batch axis, unless the layer's output had none
     possible = [axis for axis in range(first - len(shape), 0) if shape[axis] == before.units]
     if len(shape) == len(before.shape):
-        moved = sorted(shape) == sorted(before.shape)  # else wider or narrower: a concatenation, a gate
+        moved = sorted(shape) == sorted(before.shape)  # otherwise a concatenation or a gate changed the width
         return possible[-1] if moved and possible and before.axis not in possible else before.axis
-    if math.prod(shape) == math.prod(before.shape):  # the same numbers in other axes
+    if math.prod(shape) == math.prod(before.shape):  # reshaped
         return before.axis if before.axis in possible else possible[-1] if possible else None
     return possible[0] if len(possible) == 1 and len(shape) < len(before.shape) else None
 
 
 def _own_axis(module: nn.Module, values: Tensor) -> int | None:
-    place = _place(module, values.ndim)
-    if place is None:
+    found = _axis_and_units(module, values.ndim)
+    if found is None:
         return None
-    axis, units = place
-    # A subclass may give something else than the layer that it is: pooled maps, patches as a sequence.
+    axis, units = found
+    # A subclass may change the shape of the output, for example by pooling or by turning patches into a sequence.
     return axis if values.ndim >= -axis and values.shape[axis] == units else None
 
 
-def _place(module: nn.Module, ndim: int) -> tuple[int, int] | None:
-    """Axis and number of units by the layer's class."""
+def _axis_and_units(module: nn.Module, ndim: int) -> tuple[int, int] | None:
+    """Return the unit axis and the number of units that the layer's class determines, or None."""
     channels = min(1 - ndim, -1)
     if isinstance(module, _ConvNd):
         return -len(module.kernel_size) - 1, module.out_channels
@@ -83,7 +83,7 @@ def _place(module: nn.Module, ndim: int) -> tuple[int, int] | None:
         return channels, module.num_features
     if isinstance(module, nn.GroupNorm):
         return channels, module.num_channels
-    if type(module) in (nn.LayerNorm, nn.RMSNorm):  # subclasses turn maps around: torchvision's LayerNorm2d
+    if type(module) in (nn.LayerNorm, nn.RMSNorm):  # subclasses such as torchvision's LayerNorm2d permute axes
         shape: tuple[int, ...] = tuple(module.normalized_shape)  # type: ignore[arg-type]
         return (-1, shape[0]) if len(shape) == 1 else None
     if isinstance(module, nn.RNNBase):

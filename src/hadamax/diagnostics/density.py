@@ -1,7 +1,7 @@
-"""Dead units by the height of their density: HR appendix B.1 (arXiv 2406.09079).
+"""Dead units by the peak of their density: HR appendix B.1 (arXiv 2406.09079).
 
-A unit that gives (almost) the same value for every observation has a density like a needle; its peak is compared
-with a threshold. The density is a Gaussian kernel estimate with Scott's bandwidth, as in `scipy.stats.gaussian_kde`.
+A unit that gives almost the same value for every observation has a narrow, high density; its peak is compared with a
+threshold. The density is a Gaussian kernel estimate with Scott's bandwidth, as in `scipy.stats.gaussian_kde`.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from torch import Tensor
 
 from hadamax.diagnostics.checks import checked
 
-CELLS = 4  # grid cells a bandwidth
-REACH = 5  # bandwidths that a kernel reaches: exp(-12.5) is what is cut off
-NEAR_TOP = 0.98  # between grid points a density is up to 0.8% higher than on them
-UNITS_AT_ONCE = 64  # what stays in a processor's cache
+CELLS = 4  # grid cells per bandwidth
+REACH = 5  # kernel radius in bandwidths: values below exp(-12.5) are cut off
+NEAR_TOP = 0.98  # the density between grid points is up to 0.8% higher than on them
+UNITS_AT_ONCE = 64  # units processed together, so that they fit in the CPU cache
 
 
 def kde_peak_density(
     activations: Tensor, noise_variance: float = 1e-5, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The highest point of each unit's density.
+    """Return the maximum of each unit's estimated density.
 
-    Noise N(0, noise_variance) is added; the bandwidth is N^(-1/5) times the standard deviation (N - 1 in its
-    denominator, as in scipy) of what results. Samples are spread over the four nearest points of a grid of a
-    quarter bandwidth by cubic weights, so that a kernel's values in between are right to 3e-4; the peak between
-    grid points comes from a parabola through the logarithms of three. Scott's rule bounds the grid: no sample is
-    farther than sqrt(N) standard deviations from the mean.
+    Noise N(0, noise_variance) is added first. The bandwidth is N^(-1/5) times the standard deviation of the noisy
+    samples (unbiased, as in scipy). Samples are spread with cubic weights over the four nearest points of a grid with
+    a spacing of a quarter bandwidth (relative error 3e-4). The peak between grid points is found by fitting a parabola
+    through the logarithms of three points. With Scott's rule the grid is bounded: no sample is farther than sqrt(N)
+    standard deviations from the mean.
 
     Args:
         activations: [N, d] float.
-        noise_variance: 0 for none.
-        generator: of the noise, on the CPU; torch's own unless given.
+        noise_variance: 0 for no noise.
+        generator: CPU generator of the noise; by default torch's global generator.
 
     Returns:
-        [d] float32, in one over the activations' unit.
+        [d] float32, in 1
 
     Raises:
-        ValueError: fewer than 2 samples, NaN, a negative variance, or no noise and a unit that never varies.
+        ValueError: fewer than 2 samples, NaN, a negative variance, or without noise a constant unit.
     """
     activations = checked("activations", activations, samples=2)
     if not 0 <= noise_variance < math.inf:
-        raise ValueError(f"noise_variance {noise_variance} is out of range; valid: 0 or more")
+        raise ValueError(f"noise_variance {noise_variance} is out of range; expected 0 or more")
     noise = None
     if noise_variance > 0:
         noise = torch.randn(activations.shape, generator=generator).to(activations.device) * math.sqrt(noise_variance)
@@ -52,7 +52,7 @@ def kde_peak_density(
     for start in range(0, activations.shape[1], UNITS_AT_ONCE):
         units = slice(start, start + UNITS_AT_ONCE)
         samples = activations[:, units].T.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
-        samples -= samples.amin(dim=1, keepdim=True)  # beside a large value noise would vanish
+        samples -= samples.amin(dim=1, keepdim=True)  # otherwise rounding of large values would remove the noise
         if noise is not None:
             samples += noise[:, units].T
         peaks.append(_peaks(samples))
@@ -65,11 +65,11 @@ def dead_neurons(
     noise_variance: float = 1e-5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Units whose density peaks at `threshold` or above: [N, d] -> [d] bool. HR appendix B.1.
+    """Find units whose density peaks at `threshold` or above: [N, d] -> [d] bool. HR appendix B.1.
 
-    Meant for bounded activations (tanh, sigmoid): the density has the scale of the activation, so a layer of small
-    values looks dead and one of large values alive. With the defaults a bell-shaped unit is dead below a standard
-    deviation of about 0.02.
+    Intended for bounded activations (tanh, sigmoid). The criterion depends on the scale of the activations: a layer of
+    small values looks dead and one of large values alive. With the defaults, a unit with a bell-shaped density counts
+    as dead if its standard deviation is below about 0.02.
 
     Raises:
         ValueError: as `kde_peak_density`.
@@ -78,13 +78,13 @@ def dead_neurons(
 
 
 def _peaks(samples: Tensor) -> Tensor:
-    """Peaks of samples [d, N] float64: [d]."""
+    """Compute the density peaks of samples [d, N] float64: [d]."""
     number = samples.shape[1]
     low, high = samples.amin(dim=1, keepdim=True), samples.amax(dim=1, keepdim=True)
     size = high - low
     if not (size > 0).all():
-        raise ValueError("activations of a unit never vary, so without noise its density is not defined")
-    samples = samples.sub_(low).div_(size)  # 0 to 1, so that no square over- or underflows
+        raise ValueError("a unit never varies, so its density is undefined; expected noise_variance above 0")
+    samples = samples.sub_(low).div_(size)  # scaled to 0..1 against over- and underflow of squares
     deviation = (samples - samples.mean(dim=1, keepdim=True)).square_().sum(dim=1, keepdim=True).div(number - 1).sqrt()
     bandwidth = number**-0.2  # in standard deviations
     counts = _spread((samples / (deviation * (bandwidth / CELLS))).float())
@@ -97,9 +97,9 @@ def _peaks(samples: Tensor) -> Tensor:
 
 
 def _spread(places: Tensor) -> Tensor:
-    """Each place (0 or more, in cells) shared among four grid points by cubic interpolation: [d, N] -> [d, cells].
+    """Spread each position (0 or more, in cells) over four grid points by cubic interpolation: [d, N] -> [d, cells].
 
-    Grid point 0 is one cell below place 0.
+    Grid point 0 is one cell below position 0.
     """
     units = len(places)
     cells = int(places.max()) + 4
@@ -108,7 +108,7 @@ def _spread(places: Tensor) -> Tensor:
     index = left.long()
     outer, inner = t * (t - 1) / 6, (t + 1) * (t - 2) / 2
     counts = torch.zeros(units, cells, device=places.device)
-    # Lagrange's weights of the points at -1, 0, 1 and 2.
+    # Lagrange weights of the points at -1, 0, 1 and 2.
     for weight in (-outer * (t - 2), inner * (t - 1), -inner * t, outer * (t + 1)):
         counts.scatter_add_(1, index, weight)
         index += 1
@@ -116,9 +116,9 @@ def _spread(places: Tensor) -> Tensor:
 
 
 def _between_points(density: Tensor) -> Tensor:
-    """The highest top of the parabolas through the logarithms around each row's highest points: [d, cells] -> [d].
+    """Refine each row's maximum between grid points by parabolas through the logarithms: [d, cells] -> [d].
 
-    Of two modes that are almost as high, the one that happens to lie on a grid point need not be the higher one.
+    All local maxima near the top are refined, since the highest mode need not be the one closest to a grid point.
     """
     top = density.amax(dim=1)
     middle = density[:, 1:-1]

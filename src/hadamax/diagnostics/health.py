@@ -1,4 +1,4 @@
-"""All measurements of a network's layers at once.
+"""All measurements of all hidden layers of a network.
 
 print(*measure(observe(network, observations)), sep="\\n")
 """
@@ -29,26 +29,26 @@ from hadamax.diagnostics.units import (
 )
 
 DEAD_PEAK = 20.0  # HR appendix B.1
-BATCH = 256  # observations in a pass
-ROUNDING = 0.03  # relative, of outputs in bfloat16
+BATCH = 256  # observations per forward pass
+ROUNDING = 0.03  # relative rounding error of bfloat16 outputs
 
 
 class Health(NamedTuple):
-    """One layer's measurements; None where one has no meaning for it. Fractions are of units unless said."""
+    """Measurements of one layer; None where a measurement does not apply. Fractions are of units unless noted."""
 
     layer: str
-    part: str  # "output", or what stands inside: "branch 1", "product"
+    part: str  # "output", or an inner activation: "branch 1", "product"
     units: int
-    samples: int  # rows that the units were judged by
-    dead_kde: float | None  # HR's criterion
+    samples: int  # rows that the measurements are computed from
+    dead_kde: float | None  # HR's criterion, by density
     dead_zero: float | None  # zero on every sample
-    dead_saturated: float | None  # at one and the same end of a bounded range on every sample
+    dead_saturated: float | None  # at the same end of a bounded range on every sample
     dormant: float | None  # ReDo's criterion
     saturated: float | None  # fraction of activations near an end of a bounded range
     effective_rank: int | None
     stable_rank: float | None
     map_rank: int | None  # effective rank of a convolution's flattened map
-    map_samples: int | None  # its upper limit
+    map_samples: int | None  # upper limit of `map_rank`
     feature_norm: float
 
 
@@ -63,25 +63,26 @@ def observe(
     map_samples: int = 512,
     seed: int = 0,
 ) -> list[Sample]:
-    """What the layers give for observations [N, ...], a batch at a time, in evaluation mode and without gradients.
+    """Record the layers' activations for observations [N, ...], in batches, in evaluation mode, without gradients.
 
-    Modes and torch's random numbers are as before afterwards.
+    The training modes of the modules and the states of torch's random generators are restored afterwards.
 
     Args:
-        observations: a tensor or array, or a dict or tuple of them, as the network takes them.
-        forward: runs the network on a batch, where calling it is not enough (another device, autocast).
+        observations: a tensor or array, or a dict or tuple of them, in the form the network expects.
+        forward: function that runs the network on a batch, if more than `network(batch)` is needed (for example
+            autocast).
 
     Raises:
-        ValueError: as `Probe`, or no observation.
-        TypeError: observations of another kind, or a layer whose output cannot be measured.
+        ValueError: as `Probe`, or there are no observations.
+        TypeError: the observations are of another type, or a layer's output cannot be measured.
     """
     number = number_of(observations)
     if not number:
-        raise ValueError("observations are none; 2 or more are needed")
+        raise ValueError("observations are empty; expected 2 or more")
     probe = Probe(network, layers, samples=samples, map_samples=map_samples, seed=seed)
     device = next((p.device for p in network.parameters()), device_of(observations))
-    cards = [device.index or 0] if device.type == "cuda" else []
-    with evaluating(network), torch.random.fork_rng(cards), probe:
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    with evaluating(network), torch.random.fork_rng(gpus), probe:
         for start in range(0, number, BATCH):
             batch = rows_of(observations, start, start + BATCH)
             forward(batch) if forward else network(moved(batch, device))
@@ -89,21 +90,21 @@ def observe(
 
 
 def measure(samples: Iterable[Sample], seed: int = 0) -> list[Health]:
-    """The health of each sample; the noise of the density estimate is drawn from `seed`.
+    """Compute the health of each sample. The noise of the density estimate is drawn from `seed`.
 
     Raises:
-        ValueError: activations that are not finite, or fewer than 2 samples of a layer; the line names it.
+        ValueError: activations are not finite, or a layer has fewer than 2 samples; the message names the layer.
     """
     return [_health(sample, seed) for sample in samples]
 
 
 def dead(sample: Sample, seed: int = 0) -> Tensor:
-    """[units] bool, by the form that fits: HR's density where values are bounded, zero on every sample elsewhere."""
+    """Find dead units, [units] bool: by HR's density for bounded activations, otherwise by zero on every sample."""
     return _peaks(sample, seed) >= DEAD_PEAK if _bounded(sample) else zero_neurons(sample.activations)
 
 
 def last_linear(network: nn.Module, units: int) -> nn.Module | None:
-    """The network's last layer, as far as the order of its modules tells, where that takes so many units."""
+    """Return the network's last layer by module order if it has `units` inputs, else None."""
     weighted = [module for module in network.modules() if isinstance(getattr(module, "weight", None), Tensor)]
     last: Any = weighted[-1] if weighted else None
     return last if last is not None and last.weight.ndim == 2 and last.weight.shape[1] == units else None
@@ -118,15 +119,15 @@ def shares(
     forward: Callable[[Any], Any] | None = None,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """What live and dead units of the last hidden layer add to the output (see `output_shares`).
+    """Split the average output into the parts of live and of dead units of the last hidden layer (`output_shares`).
 
-    None unless the network's outputs are linear in those units: that is tried on some of the observations, since
-    nothing else tells which weight stands on which layer. So there is none for log-probabilities, for dueling and
-    distributional heads, for ensembles, nor where the last of the samples is of an earlier layer.
+    Return None unless the network's outputs are linear in those units, which is verified on some of the observations.
+    It is therefore None for log-probabilities, dueling and distributional heads and ensembles, and if the last sample
+    is from an earlier layer.
 
     Args:
-        samples: what `observe` gave for the network.
-        observations: [N, ...], some of which are tried.
+        samples: result of `observe` for the network.
+        observations: [N, ...]; the first ones are used for the verification.
         forward: as for `observe`.
     """
     last = samples[-1]

@@ -1,4 +1,4 @@
-"""Hooks that belong to one network and one owner, and modules that run uncompiled while somebody watches."""
+"""Hooks that copies of a module do not inherit, and eager execution of compiled modules while hooks are active."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ import torch
 
 
 class Hook:
-    """Calls `call(owner, *seen)`, and is nothing to anybody else.
+    """Forward hook that calls `call(owner, *args)`.
 
-    Copies of the module, pickles included, carry a hook that does nothing: a target network is not watched because
-    the network that it was copied from is. It does not keep its owner alive. What is computed again in a backward pass
-    (activation checkpoints) has been seen before and is passed over.
+    Copies of the module, including pickles, get a hook that does nothing, so a target network copied from a probed
+    network is not probed. The hook holds a weak reference to its owner. Calls that recompute activations in a backward
+    pass (activation checkpointing) are ignored, since the forward pass was already recorded.
     """
 
     def __init__(self, owner: Any, call: Callable[..., None]) -> None:
         self._owner, self._call = weakref.ref(owner), call
 
-    def __call__(self, *seen: Any) -> None:
+    def __call__(self, *args: Any) -> None:
         owner = self._owner()
         if owner is not None and torch._C._current_graph_task_id() == -1:
-            self._call(owner, *seen)
+            self._call(owner, *args)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        return nothing
+        return do_nothing
 
     def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
-        return _make_nothing, ()
+        return _get_do_nothing, ()
 
 
-def nothing(*seen: Any) -> None:
-    """What copies have for a hook."""
+def do_nothing(*args: Any) -> None:
+    """Replace the hook in copies of a module."""
 
 
-def _make_nothing() -> Callable[..., None]:
-    return nothing
+def _get_do_nothing() -> Callable[..., None]:
+    return do_nothing
 
 
 _lock = Lock()
-_watchers = 0
+_active = 0
 _stance: AbstractContextManager[None] | None = None
 
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Compiled modules run uncompiled, in the whole process, until the last of those who asked for it leaves."""
-    global _watchers, _stance
+    """Run compiled modules eagerly, in the whole process, until the last active `uncompiled` block ends."""
+    global _active, _stance
     with _lock:
-        if _watchers == 0:
+        if _active == 0:
             _stance = torch.compiler.set_stance("force_eager")
             _stance.__enter__()
-        _watchers += 1
+        _active += 1
     try:
         yield
     finally:
         with _lock:
-            _watchers -= 1
-            if _watchers == 0 and _stance is not None:
+            _active -= 1
+            if _active == 0 and _stance is not None:
                 _stance.__exit__(None, None, None)
                 _stance = None

@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Temporary evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode; afterwards each in the mode it had."""
+    """Put every module in evaluation mode; restore each module's own mode afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         network.eval()

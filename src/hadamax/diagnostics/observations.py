@@ -1,4 +1,4 @@
-"""Observations in one tensor, or in several by name: how many, some of them, on which device."""
+"""Observations as one tensor or array, or as a nested dict or tuple of them: length, slices, device."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ Observations = Tensor | np.ndarray | Mapping[str, Any] | tuple[Any, ...]
 
 
 def number_of(observations: Observations) -> int:
-    """Rows of every part.
+    """Return the number of rows, which all parts must share.
 
     Raises:
-        TypeError: neither tensors nor arrays.
-        ValueError: parts of different numbers of rows, or none at all.
+        TypeError: a part is neither a tensor nor an array.
+        ValueError: parts have different numbers of rows, or there are no parts.
     """
     numbers = {len(part) for part in _parts(observations)}
     if len(numbers) != 1:
         words = " and ".join(map(str, sorted(numbers, reverse=True)))
-        raise ValueError(f"observations have parts of {words} rows" if numbers else "observations are none")
+        raise ValueError(f"observations have parts of {words} rows" if numbers else "observations are empty")
     return numbers.pop()
 
 
 def rows_of(observations: Observations, start: int, stop: int) -> Any:
-    """Some rows of every part, as tensors, in the same structure; numpy's floats in torch's default type."""
+    """Slice every part, as tensors in the same structure; numpy floats become torch's default dtype."""
     return _each(observations, lambda part: _tensor(part[start:stop]))
 
 
 def moved(observations: Observations, device: torch.device) -> Any:
-    """The same on a device."""
+    """Move every part to a device, as tensors."""
     return _each(observations, lambda part: _tensor(part).to(device))
 
 
 def device_of(observations: Observations) -> torch.device:
-    """Where the first part is."""
+    """Return the device of the first part."""
     first = next(_parts(observations))
     return first.device if isinstance(first, Tensor) else torch.device("cpu")
 
@@ -57,7 +57,7 @@ def _parts(observations: Any) -> Iterator[Any]:
         yield observations
     else:
         kind = type(observations).__name__
-        raise TypeError(f"observations must be a tensor, an array, or a dict or tuple of them, not {kind}")
+        raise TypeError(f"observations must be a tensor, an array, or a dict or tuple of them, got {kind}")
 
 
 def _each(observations: Any, change: Callable[[Any], Tensor]) -> Any:

@@ -1,4 +1,4 @@
-"""Pictures of representations, as PNG. Colours are Okabe and Ito's; shapes, dashes and words differ as well."""
+"""Figures of representations, as PNG. Colours are Okabe and Ito's; line styles, markers and labels differ too."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ MARKERS = "osD^vPX*"
 STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--", "branch 2": "-."}  # other branches: dotted
 MILLION = 1e6
 NOISE = 1e-5
-LEGEND_ROWS = 6  # that a picture has room for
-SMALLEST = 1e-7  # part of a spectrum that is drawn: what is below is rounding
+LEGEND_ROWS = 6  # rows that fit without enlarging the figure
+SMALLEST = 1e-7  # fraction of the spectrum below which values are rounding errors and not drawn
 
 Row = Mapping[str, str]
 
 
 def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
-    """Densities of up to 16 units, evenly spread over the layer; dead ones outlined. HR Fig. 3 and 10."""
+    """Draw the densities of up to 16 units, evenly spread over the layer; dead ones outlined. HR Fig. 3 and 10."""
     values = sample.activations.detach().float().cpu()
     units = np.unique(np.linspace(0, values.shape[1] - 1, 16).round().astype(int))
     peaks = kde_peak_density(values, NOISE, torch.Generator().manual_seed(seed))
     dead = int((peaks >= DEAD_PEAK).sum())
     noise = NOISE**0.5 * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
     lowest = values.amin(dim=0)
-    noisy = (values.double() - lowest + noise).numpy()  # above the lowest: beside a large value noise would vanish
-    figure = _figure(9, 8, layout=None)  # the constrained layout of 16 panels takes as long as drawing them
-    counts = "" if all(map(math.isfinite, sample.range)) else "; it counts where activations are bounded only"
-    says = [title, f"{sample.name}: {dead} of {values.shape[1]} units dead by density"]
-    heading = _wrapped([*says, f"outlined: peak 20 or more{counts}"], 85)
+    # Relative to the lowest value: rounding of large values would remove the noise.
+    noisy = (values.double() - lowest + noise).numpy()
+    figure = _figure(9, 8, layout=None)  # constrained layout of 16 panels is slow
+    counts = "" if all(map(math.isfinite, sample.range)) else "; meaningful for bounded activations only"
+    lines = [title, f"{sample.name}: {dead} of {values.shape[1]} units dead by density"]
+    heading = _wrapped([*lines, f"outlined: peak 20 or more{counts}"], 85)
     figure.suptitle(heading, fontsize=11)
     top = 0.94 - 0.023 * (heading.count("\n") + 1)
     figure.subplots_adjust(left=0.08, right=0.985, bottom=0.075, top=top, hspace=0.42, wspace=0.3)
@@ -62,9 +63,9 @@ def draw_densities(sample: Sample, title: str, seed: int = 0) -> bytes:
 
 
 def _draw_density(axes: Axes, above: Any, lowest: float, range_: tuple[float, float], unit: int, peak: float) -> None:
-    """`above`: the samples less the lowest of them."""
+    """Draw one unit's density; `above` are the samples minus `lowest`, their minimum."""
     low, high = _view(above + lowest, range_)
-    # A needle would fall between the points of an even grid.
+    # Points within the samples' range too, since a narrow peak would fall between the points of an even grid.
     needle = np.linspace(above.min(), above.max(), 300)
     places = np.sort(np.concatenate([np.linspace(low, high, 300) - lowest, needle]))
     density = gaussian_kde(above)(places)
@@ -83,7 +84,7 @@ def _draw_density(axes: Axes, above: Any, lowest: float, range_: tuple[float, fl
 
 
 def _view(samples: Any, range_: tuple[float, float]) -> tuple[float, float]:
-    """The range with some room where it is bounded, else what the samples span, wide enough to show a needle as one."""
+    """Return the x limits: a bounded range with a margin, else the samples' range with a minimum width."""
     if all(map(math.isfinite, range_)):
         low, high = range_
     else:
@@ -95,7 +96,7 @@ def _view(samples: Any, range_: tuple[float, float]) -> tuple[float, float]:
 
 
 def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
-    """Singular values of each layer's output, as parts of their sum; a mark where the effective rank is reached."""
+    """Draw the singular values of each layer's output as fractions of their sum; a marker at the effective rank."""
     figure = _figure(9, 5.4)
     axes = figure.add_subplot()
     for index, sample in enumerate(sample for sample in samples if sample.part == "output"):
@@ -113,7 +114,7 @@ def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
         axes.plot(order, shown, color=colour, linewidth=1.6, marker=marker, markevery=[rank - 1], label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(LogFormatter())  # 1, 10, 100, not powers of ten
+    axes.xaxis.set_major_formatter(LogFormatter())  # 1, 10, 100 instead of powers
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set_xlabel("number of the singular value, largest first")
     axes.set_ylabel("singular value / sum of all")
@@ -122,18 +123,18 @@ def draw_spectra(samples: Sequence[Sample], title: str) -> bytes:
 
 
 def draw_ranks(rows: Sequence[Row], title: str) -> bytes:
-    """Effective rank of each layer's output (of its map, where it has one) over training, from `diagnostics.csv`."""
+    """Draw each layer's effective rank (of its map, if it has one) over training, from rows of `diagnostics.csv`."""
     outputs = [row for row in rows if row["part"] == "output"]
     return _draw_curves(outputs, ("map_rank", "effective_rank"), "effective rank (convolutions: of the map)", title)
 
 
 def draw_dead(rows: Sequence[Row], column: str, label: str, title: str) -> bytes:
-    """Percentage of dead units of each part of each layer over training, by `dead_kde` or a plain form."""
+    """Draw the percentage of dead units of each part of each layer over training, from the given column."""
     return _draw_curves(rows, (column,), label, title, percent=True)
 
 
 def _draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title: str, percent: bool = False) -> bytes:
-    """Fixed and fresh observations side by side; of each row the first of `columns` that has a number."""
+    """Draw fixed and fresh observations side by side; of each row the first of `columns` that has a value."""
     figure = _figure(11, 5.6)
     panels = figure.subplots(1, 2, sharey=True)
     layers = list(dict.fromkeys(row["layer"] for row in rows if _number(row, columns) is not None))
@@ -161,7 +162,7 @@ def _draw_curves(rows: Sequence[Row], columns: Sequence[str], label: str, title:
         axes.set_title(f"{kind} observations", fontsize=10)
         axes.set_xlabel("emulator frames, millions")
         if percent:
-            axes.axhline(100 * DEAD, color=GREY, linewidth=1, dashes=(6, 4), label=f"sign of trouble: {DEAD:.0%}")
+            axes.axhline(100 * DEAD, color=GREY, linewidth=1, dashes=(6, 4), label=f"warning threshold: {DEAD:.0%}")
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(0, max(1.05 * highest, 120 * DEAD if percent else 0))
@@ -182,7 +183,7 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 
 
 def _wrapped(lines: Sequence[str], width: int) -> str:
-    """Each on lines of its own, of up to `width` characters: a longer one would be cut off at both edges."""
+    """Wrap each line to `width` characters, so that it is not cut off at the edges."""
     return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)
 
 
@@ -196,7 +197,7 @@ def _dress(figure: Figure, axes: Axes, title: str) -> None:
         place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.5}
         figure.legend(handles, labels, **place, fontsize=8, frameon=False)
         more = math.ceil(len(labels) / columns) - LEGEND_ROWS
-        if more > 0:  # many layers: the legend does not take its room from the curves
+        if more > 0:  # enlarge the figure instead of shrinking the axes
             figure.set_figheight(figure.get_figheight() + 0.16 * more)
 
 

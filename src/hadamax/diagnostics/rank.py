@@ -1,4 +1,4 @@
-"""How many directions a representation uses: effective rank, stable rank, and the spectrum behind both."""
+"""Number of directions that a representation uses: effective rank, stable rank, singular values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPSILON = torch.finfo(torch.float64).eps
 
 
 def singular_values(features: Tensor) -> Tensor:
-    """The singular values of features [N, d], largest first: [min(N, d)] float64 on the CPU.
+    """Compute the singular values of features [N, d], largest first: [min(N, d)] float64 on the CPU.
 
     Raises:
         ValueError: not [N, d], fewer than 2 samples or units, or NaN.
@@ -21,49 +21,49 @@ def singular_values(features: Tensor) -> Tensor:
 
 
 def effective_rank(features: Tensor, delta: float = 0.01) -> int:
-    """srank_delta: the fewest singular values that hold at least 1 - delta of the sum of all.
+    """Compute srank_delta: the smallest number of singular values that sum to at least 1 - delta of the total.
 
     Kumar et al. 2021 (arXiv 2010.14498); HR appendix B.2 (arXiv 2406.09079), delta 0.01. Features are not centred.
-    All zeros have rank 1, as the published function says.
+    An all-zero matrix has rank 1, as the published formula gives.
 
     Args:
-        features: [N, d]; the rank is at most min(N, d), so compare ranks of one N only.
+        features: [N, d]; the rank is at most min(N, d), so compare only ranks with the same N.
 
     Raises:
-        ValueError: not [N, d], fewer than 2 samples or units, NaN, or delta out of (0, 1).
+        ValueError: not [N, d], fewer than 2 samples or units, NaN, or delta outside (0, 1).
     """
     between("delta", delta, 0, 1)
     matrix, _ = _scaled(features)
     squares = _gram_eigenvalues(matrix)
     values = squares.clamp(min=0).sqrt()
     rank, margin = _rank(values, delta)
-    # Rounding moves an eigenvalue of the Gram matrix by up to `error`, so a singular value by the smaller of these.
+    # Rounding changes an eigenvalue of the Gram matrix by up to `error`, so a singular value by the smaller of these.
     error = 4 * max(matrix.shape) * EPSILON * float(values[0]) ** 2
     doubt = torch.minimum(torch.full_like(values, error**0.5), error / values.clamp(min=EPSILON)).sum()
     if margin > 2 * float(doubt):
         return rank
-    return _rank(_singular_values(matrix), delta)[0]  # too close to tell from the squares
+    return _rank(_singular_values(matrix), delta)[0]  # the squares are too inaccurate to decide
 
 
 def stable_rank(features: Tensor) -> float:
-    """Squared Frobenius norm over squared spectral norm: between 1 and the rank, and smooth where that jumps.
+    """Compute the squared Frobenius norm over the squared spectral norm: a smooth rank measure between 1 and the rank.
 
     Rudelson and Vershynin 2007 (arXiv math/0503442).
 
     Raises:
-        ValueError: not [N, d], fewer than 2 samples or units, NaN, or nothing but zeros.
+        ValueError: not [N, d], fewer than 2 samples or units, NaN, or all zeros.
     """
     matrix, scale = _scaled(features)
     if scale == 0:
-        raise ValueError("features are all zero, so their stable rank is not defined")
+        raise ValueError("features are all zero: their stable rank is undefined")
     squares = _gram_eigenvalues(matrix)
     return float(squares.sum() / squares[0])
 
 
 def _scaled(features: Tensor) -> tuple[Tensor, float]:
-    """The matrix in float64 with a largest entry of 1, and what it was divided by: squares neither over- nor underflow.
+    """Convert to float64 and scale to a largest entry of 1, against over- and underflow: return the matrix and scale.
 
-    All zeros stay as they are, with a scale of 0.
+    An all-zero matrix is returned unchanged, with a scale of 0.
     """
     matrix = checked("features", features, samples=2, units=2).double()
     scale = float(matrix.abs().max())
@@ -71,7 +71,7 @@ def _scaled(features: Tensor) -> tuple[Tensor, float]:
 
 
 def _singular_values(matrix: Tensor) -> Tensor:
-    """On the CPU, largest first; of a triangle with the same ones where that is much smaller: twice as quick."""
+    """Compute singular values on the CPU, largest first; a QR decomposition first makes tall matrices twice as fast."""
     tall = matrix.cpu() if matrix.shape[0] >= matrix.shape[1] else matrix.cpu().T
     if tall.shape[0] > 2 * tall.shape[1]:
         tall = torch.linalg.qr(tall, mode="r").R
@@ -80,14 +80,14 @@ def _singular_values(matrix: Tensor) -> Tensor:
 
 
 def _gram_eigenvalues(matrix: Tensor) -> Tensor:
-    """The squared singular values, largest first, on the CPU: several times quicker than the singular values."""
+    """Compute the squared singular values, largest first, on the CPU: several times faster than an SVD."""
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     squares: Tensor = torch.linalg.eigvalsh(gram.cpu())
     return squares.flip(0)
 
 
 def _rank(values: Tensor, delta: float) -> tuple[int, float]:
-    """The published rule on singular values; and how far the sum is from one that gives another rank."""
+    """Return the effective rank of singular values, and how close the sum is to a value that changes the rank."""
     sums = values.cumsum(0)
     beyond = sums - (1.0 - delta) * values.sum()
     rank = int((beyond < 0).sum()) + 1

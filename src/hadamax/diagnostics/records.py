@@ -1,4 +1,4 @@
-"""What is kept of a layer: a bounded sample of rows, and of maps as a whole."""
+"""Recorded activations of a layer: a bounded sample of rows, and of whole maps."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from torch import Tensor
 from hadamax.diagnostics.reservoir import Reservoir
 from hadamax.diagnostics.selection import UNBOUNDED, Range
 
-POSITIONS = 16  # of one map that may be among the samples of a convolution's channels
-MOST_MAP_NUMBERS = 2**24  # of a layer's maps kept whole: fewer maps of a larger size
+POSITIONS = 16  # positions of one map among the samples of a convolution's channels
+MOST_MAP_NUMBERS = 2**24  # numbers in a layer's whole maps: fewer maps are kept if they are larger
 
 
 class NotMeasurable(TypeError):
-    """A layer's output is nothing that can be measured."""
+    """The output of a layer cannot be measured."""
 
 
 class Sample(NamedTuple):
-    """What a layer gave."""
+    """Recorded activations of one part of a layer."""
 
-    layer: str  # as in `named_modules()`; " (call 2)" behind it where a module is used more than once in a pass
-    part: str  # "output", or the name of something inside: "branch 1", "branch 2", "product"
-    activations: Tensor  # [samples, units]; a convolution's units are its channels, its samples positions
+    layer: str  # as in `named_modules()`, followed by " (call 2)" for the second call in one pass
+    part: str  # "output", or the name of an inner activation: "branch 1", "branch 2", "product"
+    activations: Tensor  # [samples, units]; for a convolution units are channels and samples are positions
     maps: Tensor | None  # [map samples, channels * positions] of a convolution
-    range: Range  # where the values lie
+    range: Range  # lower and upper bound of the values
 
     @property
     def name(self) -> str:
-        """Layer and part in one."""
+        """Layer and part as one string."""
         return self.layer if self.part == "output" else f"{self.layer} {self.part}"
 
 
 def sample_of(
     layer: str, batches: Iterable[Tensor], range_: Range = UNBOUNDED, *, samples: int = 2048, map_samples: int = 512
 ) -> Sample:
-    """A `Sample` of activations that no probe could see, another framework's say: [N, units] or [N, channels, ...].
+    """Build a `Sample` from activations that a probe cannot record, for example another framework's.
+
+    `batches` are [N, units] or [N, channels, ...].
 
     Raises:
-        ValueError: no rows.
+        ValueError: there are no rows.
     """
     record = Record(samples, map_samples, 0, range_)
     for values in batches:
@@ -51,7 +53,7 @@ def sample_of(
 
 
 class Record:
-    """The reservoirs of one part of a layer."""
+    """Reservoirs of rows and maps of one part of a layer."""
 
     def __init__(self, capacity: int, map_capacity: int, seed: int, range_: Range) -> None:
         self.range, self._map_capacity, self._seed = range_, map_capacity, seed
@@ -61,7 +63,7 @@ class Record:
         self._places = np.random.default_rng([seed, 1])
 
     def add(self, values: Tensor, axis: int) -> None:
-        """Offer an output whose units are along `axis`, counted from the end; what stands before it are samples."""
+        """Add an output whose units are along `axis`, counted from the end; the axes before it are samples."""
         shape = values.shape
         if axis == -1:
             rows = values.reshape(-1, shape[-1])
@@ -71,7 +73,7 @@ class Record:
             self._add_maps(values.reshape(math.prod(shape[:axis]), *shape[axis:]) if several else values)
 
     def _add_maps(self, values: Tensor) -> None:
-        """[batch, channels, ...]: some positions of each map as rows, and some maps whole."""
+        """Add maps [batch, channels, ...]: some positions of each map as rows, and some maps whole."""
         batch, channels, *size = values.shape
         places = math.prod(size)
         each = min(places, POSITIONS)
@@ -87,7 +89,7 @@ class Record:
         self._rows.offer(batch * each, rows)
         if not self._map_capacity:
             return
-        if self._maps is not None and self._map_shape != values.shape[1:]:  # maps of several sizes have no rank
+        if self._maps is not None and self._map_shape != values.shape[1:]:  # no common rank if map sizes differ
             self._map_capacity, self._maps = 0, None
             return
         self._map_shape = values.shape[1:]
@@ -97,22 +99,22 @@ class Record:
         self._maps.offer(batch, lambda chosen: values[chosen.to(values.device)])
 
     def sample(self, layer: str, part: str) -> Sample:
-        """What was kept. Raises ValueError where that is nothing."""
+        """Return what was recorded. Raises ValueError if there are no rows."""
         rows = self._rows.rows
         if rows is None:
-            raise ValueError(f"layer {layer}: it gave no rows to measure")
+            raise ValueError(f"layer {layer}: its outputs had no rows")
         maps = self._maps.rows if self._maps is not None else None
         return Sample(layer, part, rows, None if maps is None else maps.flatten(1), self.range)
 
 
 def measurable(layer: str, output: Any) -> Tensor:
-    """The output, or the first of several, without what padding left out: [...] with one axis or more.
+    """Return the output, or the first of several, without padded entries: [...] with at least one axis.
 
     Raises:
-        NotMeasurable: that is no tensor of floating-point numbers.
+        NotMeasurable: it is not a tensor of floating-point numbers, or the layer runs inside a torch.func transform.
     """
     first = output
-    while isinstance(first, tuple | list | Mapping) and first:  # a packed sequence's first is its rows
+    while isinstance(first, tuple | list | Mapping) and first:  # the first item of a PackedSequence is its rows
         first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
     if not isinstance(first, Tensor) or not first.is_floating_point() or (not first.is_nested and first.ndim == 0):
         raise NotMeasurable(f"layer {layer}: its output is not a tensor of floating-point numbers; choose other layers")

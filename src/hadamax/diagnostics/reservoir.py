@@ -1,4 +1,4 @@
-"""A bounded, uniform sample of a stream of rows."""
+"""Bounded uniform sample of a stream of rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class Reservoir:
-    """Keeps `capacity` rows of all that were offered, each as likely as any other.
+    """Uniform sample of `capacity` rows from all rows offered.
 
-    Vitter's algorithm R, a batch at a time. Rows that are kept are copies, of the type and on the device of the
-    first. Two reservoirs of one seed that were offered as many rows keep the same ones.
+    Vitter's algorithm R, applied to batches. Kept rows are copies, with the dtype and on the device of the first batch.
+    Reservoirs with the same seed and the same batch sizes keep the same rows.
     """
 
     def __init__(self, capacity: int, seed: int) -> None:
@@ -23,11 +23,11 @@ class Reservoir:
 
     @property
     def rows(self) -> Tensor | None:
-        """A copy, [up to capacity, ...]; None before the first."""
+        """Copy of the kept rows, [up to capacity, ...]; None before the first offer."""
         return None if self._rows is None else self._rows[: min(self.offered, self.capacity)].clone()
 
     def offer(self, number: int, take: Callable[[Tensor], Tensor]) -> None:
-        """Offer the next `number` rows; `take` gives those at an index [k] int64, all of one shape."""
+        """Offer the next `number` rows; `take` returns those at an index [k] int64, all of one shape."""
         sources, slots = self._choose(number)
         if len(sources):
             rows = take(torch.from_numpy(sources))
@@ -37,12 +37,12 @@ class Reservoir:
             self._rows[torch.from_numpy(slots).to(self._rows.device)] = rows.to(self._rows)
 
     def _choose(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the next rows are kept, and where: of those that go to one place the last."""
+        """Choose which of the next rows are kept, and their slots; the last row assigned to a slot wins."""
         order = np.arange(self.offered, self.offered + number)
         slots = np.where(order < self.capacity, order, self._random.integers(0, order + 1))
         self.offered += number
         (sources,) = np.nonzero(slots < self.capacity)
-        # From behind, so that the first found in a place is the last that went there.
+        # Reversed, because np.unique returns the first occurrence.
         _, first = np.unique(slots[sources][::-1], return_index=True)
         sources = np.sort(sources[::-1][first])
         return sources, slots[sources]

@@ -1,4 +1,4 @@
-"""Which modules of a network a probe hangs on, and what range their outputs have."""
+"""Selection of the modules that a probe records, and the ranges of their outputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from hadamax.diagnostics.axes import tells
+from hadamax.diagnostics.axes import has_unit_axis
 
 Range = tuple[float, float]
 Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 
 UNBOUNDED = (-math.inf, math.inf)
-# Activations of torch, and where their outputs lie as far as that is a property of the class.
+# Torch's activations and the bounds of their outputs, if the class determines them.
 ACTIVATIONS: dict[type[nn.Module], Range] = {
     nn.Tanh: (-1.0, 1.0),
     nn.Softsign: (-1.0, 1.0),
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[type[nn.Module], Range] = {
     nn.ReLU6: (0.0, 6.0),
     nn.ReLU: (0.0, math.inf),
     nn.Softplus: (0.0, math.inf),
-    # Their own, see `output_range`.
+    # The instance determines the range, see `output_range`.
     **dict.fromkeys((nn.Hardtanh, nn.RNNBase, nn.RNNCellBase), UNBOUNDED),
     **dict.fromkeys((nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish), UNBOUNDED),
     **dict.fromkeys((nn.Hardswish, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.GLU), UNBOUNDED),
@@ -35,30 +35,30 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @runtime_checkable
 class Layered(Protocol):
-    """What a layer may offer so that a probe sees inside it; layers of anyone's can.
+    """Interface of a layer that exposes inner activations to a probe.
 
-    A probe takes such a layer whole: it does not look at the modules within.
+    A probe does not look at the modules inside such a layer.
     """
 
     output_range: Range | None
-    """Where the output's values lie; None for a layer without an activation, left out unless it is named."""
+    """Bounds of the output; None for a layer without an activation, which is recorded only if it is named."""
 
-    def inner_activations(self, *inputs: Any, **how: Any) -> dict[str, tuple[Tensor, Range]]:
-        """What stands beside the output: activations by name, shaped like outputs, and their ranges.
+    def inner_activations(self, *inputs: Any, **kwargs: Any) -> dict[str, tuple[Tensor, Range]]:
+        """Return inner activations by name, shaped like outputs, with their ranges.
 
-        Called with what `forward` was given, only while a probe is attached, without gradients.
+        Called with the arguments of `forward`, without gradients, and only while a probe is attached.
         """
         ...
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` was given, or the module itself."""
+    """Return the module inside a `torch.compile` wrapper, or the module itself."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def output_range(module: nn.Module) -> Range:
-    """Where the outputs of a module lie; unbounded where nothing is known."""
+    """Return the bounds of a module's outputs, infinite if unknown."""
     if isinstance(module, Layered):
         return module.output_range or UNBOUNDED
     if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
@@ -71,25 +71,24 @@ def output_range(module: nn.Module) -> Range:
 
 
 def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Module]:
-    """Modules by name: those asked for, or all hidden layers.
+    """Return modules by name: the requested ones, or all hidden layers.
 
-    Hidden layers are the modules that are `Layered` with an activation, and torch's activation and recurrent modules;
-    where there is none (activations that are plain functions), linear and convolution layers: their outputs are
-    measured before the activation then.
+    Hidden layers are `Layered` modules with an activation, and torch's activation and recurrent modules. If there are
+    none (activations called as functions), they are the linear and convolution layers, measured before the activation.
 
     Args:
-        layers: names as in `named_modules()`, patterns (`encoder.*`: of hidden layers, of all modules where none of
-            those matches), types, or several of them.
+        layers: names as in `named_modules()`, patterns, types, or a sequence of them. A pattern (`encoder.*`) selects
+            hidden layers; if it matches none of them, it selects from all modules.
 
     Raises:
-        TypeError: what is neither a name nor a type.
-        ValueError: a name or type that matches nothing, with what there is; or nothing to measure at all.
+        TypeError: an entry is neither a name nor a type.
+        ValueError: an entry matches nothing (the message lists the modules), or there is nothing to measure.
     """
     network = unwrapped(network)
     if isinstance(network, torch.jit.ScriptModule):
-        raise ValueError("layers: a scripted network cannot be probed; probe the module that it was made of")
+        raise ValueError("layers: a scripted network cannot be probed; probe the original module")
     modules = {name or type(module).__name__: module for name, module in network.named_modules()}
-    named = set(modules)  # a module with several parents once, as in `named_modules()`
+    named = set(modules)  # a shared module appears once, as in `named_modules()`
     hidden = {name: module for name, module in _hidden(network) if name in named} or _of_type(modules, WEIGHTED)
     if layers is None:
         if not hidden:
@@ -99,44 +98,47 @@ def select(network: nn.Module, layers: Layers | None = None) -> dict[str, nn.Mod
         return hidden
     wanted: list[Any] = list(layers) if isinstance(layers, Iterable) and not _is_one(layers) else [layers]
     if not wanted:
-        raise ValueError("layers: none given; leave it out for all hidden layers")
+        raise ValueError("layers: empty; omit it to select all hidden layers")
     aliases = _aliases(network, modules)
     chosen: set[str] = set()
     for want in wanted:
         if isinstance(want, str):
-            # A pattern is for hidden layers: the containers around them give the same numbers again.
+            # Prefer hidden layers: their containers give the same values again.
             names = {name for name in hidden if fnmatchcase(name, want)}
             names = names or {name for alias, name in aliases.items() if fnmatchcase(alias, want)}
         elif isinstance(want, type):
             names = set(_of_type(modules, want))
         else:
-            raise TypeError(f"layers: {_shown(want)} is neither a name nor a type; there is {_listing(modules)}")
+            raise TypeError(f"layers: {_shown(want)} is neither a name nor a type; expected one of {_listing(modules)}")
         if not names:
-            raise ValueError(f"layers: {_named(want)} matches nothing; there is {_listing(modules)}")
+            raise ValueError(f"layers: {_named(want)} matches nothing; expected one of {_listing(modules)}")
         chosen |= names
     found = {name: module for name, module in modules.items() if name in chosen}
     for name, module in found.items():
         if isinstance(module, torch.jit.ScriptModule):
-            raise ValueError(f"layers: {name} is scripted and cannot be probed; probe the module that it was made of")
+            raise ValueError(f"layers: {name} is scripted and cannot be probed; probe the original module")
     return found
 
 
-def tellers(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers that know the axis of their units; of a `Layered` one that does, not those within, which a fused
-    form of it need not call. No hook can hang on a scripted one.
+def modules_with_unit_axis(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules whose class determines the unit axis of their output.
+
+    Modules inside a `Layered` one are skipped, because its fused kernel may not call them. Scripted modules are skipped
+    because they do not support hooks.
     """
-    if tells(module):
+    if has_unit_axis(module):
         if not isinstance(module, torch.jit.ScriptModule):
             yield module
         if isinstance(module, Layered):
             return
     for child in module.children():
-        yield from tellers(child)
+        yield from modules_with_unit_axis(child)
 
 
 def units_last(network: nn.Module) -> set[nn.Module]:
-    """The modules within layers that give them their values with the units last, whatever the layer's own output has:
-    such a layer says so by a true attribute `inner_units_last`.
+    """Return the modules inside layers that have a true attribute `inner_units_last`.
+
+    Such a layer passes values to its inner modules with the units in the last axis, whatever its own output's layout.
     """
     layers = (module for module in network.modules() if getattr(module, "inner_units_last", False))
     return {inner for layer in layers for inner in layer.modules() if inner is not layer}
@@ -147,7 +149,7 @@ def _is_one(layers: object) -> bool:
 
 
 def _aliases(network: nn.Module, modules: dict[str, nn.Module]) -> dict[str, str]:
-    """Every name of every module, those without torch.compile's wrappers too -> the name that it goes by."""
+    """Map every name of every module, also without torch.compile's wrapper prefix, to its canonical name."""
     canonical = {id(module): name for name, module in modules.items()}
     found = {name: canonical[id(module)] for name, module in network.named_modules(remove_duplicate=False) if name}
     found |= {name: name for name in modules}

@@ -1,7 +1,7 @@
-"""What is wrong with a network, in sentences.
+"""Warnings about a network's representation, as sentences.
 
-Two signs are the Hadamax paper's (arXiv 2505.15345, as summarised): more than 15% dead units, and an effective rank
-that collapsed in an early layer. The other thresholds are ours.
+Two thresholds are from the Hadamax paper (arXiv 2505.15345): more than 15% dead units, and a collapsed effective rank
+in an early layer. The other thresholds are not from a paper.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Sequence
 
 from hadamax.diagnostics.health import Health
 
-DEAD = 0.15  # of a layer's units; Hadamax stays under 0.08
-DORMANT = 0.25  # of a layer's units: a quarter does next to nothing
-SATURATED = 0.5  # of activations: half of them pass almost no gradient
-COLLAPSED = 0.05  # effective rank over the most it could be
-HIDDEN_BIAS = 0.25  # dead units' part of what live and dead ones add to the output
+DEAD = 0.15  # fraction of a layer's units; Hadamax stays below 0.08
+DORMANT = 0.25  # fraction of a layer's units
+SATURATED = 0.5  # fraction of activations
+COLLAPSED = 0.05  # effective rank relative to its maximum
+HIDDEN_BIAS = 0.25  # dead units' fraction of the summed absolute parts of the output
 
 
 def signs(layers: Sequence[Health], output_parts: tuple[float, float] | None = None) -> list[str]:
-    """A sentence for each sign of trouble; none where there is none.
+    """Return one sentence per warning, an empty list if the network is healthy.
 
     Args:
-        output_parts: what live and dead units of the last hidden layer add to the output.
+        output_parts: contributions of live and of dead units of the last hidden layer to the output.
     """
     found = []
     last = layers[-1].layer if layers else ""
@@ -41,7 +41,7 @@ def signs(layers: Sequence[Health], output_parts: tuple[float, float] | None = N
 
 
 def dead_fraction(health: Health) -> float:
-    """Of the form that fits: HR's for bounded activations, zero on every sample for others."""
+    """Return the fraction of dead units: by HR's density for bounded activations, else by zero on every sample."""
     bounded = health.saturated is not None
     return (health.dead_kde if bounded else health.dead_zero) or 0.0
 
@@ -51,7 +51,7 @@ def _dying(health: Health, layers: Sequence[Health]) -> list[str]:
     dead = dead_fraction(health)
     if dead > DEAD:
         form = "almost constant" if health.saturated is not None else "zero on every sample"
-        text = f"{dead:.0%} of its {health.units} units are dead ({form}); trouble begins at {DEAD:.0%}"
+        text = f"{dead:.0%} of its {health.units} units are dead ({form}); the warning threshold is {DEAD:.0%}"
         if health.part.startswith("branch"):
             products = [h for h in layers if h.layer == health.layer and h.part in ("product", "output")]
             saved = dead_fraction(products[0]) if products else 1.0
@@ -60,7 +60,7 @@ def _dying(health: Health, layers: Sequence[Health]) -> list[str]:
             )
         found.append(text)
     if health.dormant is not None and health.dormant > DORMANT:
-        found.append(f"{health.dormant:.0%} of its units are dormant: their mean size is under 2.5% of the layer's")
+        found.append(f"{health.dormant:.0%} of its units are dormant (mean size at most 2.5% of the layer's)")
     if health.saturated is not None and health.saturated > SATURATED:
         found.append(f"{health.saturated:.0%} of its activations are saturated and pass almost no gradient")
     return found
@@ -77,5 +77,5 @@ def _collapsed(health: Health, is_last: bool) -> list[str]:
         return []
     if most < 2 or rank > max(COLLAPSED * most, 1):
         return []
-    place = "" if is_last else ", in an early layer: what is lost here no later layer can bring back"
+    place = "" if is_last else " in an early layer; later layers cannot recover the lost information"
     return [f"the effective rank {what + ' ' if what else ''}has collapsed to {rank} of {most}{place}"]

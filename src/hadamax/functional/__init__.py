@@ -1,4 +1,4 @@
-"""Pure functions of tensors: no state, no settings, no device."""
+"""Equations of RL algorithms as pure functions of tensors: no state, no settings, no device handling."""
 
 from hadamax.functional.advantages import gae, normalised
 from hadamax.functional.categorical import categorical_cross_entropy, categorical_projection, entropy_of

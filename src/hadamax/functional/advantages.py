@@ -1,4 +1,4 @@
-"""Advantages: how much better an action was than its state's value promised."""
+"""Advantage estimates of policy-gradient methods."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def gae(
     gamma: float,
     lambda_: float,
 ) -> Tensor:
-    """Generalised advantage estimates: A_t = d_t + gamma lambda A_{t+1}, d_t = r_t + gamma V'_t - V_t.
+    """Compute generalised advantage estimates: A_t = d_t + gamma lambda A_{t+1}, d_t = r_t + gamma V'_t - V_t.
 
-    V'_t is the value of the state that followed step t, nothing where the step terminated. A terminated or truncated
-    step, and the last one, is worth its own d_t: nothing of the following game leaks in. A step that is both is
-    terminated. A_t + V_t is the lambda-return of step t.
+    V'_t is the value of the state that followed step t, and 0 where the step terminated. A_t = d_t at a terminated or
+    truncated step and at the last step, so nothing of the next episode leaks in. A step that is both terminated and
+    truncated counts as terminated. A_t + V_t is the lambda-return of step t.
     Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
 
     Args:
         rewards: [T, E] float.
         values: [T, E] value of the state in which step t was taken.
-        next_values: [T, E] value of the state that followed step t; the final observation's where the game was cut.
+        next_values: [T, E] value of the state that followed step t; at a truncation, of the final observation.
         terminated, truncated: [T, E] bool.
         gamma: discount, 0 to 1.
         lambda_: 0 (one step) to 1 (Monte Carlo).
@@ -35,36 +35,36 @@ def gae(
         [T, E], of the dtype of `rewards`.
 
     Raises:
-        ValueError: the shapes differ or are not [T, E] with a step, or gamma or lambda_ is outside [0, 1].
+        ValueError: the shapes differ or are not [T, E] with T >= 1, or gamma or lambda_ is outside [0, 1].
     """
     shapes = [tuple(x.shape) for x in (rewards, values, next_values, terminated, truncated)]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] == 0:
-        raise ValueError(f"gae takes five tensors of one shape [T, E] with a step or more, got {shapes}")
+        raise ValueError(f"gae expects five tensors of one shape [T, E] with T >= 1, got {shapes}")
     if not (0 <= gamma <= 1 and 0 <= lambda_ <= 1):
-        raise ValueError(f"gamma and lambda_ lie between 0 and 1, got {gamma} and {lambda_}")
+        raise ValueError(f"gamma and lambda_ must be between 0 and 1, got {gamma} and {lambda_}")
     terminated, truncated = terminated.bool(), truncated.bool()
     values, next_values = values.to(rewards.dtype), next_values.to(rewards.dtype)
     deltas = rewards + gamma * torch.where(terminated, torch.zeros_like(next_values), next_values) - values
     goes_on = ~(terminated | truncated)
     advantages = deltas.clone()
     for t in range(len(rewards) - 2, -1, -1):
-        # Nothing comes back through an end, not even a NaN.
+        # torch.where, not a multiplication by 0, so that a NaN beyond the episode's end does not leak in.
         advantages[t] += torch.where(goes_on[t], gamma * lambda_ * advantages[t + 1], 0.0)
     return advantages
 
 
 def normalised(advantages: Tensor, weights: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the rows of weight 1: [N], [N] of 0 and 1 -> [N].
+    """Normalise advantages to mean 0 and standard deviation 1 over the rows of weight 1: [N], [N] of 0 and 1 -> [N].
 
-    The deviation divides by one less than the rows, as `Tensor.std` does. Rows of weight 0 are scaled like the others
-    and count for nothing. Source: the authors' code of PPO and CleanRL's, of each minibatch.
+    The standard deviation is the unbiased one, as in `Tensor.std`. Rows of weight 0 are scaled as well but do not
+    enter the statistics. Source: the PPO authors' code and CleanRL, which normalise each minibatch.
 
     Raises:
         ValueError: the shapes differ or are not [N].
     """
     if advantages.shape != weights.shape or advantages.ndim != 1:
         shapes = [*advantages.shape], [*weights.shape]
-        raise ValueError(f"normalised takes two tensors of one shape [N], got {shapes[0]} and {shapes[1]}")
+        raise ValueError(f"normalised expects two tensors of one shape [N], got {shapes[0]} and {shapes[1]}")
     rows = weights.sum()
     centred = advantages - (weights * advantages).sum() / rows.clamp(min=1)
     variance = (weights * centred.square()).sum() / (rows - 1).clamp(min=1)

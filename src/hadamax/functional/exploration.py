@@ -1,4 +1,4 @@
-"""Which action to take, given Q-values."""
+"""Exploration: choosing actions from Q-values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 def random_actions(
     epsilon: Tensor, num_actions: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Whether to act at random, and the action then: [B] probabilities -> [B] bool, [B] int64, each equally likely."""
+    """Draw which rows act at random, and a uniform action for each: [B] probabilities -> [B] bool, [B] int64."""
     explore = torch.rand(len(epsilon), generator=generator, device=epsilon.device) < epsilon
     anything = torch.randint(num_actions, (len(epsilon),), generator=generator, device=epsilon.device)
     return explore, anything
 
 
 def epsilon_greedy(q_values: Tensor, epsilon: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """The best action, or with probability epsilon any action, each equally likely.
+    """Choose the greedy action, or with probability epsilon a uniformly random one.
 
     Args:
         q_values: [B, A] float.
@@ -26,7 +26,7 @@ def epsilon_greedy(q_values: Tensor, epsilon: Tensor, generator: torch.Generator
         [B] int64.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     if q_values.ndim != 2 or epsilon.shape != q_values.shape[:1]:
         raise ValueError(f"q_values [B, A] and epsilon [B] expected, got {[*q_values.shape]} and {[*epsilon.shape]}")
@@ -35,10 +35,10 @@ def epsilon_greedy(q_values: Tensor, epsilon: Tensor, generator: torch.Generator
 
 
 def vote(q_values: Tensor) -> Tensor:
-    """Scores whose highest is the action that most members of an ensemble find best: [B, member, A] -> [B, A].
+    """Score actions by the majority vote of an ensemble: [B, member, A] -> [B, A].
 
-    The whole part is the number of votes. Of actions with equally many, the one with the higher mean Q-value has the
-    larger fraction (half of the softmax of the means). Source: Osband et al. 2016, arXiv 1602.04621, section 6.1.
+    The integer part is the number of members whose greedy action it is. The fractional part, half of the softmax of
+    the mean Q-values, breaks ties. Source: Osband et al. 2016, arXiv 1602.04621, section 6.1.
 
     Raises:
         ValueError: `q_values` is not [B, member, A].

@@ -1,7 +1,7 @@
-"""A value as a histogram, learned by cross-entropy in place of a squared error (HL-Gauss).
+"""HL-Gauss: a value represented as a histogram and learned by cross-entropy.
 
-A target becomes the normal distribution around it, integrated over each bin. The bins' centres are evenly spaced from
-the lowest to the highest value, so the outermost bins reach half a bin beyond.
+A target becomes a normal distribution centred on it, integrated over each bin. The bin centres are evenly spaced from
+the lowest to the highest value, so the outermost bins extend half a bin width beyond them.
 Sources: Imani and White 2018, arXiv 1806.04613; for deep RL Farebrother et al. 2024, arXiv 2403.03950.
 """
 
@@ -14,36 +14,36 @@ from torch import Tensor
 
 
 def bin_centres(low: float, high: float, bins: int) -> Tensor:
-    """[bins] float32, evenly spaced, `low` and `high` included.
+    """Return the centres of evenly spaced bins: [bins] float32, including `low` and `high`.
 
     Raises:
         ValueError: fewer than two bins, or `low` not below `high`, or either not finite.
     """
     if bins < 2:
-        raise ValueError(f"bins must be 2 or more, not {bins}")
+        raise ValueError(f"bins must be 2 or more, got {bins}")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"low must be below high, both finite, not {low} and {high}")
+        raise ValueError(f"low must be below high, both finite, got {low} and {high}")
     return torch.linspace(low, high, bins, dtype=torch.float64).float()
 
 
 def hl_gauss(targets: Tensor, centres: Tensor, sigma: float = 0.75) -> Tensor:
-    """The histogram of each target: any [...] -> [..., bins], each summing to 1.
+    """Convert targets to histograms: any [...] -> [..., bins], each summing to 1.
 
-    A target beyond the outermost centres counts as the nearest of them. Further than four sigma from those the
-    histogram's mean is the target (within 1e-5 bin widths at sigma 0.75); nearer it lies a little inside.
+    Targets are clipped to the range of the centres. The histogram's mean equals the target (within 1e-5 bin widths at
+    sigma 0.75) if the target is more than four sigma inside that range; closer to an end it is biased inwards.
 
     Args:
         targets: values, float, finite.
         centres: [bins] of `bin_centres`, of the dtype and on the device of the targets.
-        sigma: standard deviation in bin widths; 0.75 in Farebrother et al. 2024.
+        sigma: standard deviation in bin widths. Farebrother et al. 2024 use 0.75.
 
     Raises:
-        ValueError: fewer than two centres, or `sigma` not above 0.
+        ValueError: there are fewer than two centres, or `sigma` is not above 0.
     """
     if centres.ndim != 1 or len(centres) < 2:
         raise ValueError(f"centres [bins] of two bins or more expected, got {[*centres.shape]}")
     if not sigma > 0:
-        raise ValueError(f"sigma must be above 0, not {sigma}")
+        raise ValueError(f"sigma must be above 0, got {sigma}")
     low, high = centres[0], centres[-1]
     width = (high - low) / (len(centres) - 1)
     edges = torch.cat([centres - width / 2, high[None] + width / 2])
@@ -54,5 +54,5 @@ def hl_gauss(targets: Tensor, centres: Tensor, sigma: float = 0.75) -> Tensor:
 
 
 def hl_gauss_value(logits: Tensor, centres: Tensor) -> Tensor:
-    """The mean of the histogram that logits stand for, the inverse of `hl_gauss`: [..., bins] -> [...]."""
+    """Return the mean of the histograms given by logits, the inverse of `hl_gauss`: [..., bins] -> [...]."""
     return (logits.softmax(dim=-1) * centres).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Losses of a policy that is improved in small steps, row by row: whoever calls decides which rows count.
+"""Per-sample losses of proximal policy optimisation; the caller averages or masks the rows.
 
 Source: Schulman et al. 2017, arXiv 1707.06347 (PPO).
 """
@@ -10,8 +10,9 @@ from torch import Tensor
 
 
 def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """-min(r A, clip(r, 1 - c, 1 + c) A), r the ratio of the new probability to the old: three [N] -> [N].
+    """Compute PPO's clipped policy loss: three [N] -> [N].
 
+    -min(r A, clip(r, 1 - c, 1 + c) A), where r is the ratio of the new action probability to the old one.
     Source: PPO, equation 7.
 
     Raises:
@@ -23,10 +24,10 @@ def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Te
 
 
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """0.5 max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2): three [N] -> [N].
+    """Compute PPO's clipped value loss: three [N] -> [N].
 
-    A value that has moved by more than c since the rollout is pulled no further. Source: the authors' code of PPO, and
-    CleanRL's.
+    0.5 max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2): a value that moved towards its return by more than c
+    since the rollout gets no gradient. Source: the PPO authors' code and CleanRL.
 
     Raises:
         ValueError: the shapes differ, or `clip` is not above 0.
@@ -37,13 +38,13 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """-sum p log p of the distribution of logits, in nats: [..., A] -> [...]."""
+    """Compute the entropy -sum p log p of categorical logits, in nats: [..., A] -> [...]."""
     log_probs = logits.log_softmax(dim=-1)
     return -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
 def sample_actions(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """An action for each row, drawn from the distribution of its logits: [B, A] -> [B] int64.
+    """Sample one action per row from categorical logits: [B, A] -> [B] int64.
 
     Raises:
         ValueError: `logits` is not [B, A].
@@ -58,6 +59,6 @@ def sample_actions(logits: Tensor, generator: torch.Generator | None = None) -> 
 def _check(name: str, clip: float, *tensors: Tensor) -> None:
     shapes = [[*x.shape] for x in tensors]
     if any(shape != shapes[0] for shape in shapes):
-        raise ValueError(f"{name} takes three tensors of one shape, got {shapes}")
+        raise ValueError(f"{name} expects three tensors of one shape, got {shapes}")
     if not clip > 0:
-        raise ValueError(f"clip must be above 0, not {clip}")
+        raise ValueError(f"clip must be above 0, got {clip}")

@@ -56,7 +56,7 @@ def activations(
         ValueError: no observation, or no hidden layer.
     """
     if not len(observations):
-        raise ValueError("observations are none; 2 or more are needed")
+        raise ValueError("observations are empty; expected 2 or more")
     known: dict[Path, Range] = {}
 
     def hidden(layer: nn.Module, method: str) -> bool:

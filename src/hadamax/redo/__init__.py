@@ -1,11 +1,11 @@
-"""ReDo: give units that no longer tell anything apart a fresh start. Sokar et al. 2023, arXiv 2302.12902.
+"""ReDo: reset dormant units during training. Sokar et al. 2023, arXiv 2302.12902.
 
     from hadamax.redo import redo
 
-    redo(network, observations, optimizer)  # between two updates, every so many of them
+    redo(network, observations, optimizer)  # between two updates, for example every 1000 updates
 
-Works on networks of PyTorch's and this library's dense and convolutional layers that run one after the other. What
-differs from the paper: units of bounded activations are judged by their density (see `redo`).
+Supports networks of dense and convolutional layers (PyTorch's and this library's) that run in sequence. Difference
+from the paper: dead units of bounded activations are found by their density (see `redo`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hadamax.redo.reset import reset_units
 
 __all__ = ["dormant", "redo", "reset_units", "saturated"]
 
-MOST_SAMPLES = 512  # of a unit, for its density
+MAX_DENSITY_SAMPLES = 512
 
 
 @torch.no_grad()
@@ -38,31 +38,31 @@ def redo(
 ) -> dict[str, int]:
     """Reset the dormant units of every hidden layer, in place.
 
-    A unit's incoming weights, bias and norm are drawn anew as the layer's initialiser does, in all its branches; its
-    outgoing weights become zero, and so do the optimizer's moments of both. A unit is what the next layer reads: after
-    activation, product and pool. It is dormant where its mean absolute activation is at most `tau` times its layer's
-    mean of those. A saturated tanh is near 1 and never dormant by that score, so units of this library's layers whose
-    activations are all tanh or sigmoid are reset where their density's peak is at least `threshold` (the criterion of
-    a dead unit in arXiv 2406.09079, appendix B; its use here is ours).
+    Resetting a unit re-initialises its incoming weights, bias and norm in all branches, and sets its outgoing weights
+    and the optimizer's moments of both to zero. A unit is what the next layer reads: after activation, product and
+    pool. A unit is dormant if its mean absolute activation is at most `tau` times the mean over its layer. A saturated
+    tanh is near 1, so that score never finds it. In this library's layers whose activations are all tanh or sigmoid, a
+    unit is therefore reset if the peak of its density is at least `threshold` (the criterion for dead units of arXiv
+    2406.09079, appendix B; its use in ReDo is not from a paper).
 
     Args:
-        observations: [B, *observation_shape], a batch that is typical of the training.
-        optimizer: any whose state has tensors of a parameter's shape, Adam and RAdam among them.
-        flatten: order in which maps of a network of the caller's are flattened, "chw" or "hwc"; encoders know theirs.
-        generator: where the new weights come from; PyTorch's own by default.
-        run: calls every layer of the network, where `network(observations)` does not.
+        observations: [B, *observation_shape], a typical training batch.
+        optimizer: its state tensors of a parameter's shape (for example the moments of Adam and RAdam) are reset too.
+        flatten: order in which a custom network flattens its maps, "chw" or "hwc"; ignored for this library's encoders.
+        generator: source of the new weights; by default PyTorch's global generator.
+        run: function that calls every layer of the network, if `network(observations)` does not.
 
     Returns:
-        How many units were reset, by the name of their layer.
+        Number of units reset, by layer name.
 
     Raises:
-        ValueError: `tau` is below 0, or a layer reads something else than the layer before it gives.
+        ValueError: `tau` is below 0, or a layer's input is not the output of the layer before it.
     """
     if not tau >= 0:
-        raise ValueError(f"tau must be 0 or more, not {tau}")
+        raise ValueError(f"tau must be 0 or more, got {tau}")
     reset: dict[str, int] = {}
-    generator = _on_the_cpu(generator)
-    # The last layer first: what leads from one fresh unit to another ends at zero.
+    generator = _cpu_generator(generator)
+    # Last layer first, so that a weight from one reset unit to another ends at zero.
     for hidden in reversed(list(trace(network, observations, flatten, run or network))):
         units = saturated(hidden.samples, threshold, generator) if hidden.bounded else dormant(hidden.samples, tau)
         reset_units(hidden.layer, units, hidden.following, hidden.owners, optimizer, generator)
@@ -70,20 +70,20 @@ def redo(
     return dict(reversed(reset.items()))
 
 
-def _on_the_cpu(generator: torch.Generator | None) -> torch.Generator:
-    """A generator of the CPU that follows from the given one, so that every device draws the same weights."""
+def _cpu_generator(generator: torch.Generator | None) -> torch.Generator:
+    """Seed a CPU generator from the given one, so that the new weights do not depend on the device."""
     device = "cpu" if generator is None else generator.device
     seed = torch.randint(2**62, (1,), generator=generator, device=device)
     return torch.Generator().manual_seed(int(seed))
 
 
 def dormant(samples: Tensor, tau: float) -> Tensor:
-    """Which units' mean absolute activation is at most `tau` times the layer's mean: [N, unit] -> [unit] bool."""
+    """Find units whose mean absolute activation is at most `tau` times the layer's mean: [N, unit] -> [unit] bool."""
     size = samples.abs().float().mean(dim=0)
     return size <= tau * size.mean()
 
 
 def saturated(samples: Tensor, threshold: float, generator: torch.Generator | None = None) -> Tensor:
-    """Which units hardly vary, by the peak of their density: [N, unit] -> [unit] bool. `generator`: of the CPU."""
-    rows = torch.linspace(0, len(samples) - 1, min(len(samples), MOST_SAMPLES)).long()
+    """Find units whose density peaks at `threshold` or above: [N, unit] -> [unit] bool. `generator` is on the CPU."""
+    rows = torch.linspace(0, len(samples) - 1, min(len(samples), MAX_DENSITY_SAMPLES)).long()
     return kde_peak_density(samples[rows.to(samples.device)].float(), generator=generator) >= threshold

@@ -1,4 +1,4 @@
-"""Which layers of a network have units that can be reset, and what reads them: found by running it once."""
+"""Discovery of resettable layers and of the layers that read them, by tracing one forward pass."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BOUNDED = (nn.Tanh, nn.Sigmoid)
 
 
 class Hidden(NamedTuple):
-    """A hidden layer, with what it gave for a batch."""
+    """A hidden layer with its activations for one batch."""
 
     name: str
     layer: nn.Module  # its weight is [branches * unit, ...]
     following: list[nn.Module]  # the layers that read it
-    owners: Tensor  # [input of those] the unit that each of their inputs belongs to
-    samples: Tensor  # [N, unit] activations as they are read; positions of a map are samples
+    owners: Tensor  # [inputs of `following`] the unit that each input comes from
+    samples: Tensor  # [N, unit] activations as the next layer reads them; positions of a map count as samples
     bounded: bool  # all activations are tanh or sigmoid
 
 
@@ -35,13 +35,13 @@ class Call(NamedTuple):
 
 
 def trace(network: nn.Module, observations: Tensor, flatten: str, run: Callable[[Tensor], object]) -> Iterator[Hidden]:
-    """The hidden layers in the order in which `run(observations)` calls them.
+    """Yield the hidden layers in the order in which `run(observations)` calls them.
 
     Raises:
-        ValueError: an unknown flatten order, or a layer that reads something else than the one before it gives.
+        ValueError: the flatten order is unknown, or a layer's input is not the output of the layer before it.
     """
     if flatten not in ("chw", "hwc"):
-        raise ValueError(f'flatten "{flatten}" is not known; valid: chw, hwc')
+        raise ValueError(f'flatten "{flatten}" is unknown; expected chw or hwc')
     for encoder in (module for module in network.modules() if isinstance(module, Encoder)):
         flatten = encoder.spec.flatten
     groups = _groups(_calls(network, observations, run))
@@ -56,7 +56,7 @@ def trace(network: nn.Module, observations: Tensor, flatten: str, run: Callable[
 
 
 def unit_count(layer: nn.Module) -> int:
-    """Units of a layer: rows of its weight, counted once for all branches."""
+    """Return the number of units of a layer: rows of its weight divided by its number of branches."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
     return len(weight) // int(getattr(layer, "branches", 1))
 
@@ -64,7 +64,8 @@ def unit_count(layer: nn.Module) -> int:
 @torch.no_grad()
 def _calls(network: nn.Module, observations: Tensor, run: Callable[[Tensor], object]) -> list[Call]:
     calls: list[Call] = []
-    within = {module.layer for module in network.modules() if isinstance(module, ConvBlock)}  # the block reads for it
+    # A block's layer is traced as part of the block.
+    within = {module.layer for module in network.modules() if isinstance(module, ConvBlock)}
     with ExitStack() as hooks:
         for name, module in network.named_modules():
             if isinstance(module, READERS) and module not in within:
@@ -78,7 +79,7 @@ def _calls(network: nn.Module, observations: Tensor, run: Callable[[Tensor], obj
 
 
 def _groups(calls: list[Call]) -> list[list[Call]]:
-    """Consecutive calls that read the same tensor: a policy and a value on one encoder."""
+    """Group consecutive calls that read the same tensor, such as a policy and a value head on one encoder."""
     groups: list[list[Call]] = []
     for call in calls:
         if groups and groups[-1][0].read is call.read:
@@ -89,7 +90,7 @@ def _groups(calls: list[Call]) -> list[list[Call]]:
 
 
 def _outputs(layer: nn.Module) -> int:
-    """What comes out of a layer: its units, twice as many with crelu."""
+    """Return the number of outputs of a layer: its units, or twice as many with CReLU."""
     for name in ("out_channels", "out_features"):
         if hasattr(layer, name):
             return int(getattr(layer, name))
@@ -97,11 +98,11 @@ def _outputs(layer: nn.Module) -> int:
 
 
 def _as_read(call: Call, name: str, outputs: int, units: int, flatten: str) -> tuple[Tensor, Tensor]:
-    """(samples [N, unit], owners [input]) of what `call` reads of the layer called `name`."""
+    """Return (samples [N, unit], owners [input]) of the input that `call` reads from the layer `name`."""
     read = call.read
     inputs = read.shape[1]
     if read.ndim not in (2, 4) or inputs % outputs or (read.ndim == 4 and inputs != outputs):
-        raise ValueError(f"layer {call.name} reads {[*read.shape]}, which are not the {outputs} outputs of {name}")
+        raise ValueError(f"layer {call.name} reads {[*read.shape]}; expected the {outputs} outputs of layer {name}")
     number = torch.arange(inputs, device=read.device)
     if read.ndim == 4:
         rows, channels = read.movedim(1, -1).reshape(-1, outputs), number
@@ -115,7 +116,7 @@ def _as_read(call: Call, name: str, outputs: int, units: int, flatten: str) -> t
 
 
 def _linear(layer: nn.Module) -> bool:
-    """Whether a layer of ours has no activation, and so no units: in a residual block, the last one."""
+    """Return True for this library's layers without an activation (the last one of a residual block)."""
     activations = getattr(layer, "activations", None)
     return activations is not None and all(isinstance(a, nn.Identity) for a in activations)
 

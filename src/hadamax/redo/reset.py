@@ -1,4 +1,4 @@
-"""The reset itself: fresh weights in, nothing out, no memory in the optimizer."""
+"""Resetting units: new incoming weights, zero outgoing weights, zero optimizer moments."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def reset_units(
     optimizer: torch.optim.Optimizer | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Reset chosen units of one layer in place; `redo` finds layers and units by itself.
+    """Reset the given units of one layer, in place. `redo` finds layers and units automatically.
 
     Args:
         layer: `nn.Linear`, `nn.Conv2d` or a Hadamard layer.
         units: [unit] bool, on the device of the layer.
-        following: the layers that read it; their weights are [out, in, ...].
-        owners: [in] int64, the unit that each input of those belongs to.
-        generator: of the CPU, where the new weights come from; PyTorch's own by default.
+        following: the layers that read its output; their weights are [out, in, ...].
+        owners: [in] int64, the unit that each input of `following` comes from.
+        generator: CPU generator of the new weights; by default PyTorch's global generator.
     """
     if not units.any():
         return
@@ -47,7 +47,7 @@ def reset_units(
 
 
 def _fresh(layer: nn.Module, generator: torch.Generator | None) -> nn.Module:
-    """A copy with new weights. Layers draw them from PyTorch's own generator, which is left as it was found."""
+    """Copy the layer with newly initialised weights. PyTorch's global generator is restored afterwards."""
     seed = int(torch.randint(2**62, (1,), generator=generator))
     fresh = copy.deepcopy(layer).cpu()
     with torch.random.fork_rng(devices=[]):
@@ -57,7 +57,7 @@ def _fresh(layer: nn.Module, generator: torch.Generator | None) -> nn.Module:
 
 
 def _put(parameter: Tensor, index: Any, value: Any, optimizer: torch.optim.Optimizer | None) -> None:
-    """Set part of a parameter, and zero the optimizer's moments of that part."""
+    """Set part of a parameter, and set the optimizer's moments of that part to zero."""
     parameter[index] = value
     state = {} if optimizer is None else optimizer.state.get(parameter, {})
     for moment in state.values():
