@@ -30,7 +30,7 @@ from hadamax.environments import EnvironmentSettings, VectorEnvironment, make_en
 from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
 from hadamax.networks.norms import Norm
-from hadamax.training.machine import PRECISIONS, choose_precision
+from hadamax.runs.machine import PRECISIONS, choose_precision
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STARTS, REPLAY, EVERY, EPSILON = 128, 5_000, 4, 0.1

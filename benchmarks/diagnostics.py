@@ -25,7 +25,7 @@ from hadamax.environments.engine import EngineStep
 from hadamax.environments.vector import VectorEnvironment
 from hadamax.kernels import keep_memory
 from hadamax.networks import build_encoder
-from hadamax.training.diagnostics import OBSERVATIONS, Diagnostics
+from hadamax.runs.diagnostics import OBSERVATIONS, Diagnostics
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 INTERVAL = 1_000_000  # frames between measurements

@@ -34,9 +34,9 @@ from hadamax.kernels import hadamax_block
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
 from hadamax.networks import build_encoder
-from hadamax.training.logs import read_csv
-from hadamax.training.run import make_algorithm, resolve, training_environment
-from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.logs import read_csv
+from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.setup import make_algorithm, resolve, training_environment
 
 BATCH = 128
 FRAMES = 40_000_000

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hadamax.data.memory import gigabytes
-from hadamax.data.replay import Replay
 from hadamax.kernels import keep_memory
+from hadamax.replay.buffer import Replay
+from hadamax.replay.memory import gigabytes
 
 SHAPE = (4, 84, 84)
 BATCH = 32

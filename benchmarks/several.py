@@ -17,8 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hadamax.training.logs import read_csv
-from hadamax.training.machine import choose_threads
+from hadamax.runs.logs import read_csv
+from hadamax.runs.machine import choose_threads
 
 
 def main() -> None:

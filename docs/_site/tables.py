@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from hadamax.algorithms import ALGORITHMS
 from hadamax.environments import EnvironmentSettings
 from hadamax.networks import ACTIVATIONS, ENCODERS, INITIALISERS, parameter_count
-from hadamax.training.settings import NetworkSettings, RunSettings
+from hadamax.runs.settings import NetworkSettings, RunSettings
 
 ROOT = Path(__file__).parents[2]
 SHARED = {"The run": RunSettings, "The environment": EnvironmentSettings, "The network": NetworkSettings}

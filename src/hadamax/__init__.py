@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from hadamax.agent import Agent as Agent
-    from hadamax.agent import load as load
+    from hadamax.agents.agent import Agent as Agent
+    from hadamax.agents.loading import load as load
     from hadamax.networks import ENCODERS as ENCODERS
     from hadamax.networks import HadamardConv2d as HadamardConv2d
     from hadamax.networks import HadamardLinear as HadamardLinear
@@ -24,8 +24,8 @@ _HOMES = {
     "HadamardConv2d": "hadamax.networks",
     "HadamardLinear": "hadamax.networks",
     "build_encoder": "hadamax.networks",
-    "Agent": "hadamax.agent",
-    "load": "hadamax.agent",
+    "Agent": "hadamax.agents.agent",
+    "load": "hadamax.agents.loading",
 }
 _PARTS = ("diagnostics", "environments", "functional", "kernels", "networks", "redo")
 

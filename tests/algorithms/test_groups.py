@@ -15,9 +15,9 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.environments import EnvironmentGroups, EnvironmentSettings, VectorEnvironment, make_groups
 from hadamax.environments.gymnasium import GymnasiumEngine
 from hadamax.errors import UserError
-from hadamax.training import checkpoints
-from hadamax.training.run import training_environment
-from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs import checkpoints
+from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.setup import training_environment
 
 HEADS: dict[str, dict[str, Any]] = {
     "pqn": {"algorithm": "pqn"},

@@ -12,7 +12,7 @@ from tests.algorithms.test_pqn_repeats import assert_same, run
 from tests.probes import TwoChoices, Wheel, make_learner, probe_environment
 
 from hadamax.environments import EnvironmentSettings, make_environment
-from hadamax.training import checkpoints
+from hadamax.runs import checkpoints
 
 HEADS: dict[str, dict[str, Any]] = {
     "pqn": {"algorithm": "pqn"},

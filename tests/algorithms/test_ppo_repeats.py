@@ -15,7 +15,7 @@ from hadamax.algorithms.ppo import PPO, PPOSettings
 from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.networks import build_encoder
-from hadamax.training import checkpoints
+from hadamax.runs import checkpoints
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "nature": {"encoder": "nature", "width": 0.125},

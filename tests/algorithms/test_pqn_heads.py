@@ -23,7 +23,7 @@ from hadamax.algorithms.pqn import PQNSettings
 from hadamax.environments import EnvironmentSettings, VectorEnvironment, make_environment
 from hadamax.errors import UserError
 from hadamax.functional import lambda_returns
-from hadamax.training import checkpoints
+from hadamax.runs import checkpoints
 
 GAMMA = 0.7
 SWITCHES = {

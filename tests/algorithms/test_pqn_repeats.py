@@ -12,7 +12,7 @@ from tests.probes import Wheel, make_learner, probe_environment
 
 from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment
-from hadamax.training import checkpoints
+from hadamax.runs import checkpoints
 
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "nature-norm": ("nature-norm", {}),

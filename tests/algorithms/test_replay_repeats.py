@@ -11,7 +11,7 @@ from tests.algorithms.replay_learners import make
 
 from hadamax.algorithms.off_policy import OffPolicyLearner
 from hadamax.environments import EnvironmentSettings, make_environment
-from hadamax.training import checkpoints
+from hadamax.runs import checkpoints
 
 
 def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 1) -> OffPolicyLearner:

@@ -13,7 +13,7 @@ from tests.documentation.test_commands import SHORT
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.cli import main
-from hadamax.training.diagnostics import COLUMNS
+from hadamax.runs.diagnostics import COLUMNS
 
 sys.path.insert(0, str(ROOT / "docs" / "_site"))
 from tables import metrics

@@ -16,7 +16,7 @@ from tests.documentation.blocks import ROOT
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.networks import ENCODERS
-from hadamax.training.settings import NetworkSettings, RunSettings
+from hadamax.runs.settings import NetworkSettings, RunSettings
 
 pytestmark = pytest.mark.extra("docs")
 # What a browser fetches by itself when it shows a page; a link waits for the reader.

@@ -7,11 +7,11 @@ import re
 import pytest
 from tests.documentation.blocks import ROOT
 
-from hadamax.experiments.definition import read_definition
-from hadamax.experiments.study import shipped_studies
-from hadamax.experiments.suites import suites
 from hadamax.papers.registry import EXHIBITS
 from hadamax.papers.runs import Need, size, variants_of
+from hadamax.studies.definition import read_definition
+from hadamax.studies.study import shipped_studies
+from hadamax.studies.suites import suites
 
 STUDIES = {name: read_definition(path) for name, path in shipped_studies().items()}
 STATISTICS = (ROOT / "docs" / "statistics.md").read_text()

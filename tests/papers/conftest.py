@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.training.runs import make
+from tests.runs.runs import make
 
-from hadamax.training import diagnostics
+from hadamax.runs import diagnostics
 
 VARIANTS = {
     "relu": {},

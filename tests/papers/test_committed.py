@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.training.runs import hadamax
+from tests.runs.runs import hadamax
 
 from hadamax.papers.style import look
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.papers.conftest import GAME, SEEDS, VARIANTS
-from tests.training.runs import Result, hadamax
+from tests.runs.runs import Result, hadamax
 
 from hadamax.papers import densities
 from hadamax.papers.registry import EXHIBITS

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from tests.papers.test_from_runs import table
-from tests.training.runs import CARTPOLE, hadamax, make
+from tests.runs.runs import CARTPOLE, hadamax, make
 
 from hadamax.papers.hr_figure_5 import gradient
-from hadamax.training.settings import read_toml
+from hadamax.runs.settings import read_toml
 
 # The published tables' values, as the paper prints them.
 PUBLISHED = {

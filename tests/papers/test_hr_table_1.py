@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from tests.training.runs import hadamax
+from tests.runs.runs import hadamax
 
 from hadamax.papers.hr_table_1 import CLOSED, simulate
 

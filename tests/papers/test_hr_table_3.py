@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.training.runs import hadamax
+from tests.runs.runs import hadamax
 
 from hadamax.papers.hr_table_3 import rows
 

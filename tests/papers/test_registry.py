@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.training.runs import hadamax
+from tests.runs.runs import hadamax
 
-from hadamax.experiments.study import read_study, shipped_studies
 from hadamax.papers.registry import EXHIBITS
 from hadamax.papers.runs import Need, Scale, in_common_games, size, study_content
+from hadamax.studies.study import read_study, shipped_studies
 
 ROOT = Path(__file__).parents[2]
 WITH_RUNS = [name for name, exhibit in EXHIBITS.items() if exhibit.needs]

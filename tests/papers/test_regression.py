@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 from tests.papers.test_from_runs import table
-from tests.training.runs import hadamax
+from tests.runs.runs import hadamax
 from torch import nn
 
 from hadamax.papers import hr_regression_figures, regression

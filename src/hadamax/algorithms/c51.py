@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from hadamax.algorithms import off_policy
 from hadamax.algorithms.off_policy import OffPolicyLearner
-from hadamax.data.replay import Batch
 from hadamax.functional import categorical_cross_entropy, categorical_projection, of_actions
 from hadamax.networks import Encoder
 from hadamax.networks.distributional import CategoricalNetwork
+from hadamax.replay.buffer import Batch
 
 
 @dataclass(frozen=True)

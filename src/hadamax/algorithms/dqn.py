@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from hadamax.algorithms import off_policy
 from hadamax.algorithms.off_policy import OffPolicyLearner
-from hadamax.data.replay import Batch
 from hadamax.functional import greedy_values, of_actions
 from hadamax.networks import Encoder, QNetwork
+from hadamax.replay.buffer import Batch
 
 # HR says to follow CleanRL, whose script differs from HR's equation 5 and Table 4 in these.
 PRESETS: dict[str, dict[str, Any]] = {"cleanrl": {"double": False, "epsilon_end": 0.01, "adam_eps": 1e-8}}

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.contract import Activity, FinishedGame, Iteration
-from hadamax.algorithms.moments import load_moments, save_moments
+from hadamax.algorithms.common.contract import Activity, FinishedGame, Iteration
+from hadamax.algorithms.common.optimizer_state import load_moments, save_moments
 from hadamax.clock import Clock
-from hadamax.data.replay import Batch, Replay
 from hadamax.environments import VectorEnvironment
 from hadamax.errors import UserError
 from hadamax.functional import linear, random_actions
 from hadamax.networks import Encoder
+from hadamax.replay.buffer import Batch, Replay
 
 Array = np.ndarray
 RECENT = 4096  # observations that show what the learner sees now

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.contract import Activity, FinishedGame
-from hadamax.algorithms.moments import load_moments, save_moments
+from hadamax.algorithms.common.contract import Activity, FinishedGame
+from hadamax.algorithms.common.optimizer_state import load_moments, save_moments
+from hadamax.algorithms.common.resets import reset_if_due
+from hadamax.algorithms.common.rollout import Rollout
 from hadamax.algorithms.overlap import Ahead
-from hadamax.algorithms.resets import reset_if_due
 from hadamax.clock import Clock
-from hadamax.data.rollout import Rollout
 from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.kernels.recorded import Recorded, Recorder
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hadamax.algorithms.contract import FinishedGame
+from hadamax.algorithms.common.contract import FinishedGame
 from hadamax.clock import Clock
 
 if TYPE_CHECKING:

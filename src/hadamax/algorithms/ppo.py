@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.contract import Activity, Iteration
+from hadamax.algorithms.common.contract import Activity, Iteration
+from hadamax.algorithms.common.rollout import PolicyRollout
 from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
-from hadamax.data.rollout import PolicyRollout
 from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import (

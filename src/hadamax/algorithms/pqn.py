@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hadamax.algorithms.contract import Activity, Iteration
-from hadamax.algorithms.ensemble import Ensemble
+from hadamax.algorithms.common.contract import Activity, Iteration
+from hadamax.algorithms.common.ensemble import Ensemble
+from hadamax.algorithms.common.rollout import Rollout
 from hadamax.algorithms.on_policy import OnPolicyLearner
 from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
-from hadamax.data.rollout import Rollout
 from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from hadamax.algorithms import off_policy
 from hadamax.algorithms.off_policy import OffPolicyLearner
-from hadamax.data.replay import Batch, Replay
 from hadamax.functional import (
     categorical_cross_entropy,
     categorical_projection,
@@ -31,6 +30,7 @@ from hadamax.functional import (
 from hadamax.networks import Encoder
 from hadamax.networks.distributional import RainbowNetwork
 from hadamax.networks.noisy import resample_noise
+from hadamax.replay.buffer import Batch, Replay
 
 LEAST_PRIORITY = 1e-6  # added to an error before its exponent, so that no transition is lost
 

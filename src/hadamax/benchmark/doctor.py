@@ -23,7 +23,7 @@ from hadamax.errors import one_line
 from hadamax.kernels import build, cpu, hadamax_block, shipped
 from hadamax.kernels.reference import reference_block
 from hadamax.kernels.variant import Variant
-from hadamax.training.machine import bfloat16_is_native, choose_threads
+from hadamax.runs.machine import bfloat16_is_native, choose_threads
 
 REQUIRED = (
     "torch",

@@ -19,9 +19,9 @@ from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.kernels import keep_memory
 from hadamax.networks import Encoder, build_encoder
-from hadamax.training.machine import PRECISIONS
-from hadamax.training.run import make_algorithm, resolve, training_environment
-from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.machine import PRECISIONS
+from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.setup import make_algorithm, resolve, training_environment
 
 Jobs = dict[str, Callable[[], object]]
 Form = tuple[Jobs, dict[str, Any]]

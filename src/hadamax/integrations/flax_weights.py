@@ -23,9 +23,9 @@ from safetensors.torch import load
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from hadamax.files import write_atomically
 from hadamax.integrations.flax_tree import Leaf, leaves, merge
 from hadamax.networks import Encoder
-from hadamax.training.checkpoints import write_atomically
 
 Array = np.ndarray[Any, Any]
 Tree = dict[tuple[str, ...], Array]

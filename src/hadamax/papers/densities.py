@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hadamax.agents.loading import load_run
 from hadamax.diagnostics import Sample, kde_peak_density, observe
 from hadamax.diagnostics.health import DEAD_PEAK
 from hadamax.diagnostics.pictures import draw_densities
+from hadamax.environments.play import play_observations
 from hadamax.errors import UserError
-from hadamax.experiments.collect import Run
 from hadamax.papers.output import Output
 from hadamax.papers.panels import Asked
 from hadamax.papers.runs import MissingRuns, Need, protocol_of
 from hadamax.papers.style import figure, png
-from hadamax.training import agent as agents
-from hadamax.training import checkpoints
-from hadamax.training.folder import RunFolder
-from hadamax.training.observations import play_observations
+from hadamax.runs import checkpoints
+from hadamax.runs.folder import RunFolder
+from hadamax.studies.collect import Run
 
 OBSERVATIONS = 2048
 EPSILON = 0.05
@@ -116,7 +116,7 @@ def _sample(run: Run, grid: Grid) -> tuple[int, Sample]:
 def _last_layer(path: Path, frame: int) -> list[Sample]:
     """The last hidden layer of a checkpoint on observations that its agent plays: its output, then its parts."""
     _, _, settings = RunFolder.open(path)
-    agent = agents.load_run(path, str(frame), device="cpu", say=lambda line: None)
+    agent = load_run(path, str(frame), device="cpu", say=lambda line: None)
     generator = torch.Generator().manual_seed(SEED)
     played = play_observations(
         lambda seen: agent.act(seen, EPSILON, generator),

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from hadamax.experiments.collect import Run
-from hadamax.experiments.published import read_table
-from hadamax.experiments.statistics import aggregate_intervals
 from hadamax.papers.measures import last_values, scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.panels import INTERVALS, Asked
 from hadamax.papers.runs import protocol_of, seeds_of
 from hadamax.papers.style import GREY, dress, figure, look, png
-from hadamax.training.logs import read_csv
+from hadamax.published import read_table
+from hadamax.runs.logs import read_csv
+from hadamax.studies.collect import Run
+from hadamax.studies.statistics import aggregate_intervals
 
 
 def run_time(asked: Asked) -> Output:

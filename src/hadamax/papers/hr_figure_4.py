@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from hadamax.errors import UserError
-from hadamax.experiments.statistics import common_frames, sample_efficiency
-from hadamax.experiments.statistics.aggregates import mean
 from hadamax.papers.measures import diagnostics
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.panels import FEW, INTERVALS, POINTS, Asked
 from hadamax.papers.runs import protocol_of, seeds_of
 from hadamax.papers.style import BLUE, VERMILLION, dress_frames, figure, png
+from hadamax.studies.statistics import common_frames, sample_efficiency
+from hadamax.studies.statistics.aggregates import mean
 
 KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units: a hidden bias", VERMILLION, "--")}
 

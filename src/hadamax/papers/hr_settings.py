@@ -15,7 +15,7 @@ from hadamax.networks import ENCODERS
 from hadamax.papers.output import Output
 from hadamax.papers.panels import Asked
 from hadamax.papers.style import draw_table
-from hadamax.training.settings import NetworkSettings, RunSettings, TrainSettings
+from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
 
 
 class Setting(NamedTuple):

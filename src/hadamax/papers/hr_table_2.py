@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from hadamax.errors import UserError
-from hadamax.experiments.collect import Run
-from hadamax.experiments.scores import Array
-from hadamax.experiments.statistics import aggregate_intervals
-from hadamax.experiments.statistics.aggregates import mean
 from hadamax.papers.claims import Finals, verdicts
 from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.panels import Asked, Panel, draw_panels
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of
 from hadamax.papers.style import dress, figure, look, png
+from hadamax.studies.collect import Run
+from hadamax.studies.scores import Array
+from hadamax.studies.statistics import aggregate_intervals
+from hadamax.studies.statistics.aggregates import mean
 
 PUBLISHED = {"tanh": 0.39, "tanh-hr": 0.30, "sigmoid": 0.44, "sigmoid-hr": 0.45, "relu": 0.62, "relu-hr": 0.73}
 

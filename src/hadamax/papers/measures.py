@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hadamax.errors import UserError
-from hadamax.experiments.collect import Run
-from hadamax.experiments.scores import Array, baseline_normalised, human_normalised
-from hadamax.experiments.statistics.aggregates import mean, median
-from hadamax.experiments.statistics.runs import Runs
-from hadamax.experiments.tables import SOURCES, baseline_ranges, curves
 from hadamax.papers.runs import MissingRuns
-from hadamax.training.logs import read_csv
-from hadamax.training.published import random_human
+from hadamax.published import random_human
+from hadamax.runs.logs import read_csv
+from hadamax.studies.collect import Run
+from hadamax.studies.score_table import SOURCES, baseline_ranges, curves
+from hadamax.studies.scores import Array, baseline_normalised, human_normalised
+from hadamax.studies.statistics.aggregates import mean, median
+from hadamax.studies.statistics.runs import Runs
 
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
 FRESH = "fresh"  # of the learner's own recent observations, as HR's minibatches are

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hadamax.errors import UserError
-from hadamax.training.checkpoints import write_atomically
+from hadamax.files import write_atomically
 
 Row = Mapping[str, Any]
 

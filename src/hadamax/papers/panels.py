@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hadamax.errors import UserError
-from hadamax.experiments.collect import Run
-from hadamax.experiments.statistics import Band, common_frames, sample_efficiency
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of, variants_of
 from hadamax.papers.style import dress_frames, figure, look, png
+from hadamax.studies.collect import Run
+from hadamax.studies.statistics import Band, common_frames, sample_efficiency
 
 POINTS = 60
 FEW = 12  # measurements that are marked one by one

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from hadamax.algorithms import ALGORITHMS
 from hadamax.errors import UserError
-from hadamax.experiments.collect import Run, collect
-from hadamax.experiments.definition import read_definition
-from hadamax.experiments.study import shipped_studies
-from hadamax.experiments.suites import known_game
-from hadamax.training.settings import read_toml
+from hadamax.runs.settings import read_toml
+from hadamax.studies.collect import Run, collect
+from hadamax.studies.definition import read_definition
+from hadamax.studies.study import shipped_studies
+from hadamax.studies.suites import known_game
 
 LEAST_START = 256  # rows of a replay before the first update
 MINATAR_ENCODERS = {"nature": "minatar", "nature-norm": "minatar", "hadamax": "hadamax-minatar"}

@@ -1,0 +1,1 @@
+"""A trained network that plays: load, evaluate, export, video."""

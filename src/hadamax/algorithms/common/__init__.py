@@ -1,0 +1,1 @@
+"""What the algorithms share and their papers leave out."""

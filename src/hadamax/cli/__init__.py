@@ -1,0 +1,5 @@
+"""The command line: one module a verb, arguments and printing only."""
+
+from hadamax.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,82 @@
+"""Play games with a policy: whole games to score it, or observations to measure a network on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from hadamax.environments.engine import Array
+from hadamax.environments.settings import EnvironmentSettings, make_environment
+
+Policy = Callable[[Array], Array]  # observations [B, ...] -> actions [B]
+
+GAMES = 16  # side by side
+STRIDE = 4  # steps between observations that are kept: neighbours are almost alike
+
+
+class Played(NamedTuple):
+    """A game to its end, or as far as a limit let it go."""
+
+    env: int
+    raw_return: float
+    steps: int
+    cut: bool = False
+
+
+def play(
+    policy: Policy,
+    settings: EnvironmentSettings,
+    games: int,
+    *,
+    seed: int,
+    threads: int = 0,
+    finished: Callable[[], None] = lambda: None,
+) -> list[Played]:
+    """Play `games` whole games side by side.
+
+    Args:
+        finished: called when a game ends, for progress.
+
+    Returns:
+        The games in the order of their environments; a game that a limit cut counts as it stands.
+    """
+    environment = make_environment(settings, games, seed=seed, threads=threads)
+    observations = environment.reset()
+    done: dict[int, Played] = {}
+    playing = np.ones(games, bool)
+    actions = np.zeros(games, np.int64)
+    while playing.any():
+        actions[playing] = policy(observations[playing])
+        step = environment.step(actions)
+        observations = step.observations
+        for game in step.games:
+            if playing[game.env]:
+                done[game.env] = Played(*game, cut=bool(step.truncated[game.env]))
+                playing[game.env] = False
+                finished()
+    return [done[env] for env in range(games)]
+
+
+def play_observations(policy: Policy, settings: EnvironmentSettings, count: int, *, seed: int, threads: int) -> Array:
+    """`count` observations [count, *observation_shape] of games that `policy` plays; the same ones for one seed."""
+    environment = make_environment(settings, GAMES, seed=seed, threads=threads)
+    observations = environment.reset()
+    kept = [observations.copy()]
+    while len(kept) * GAMES < count:
+        for _ in range(STRIDE):
+            observations = environment.step(policy(observations)).observations
+        kept.append(observations.copy())
+    return np.concatenate(kept)[:count]
+
+
+def random_policy(num_actions: int, seed: int) -> Policy:
+    """Every action equally likely."""
+    generator = np.random.default_rng(seed)
+    return lambda observations: generator.integers(0, num_actions, len(observations))
+
+
+def constant_policy(action: int) -> Policy:
+    """The same action at every step."""
+    return lambda observations: np.full(len(observations), action)

@@ -1,0 +1,53 @@
+"""Published raw scores of a random player and of a human, game by game (source: `data/random_human.md`)."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+
+@cache
+def random_human() -> dict[str, tuple[float, float]]:
+    """Every game that has published scores: {"Pong": (random, human), ...}."""
+    text = resources.files("hadamax.data").joinpath("random_human.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {row["game"]: (float(row["random"]), float(row["human"])) for row in rows}
+
+
+def published_scores(game: str) -> tuple[float, float] | None:
+    """(random, human) of a game by its plain name, `Pong`; None where nothing is published."""
+    return random_human().get(game)
+
+
+class Subset(NamedTuple):
+    """Games whose weighted scores estimate the 57-game median (Aitchison et al. 2022, arXiv 2210.02019)."""
+
+    weights: dict[str, float]
+    relative_error: float  # of the estimate, as the source states it: 0.1 is 10%
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """The rows of a table in `hadamax/data`."""
+    text = resources.files("hadamax.data").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+@cache
+def atari_subsets() -> dict[str, Subset]:
+    """`Atari-1`, `-3`, `-5`, `-10`, and the validation sets."""
+    subsets: dict[str, Subset] = {}
+    for row in read_table("atari_subsets.csv"):
+        error = float(row["rel_error_pct"]) / 100
+        subsets.setdefault(row["subset"], Subset({}, error)).weights[row["game"]] = float(row["weight"])
+    return subsets
+
+
+@cache
+def published_agents() -> dict[str, dict[str, float]]:
+    """Raw scores of other agents by game: {"rainbow": {"Alien": 9491.7, ...}, ...}."""
+    agents: dict[str, dict[str, float]] = {}
+    for row in read_table("published_scores.csv"):
+        agents.setdefault(row["algo"], {})[row["game"]] = float(row["score"])
+    return agents

@@ -1,0 +1,215 @@
+"""The rows of a replay as files: each row is written once, whatever number of checkpoints needs it.
+
+A replay is gigabytes of which a few percent change between two checkpoints. A `Snapshot` stands for its rows in a
+`state_dict`: whoever writes a checkpoint asks it for the rows that no file holds yet (`pending`) and tells it which
+files there are then (`saved`). Whoever reads one hands over a `Stored`, which yields the files again.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from hadamax.replay.frames import Frames
+
+Array = np.ndarray
+ROWS_OF_A_FILE = 65_536
+ROWS_AT_ONCE = 1024  # whose frames are packed together
+
+
+class Piece(NamedTuple):
+    """Rows [start, stop) of an environment."""
+
+    env: int
+    start: int
+    stop: int
+
+
+class File(NamedTuple):
+    """A file of rows, as a checkpoint names it."""
+
+    sha256: str  # of its content, and its name
+    pieces: list[Piece]
+
+
+class Stored(NamedTuple):
+    """The files of a checkpoint, and the way to read one, which raises where its hash is another."""
+
+    files: list[File]
+    read: Callable[[File], bytes]
+
+
+class Snapshot:
+    """The rows of a replay at the moment it was taken; see `Replay` for how long they stay readable."""
+
+    def __init__(self, stream: RowStream, heads: Array) -> None:
+        self._stream, self._heads = stream, heads
+
+    def pending(self) -> Iterator[tuple[list[Piece], bytes]]:
+        """What is in no file yet: the content of one file after the other."""
+        for pieces in self._stream.unsaved(self._heads):
+            yield pieces, self._stream.encode(pieces)
+
+    def kept(self) -> list[File]:
+        """The earlier files that it still needs rows of."""
+        oldest = self._stream.oldest(self._heads)
+        return [file for file in self._stream.files if any(p.stop > oldest[p.env] for p in file.pieces)]
+
+    def saved(self, files: Iterable[File]) -> None:
+        """A checkpoint is whole that names these files: `kept` and those of `pending`."""
+        self._stream.files, self._stream.saved_heads = list(files), self._heads
+
+
+class Ring(Protocol):
+    """The part of a replay that holds its rows: `num_envs` rings of `length` rows each."""
+
+    num_envs: int
+    capacity: int
+    length: int
+    heads: Array  # [env] int64: rows written so far
+    frames: Frames
+    actions: Array
+    rewards: Array
+    flags: Array
+
+
+class RowStream:
+    """Which of a replay's rows are in files, and the way there and back."""
+
+    def __init__(self, replay: Ring) -> None:
+        self._replay = replay
+        self.files: list[File] = []
+        self.saved_heads = np.zeros(replay.num_envs, np.int64)  # rows [env] below are in files, or too old
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self, self._replay.heads.copy())
+
+    def oldest(self, heads: Array) -> Array:
+        """The first row [env] that a replay with these heads reads: the first frame of its oldest row's stack."""
+        oldest: Array = np.maximum(heads - self._replay.capacity + 2 - self._replay.frames.stack, 0)
+        return oldest
+
+    def unsaved(self, heads: Array) -> Iterator[list[Piece]]:
+        """The rows that are in no file, as much at once as goes into one."""
+        pieces: list[Piece] = []
+        room = ROWS_OF_A_FILE
+        starts = np.maximum(self.saved_heads, self.oldest(heads))
+        for env, (start, head) in enumerate(zip(starts.tolist(), heads.tolist(), strict=True)):
+            while start < head:
+                stop = min(start + room, head)
+                pieces.append(Piece(env, start, stop))
+                room -= stop - start
+                start = stop
+                if not room:
+                    yield pieces
+                    pieces, room = [], ROWS_OF_A_FILE
+        if pieces:
+            yield pieces
+
+    def encode(self, pieces: list[Piece]) -> bytes:
+        """A file's content: the small columns as they are, the frames packed."""
+        slots = np.concatenate([self._slots(env, np.arange(start, stop)) for env, start, stop in pieces])
+        tensors = {name: torch.from_numpy(column[slots]) for name, column in self._columns().items()}
+        packed = [pack(self._replay.frames.read(self._slots(env, rows))) for env, rows in _parts(pieces)]
+        tensors["pieces"] = torch.tensor(pieces)  # so that no two files are alike
+        tensors["sizes"] = torch.tensor([len(data) for data in packed])
+        tensors["frames"] = torch.frombuffer(bytearray(b"".join(packed)), dtype=torch.uint8)
+        return save(tensors)
+
+    def load(self, stored: Stored) -> None:
+        """Fill the replay's ring from files, its heads being those of the moment they were written.
+
+        Raises:
+            RuntimeError: rows are missing, or follow in no order.
+            ValueError: a file is not what `encode` makes of such a replay.
+        """
+        heads = self._replay.heads
+        oldest = self.oldest(heads)
+        reached = np.full(len(heads), -1)
+        for file in stored.files:
+            for env, start, stop in file.pieces:
+                if not (0 <= env < len(heads) and 0 <= start < stop <= heads[env] and reached[env] in (-1, start)):
+                    raise RuntimeError(f"the replay's file {file.sha256[:12]} does not follow the ones before it")
+                if reached[env] < 0 and start > oldest[env]:
+                    raise RuntimeError("the saved replay lacks its first rows")
+                reached[env] = stop
+        if (np.maximum(reached, 0) != heads).any():
+            raise RuntimeError("the saved replay lacks its last rows")
+        for file in stored.files:
+            self._decode(file, stored.read(file), oldest)
+        self.files, self.saved_heads = list(stored.files), heads.copy()
+
+    def _decode(self, file: File, data: bytes, oldest: Array) -> None:
+        tensors = {name: tensor.numpy() for name, tensor in load(data).items()}
+        columns, size = self._columns(), self._replay.frames.bytes_per_frame
+        number = sum(stop - start for _, start, stop in file.pieces)
+        if tensors["pieces"].tolist() != [[*piece] for piece in file.pieces]:
+            raise ValueError(f"the replay's file {file.sha256[:12]} holds other rows than it should")
+        if any(tensors[name].shape != (number,) for name in columns):
+            raise ValueError(f"the replay's file {file.sha256[:12]} holds another number of rows than it should")
+        ends = tensors["sizes"].cumsum()
+        packed, done = tensors["frames"].tobytes(), 0
+        for (env, rows), end, length in zip(_parts(file.pieces), ends, tensors["sizes"], strict=True):
+            frames = unpack(packed[end - length : end], len(rows), size)
+            wanted = rows >= oldest[env]
+            slots = self._slots(env, rows[wanted])
+            self._replay.frames.write(slots, frames[wanted])
+            for name, column in columns.items():
+                column[slots] = tensors[name][done : done + len(rows)][wanted]
+            done += len(rows)
+
+    def _columns(self) -> dict[str, Array]:
+        replay = self._replay
+        return {
+            "actions": replay.actions,
+            "rewards": replay.rewards,
+            "flags": replay.flags,
+            "ages": replay.frames.ages,
+        }
+
+    def _slots(self, env: int, rows: Array) -> Array:
+        slots: Array = env * self._replay.length + rows % self._replay.length
+        return slots
+
+
+def _parts(pieces: list[Piece]) -> Iterator[tuple[int, Array]]:
+    for env, start, stop in pieces:
+        for rows in parts(np.arange(start, stop), ROWS_AT_ONCE):
+            yield env, rows
+
+
+def pack(frames: Array) -> bytes:
+    """Frames [k, bytes] uint8, in the order of their time."""
+    differences = frames.copy()
+    differences[1:] ^= frames[:-1]
+    return zlib.compress(differences.tobytes(), level=1)
+
+
+def unpack(data: bytes, number: int, size: int) -> Array:
+    """`number` frames [number, size] uint8 of `pack`.
+
+    Raises:
+        ValueError: it holds another number of bytes, or is not compressed at all. No more than that is unpacked.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        raw = unpacker.decompress(data, number * size + 1)
+    except zlib.error as error:
+        raise ValueError(f"frames that cannot be unpacked: {error}") from None
+    if len(raw) != number * size:
+        raise ValueError(f"{len(raw)} bytes of frames instead of {number * size}")
+    word = math.gcd(size, 8)  # bytes at once
+    frames: Array = np.bitwise_xor.accumulate(np.frombuffer(raw, f"u{word}").reshape(number, size // word))
+    return frames.view(np.uint8)
+
+
+def parts(rows: Array, most: int) -> Iterator[Array]:
+    """`rows` in order, at most so many at once."""
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]

@@ -1,0 +1,1 @@
+"""One training run: settings, folder, loop, checkpoints, logs, interrupts, progress."""

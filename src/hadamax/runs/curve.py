@@ -1,0 +1,200 @@
+"""The learning curve of a run: raw returns against frames, each series named by where its games come from."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hadamax.environments import EnvironmentSettings
+from hadamax.errors import UserError
+from hadamax.files import write_atomically
+from hadamax.published import published_scores
+from hadamax.runs.folder import RunFolder
+from hadamax.runs.logs import read_csv
+from hadamax.runs.settings import read_toml
+
+if TYPE_CHECKING:  # imported when something is drawn: `--help` and training do not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, Any]
+
+# Okabe and Ito's colours, which colour-blind people can tell apart; shapes and dashes differ as well.
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"
+WINDOW = 100  # games that a point of a line averages over, fewer in a short run
+POINTS = 400  # of a line
+MOST_DOTS = 3000
+MILLION = 1e6
+
+
+class Series(NamedTuple):
+    """The games of one source, in the order in which they ended."""
+
+    frames: Array
+    returns: Array
+
+    @property
+    def window(self) -> int:
+        """A tenth of the games, between 1 and `WINDOW`."""
+        return max(1, min(WINDOW, len(self.frames) // 10))
+
+    def smoothed(self) -> tuple[Array, Array, Array, Array]:
+        """Frames, and mean, 10th and 90th percentile of the `window` games around each point."""
+        n, window = len(self.frames), self.window
+        starts = np.unique(np.linspace(0, n - window, POINTS).astype(int))
+        parts = [slice(start, start + window) for start in starts]
+        means = np.array([self.returns[part].mean() for part in parts])
+        percentiles = np.array([np.percentile(self.returns[part], (10, 90)) for part in parts])
+        frames = np.array([self.frames[part].mean() for part in parts])
+        return frames, means, percentiles[:, 0], percentiles[:, 1]
+
+
+def draw_curve(run: Path, out: Path) -> Path:
+    """Draw the learning curve of the run in folder `run` to the PNG `out`; what is missing is left out.
+
+    Training games are a line (the mean of the games around a point) on the band between their 10th and 90th
+    percentile; greedy test games another line; the final evaluation a point with its 95% interval.
+
+    Raises:
+        UserError: no such folder, or a `config.toml` that cannot be read.
+        OSError: `out` cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not run.is_dir():
+        raise UserError(f"run: {run} is not a folder")
+    folder = RunFolder(run)
+    config = read_toml(folder.config) if folder.config.exists() else {}
+    game = EnvironmentSettings(env=config.get("environment", {}).get("env", "")).game
+    figure = Figure(figsize=(9, 5.4), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    drawn = _draw_games(axes, folder)
+    drawn |= _draw_evaluation(axes, folder, config.get("protocol", {}).get("fingerprint"))
+    _draw_published(axes, game)
+    _dress(figure, axes, folder, config, game, drawn)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, picture.getvalue())
+    return out
+
+
+def read_games(path: Path) -> dict[str, Series]:
+    """The games in an `episodes.csv` by source."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in read_csv(path):
+        found.setdefault(row["source"], []).append((float(row["frame"]), float(row["raw_return"])))
+    return {source: Series(*np.array(games).T) for source, games in found.items()}
+
+
+def _draw_games(axes: Axes, folder: RunFolder) -> bool:
+    games = read_games(folder.episodes)
+    for source, name, colour, style in (
+        ("training", "training games, exploring", BLUE, "-"),
+        ("test", "test games, greedy", ORANGE, "-."),
+    ):
+        series = games.get(source)
+        if series is None:
+            continue
+        dots = slice(None, None, math.ceil(len(series.frames) / MOST_DOTS))
+        x, y = series.frames[dots] / MILLION, series.returns[dots]
+        axes.plot(x, y, ".", color=colour, alpha=0.25, markersize=4, markeredgewidth=0, zorder=1)
+        frames, mean, low, high = series.smoothed()
+        label = f"{name}: mean of {series.window}" if series.window > 1 else name
+        if source == "training" and series.window > 1:
+            axes.fill_between(frames / MILLION, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
+            label += ", band 10th to 90th percentile"
+        axes.plot(
+            frames / MILLION,
+            mean,
+            style,
+            color=colour,
+            linewidth=2,
+            zorder=4,
+            label=label,
+            marker="o" if len(frames) < 20 else None,
+            markersize=4,
+        )
+    return bool(games)
+
+
+def _draw_evaluation(axes: Axes, folder: RunFolder, fingerprint: str | None) -> bool:
+    if not folder.evaluation.exists():
+        return False
+    try:
+        report = json.loads(folder.evaluation.read_bytes())
+        frame, agent = float(report["frame"]), report["agent"]
+        mean, interval, n = float(agent["mean"]), agent.get("ci95"), len(agent["returns"])
+    except (ValueError, KeyError, TypeError):  # of a run that was killed, or of another version
+        return False
+    label = f"final evaluation: mean of {n} game{'s' * (n > 1)}"
+    spread = None
+    if interval and all(map(math.isfinite, interval)):
+        spread = [[mean - interval[0]], [interval[1] - mean]]
+        label += ", 95% interval"
+    if report.get("fingerprint", fingerprint) != fingerprint:
+        label += f", protocol {report['fingerprint']}"
+    axes.errorbar(
+        [frame / MILLION],
+        [mean],
+        yerr=spread,
+        fmt="D",
+        color=GREEN,
+        markersize=7,
+        capsize=5,
+        elinewidth=2,
+        markeredgecolor="white",
+        zorder=5,
+        label=label,
+    )
+    return True
+
+
+def _draw_published(axes: Axes, game: str) -> None:
+    """Dashed lines; a score that would squeeze the curve to a third of the picture is in the legend only."""
+    bottom, top = axes.get_ylim()
+    span = max(top - bottom, 1e-9)
+    scores = published_scores(game)
+    if scores is None:
+        return
+    empty = not axes.has_data()
+    for name, score, dashes in zip(("random", "human"), scores, ((2, 2), (7, 3)), strict=True):
+        fits = empty or max(top, score) - min(bottom, score) <= 3 * span
+        label = f"published {name}: {score:,.1f}" + ("" if fits else " (off the picture)")
+        heights, whole_width = [score if fits else math.nan] * 2, axes.get_yaxis_transform()
+        axes.plot((0, 1), heights, transform=whole_width, color=GREY, dashes=dashes, label=label)
+
+
+def _dress(figure: Figure, axes: Axes, folder: RunFolder, config: dict[str, Any], game: str, drawn: bool) -> None:
+    """Titles, labels and legend."""
+    network, run = config.get("network", {}), config.get("run", {})
+    parts = [game or folder.path.name, network.get("encoder"), config.get("algorithm")]
+    parts += [f"seed {run['seed']}"] if "seed" in run else []
+    figure.suptitle(", ".join(part for part in parts if part), fontsize=14, fontweight="bold")
+    fingerprint = config.get("protocol", {}).get("fingerprint")
+    if fingerprint:
+        axes.set_title(f"protocol fingerprint {fingerprint}", fontsize=9, color=GREY)
+    if not drawn:
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "no game has finished yet", color=GREY, **place)
+    rows = read_csv(folder.metrics)
+    frames = max([float(rows[-1]["frame"]) / MILLION if rows else 0.0, axes.dataLim.x1 if drawn else 0.0])
+    axes.set_xlim(0, frames * 1.02 or 1)
+    axes.set_xlabel("emulator frames, millions")
+    axes.set_ylabel("raw return of a whole game")
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
+    entries.sort(key=lambda entry: "published" in entry[1])
+    if entries:
+        handles, labels = zip(*entries, strict=True)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)

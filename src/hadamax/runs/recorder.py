@@ -1,0 +1,173 @@
+"""What a run records: rows of metrics, games and diagnostics, TensorBoard, running scores, and where its time goes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+from hadamax.algorithms import Activity, Algorithm, Iteration
+from hadamax.errors import UserError
+from hadamax.runs.diagnostics import scalars
+from hadamax.runs.folder import RunFolder
+from hadamax.runs.logs import Board, CsvLog, Position, read_csv
+from hadamax.runs.machine import resident_mib
+from hadamax.runs.settings import RunSettings
+from hadamax.runs.tracking import Tracker
+
+# Games that a running score averages over. The few test environments finish fewer games: more of them would be old.
+WINDOWS = {"training": 100, "test": 20}
+WALL_CLOCK = ("seconds", "frames_per_second", "environment", "inference", "learning", "memory_mib")
+
+
+class Recorder:
+    """The logs of a run in progress; `seconds` is what it trained, in this process and before.
+
+    Raises:
+        OSError: from every method that writes, when the disk is full.
+    """
+
+    def __init__(
+        self, folder: RunFolder, algorithm: Algorithm, settings: RunSettings, say: Callable[[str], None]
+    ) -> None:
+        self.folder, self.algorithm, self.settings, self.say = folder, algorithm, settings, say
+        self.seconds = 0.0
+        self.logged_frame = 0
+        self._averages: dict[str, list[float]] = {}
+        self._metrics, self._episodes = CsvLog(folder.metrics), CsvLog(folder.episodes)
+        self._diagnostics = CsvLog(folder.diagnostics)
+        self._logs = (self._metrics, self._episodes, self._diagnostics)
+        self._scores = {source: deque[float](maxlen=games) for source, games in WINDOWS.items()}
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """While entered, the clock runs, and TensorBoard and Weights & Biases are written to."""
+        self._started = time.perf_counter() - self.seconds
+        self._first_seconds, self._first_frame = self.seconds, self.algorithm.frames
+        self._last_row = (self.seconds, dict(self.algorithm.clock.seconds))
+        with ExitStack() as stack:
+            board = stack.enter_context(closing(Board(self.folder.path, self.algorithm.frames)))
+            self._boards: list[Board | Tracker] = [board]
+            if self.settings.wandb:
+                tracker = Tracker(self.folder, self.say)
+                self._boards.append(stack.enter_context(closing(tracker)))
+            yield
+
+    def tick(self) -> None:
+        """Bring `seconds` up to now."""
+        self.seconds = time.perf_counter() - self._started
+
+    def record(self, iteration: Iteration, *, last: bool) -> None:
+        """Take in an iteration; write a row of metrics where one is due, and after the `last`."""
+        for game in iteration.games:
+            self._scores[game.source].append(game.raw_return)
+        if iteration.games:
+            self._episodes.append(game._asdict() for game in iteration.games)
+        for name, value in iteration.metrics.items():
+            self._averages.setdefault(name, []).append(value)
+        if self.algorithm.frames - self.logged_frame >= self.settings.log_every or last:
+            self._write_row(self.algorithm.frames)
+
+    def _write_row(self, frame: int) -> None:
+        row: dict[str, Any] = {"frame": frame}
+        row.update({name: sum(values) / len(values) for name, values in self._averages.items()})
+        for source, scores in self._scores.items():
+            row[f"{source}_return"] = sum(scores) / len(scores) if scores else ""
+        row.update(self._wall_clock(frame))
+        self._metrics.append([row])
+        for board in self._boards:
+            board.add({k: v for k, v in row.items() if k != "frame" and v != ""}, frame)
+        self._averages = {}
+        self.logged_frame = frame
+
+    def record_diagnostics(self, rows: list[dict[str, Any]]) -> None:
+        """Write the rows of a measurement."""
+        if rows:
+            self._diagnostics.append(rows)
+            for board in self._boards:
+                board.add(scalars(rows), self.algorithm.frames)
+
+    def _wall_clock(self, frame: int) -> dict[str, float]:
+        """Columns that differ between repetitions: WALL_CLOCK."""
+        seconds_before, clock_before = self._last_row
+        seconds, clock = self.seconds, self.algorithm.clock.seconds
+        passed = max(seconds - seconds_before, 1e-9)
+        self._last_row = (seconds, dict(clock))
+        return {
+            "seconds": round(seconds, 3),
+            "frames_per_second": round((frame - self.logged_frame) / passed, 1),
+            **{name: round((s - clock_before.get(name, 0.0)) / passed, 4) for name, s in sorted(clock.items())},
+            "memory_mib": round(resident_mib(), 1),
+        }
+
+    # -- for people ---------------------------------------------------------------------------------------------------
+
+    def latest_score(self) -> str:
+        """The running scores with their source and the number of games."""
+        labels = {"training": "training games", "test": "greedy test games"}
+        parts = [
+            f"{labels[k]} {sum(v) / len(v):,.1f} (mean of the last {len(v)})" for k, v in self._scores.items() if v
+        ]
+        return ", ".join(parts) or "no game finished yet"
+
+    def throughput(self) -> str:
+        """Frames a second of this process, and where its time went."""
+        rate = (self.algorithm.frames - self._first_frame) / self.seconds_here
+        return f"{rate:,.0f} frames/s ({self.shares()})"
+
+    @property
+    def seconds_here(self) -> float:
+        """Trained in this process, by the last `tick`."""
+        return max(self.seconds - self._first_seconds, 1e-9)
+
+    def shares(self) -> str:
+        """How the time divides."""
+        clock = self.algorithm.clock.seconds
+        total = sum(clock.values()) or 1.0
+        order = (Activity.ENVIRONMENT, Activity.INFERENCE, Activity.LEARNING)
+        return ", ".join(f"{name} {clock.get(name, 0.0) / total:.0%}" for name in order)
+
+    # -- across a kill ------------------------------------------------------------------------------------------------
+
+    def position(self) -> dict[str, Any]:
+        """Where the logs stand, and the running score: what a checkpoint says about them, as `Position.of` reads it."""
+        source = "test" if self._scores["test"] else "training"
+        scores = self._scores[source]
+        return {
+            "score": sum(scores) / len(scores) if scores else None,
+            "score_source": source,
+            "seconds": self.seconds,
+            "metrics_bytes": self._metrics.size(),
+            "episodes_bytes": self._episodes.size(),
+            "diagnostics_bytes": self._diagnostics.size(),
+            "averages": {name: list(values) for name, values in self._averages.items()},
+            "logged_frame": self.logged_frame,
+        }
+
+    def cut(self, position: Position) -> None:
+        """Go back to where the logs stood at a checkpoint.
+
+        Raises:
+            UserError: `episodes.csv` is not what a run writes.
+        """
+        self.seconds, self._averages = position.seconds, dict(position.averages)
+        self.logged_frame = position.logged_frame
+        self._metrics.cut(position.metrics_bytes)
+        self._episodes.cut(position.episodes_bytes)
+        self._diagnostics.cut(position.diagnostics_bytes)
+        try:
+            for row in read_csv(self.folder.episodes):
+                self._scores[row["source"]].append(float(row["raw_return"]))
+        except (KeyError, ValueError, TypeError):
+            raise UserError(f"run: {self.folder.episodes} is damaged: not the rows that a run writes") from None
+
+    def flush(self) -> None:
+        """Wait until the disk has the CSV files."""
+        for log in self._logs:
+            log.flush()
+
+    def close(self) -> None:
+        for log in self._logs:
+            log.close()

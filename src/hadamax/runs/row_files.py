@@ -1,0 +1,76 @@
+"""A replay's rows on disk: files that checkpoints share, named by their hash, each written once and never changed.
+
+A checkpoint names the files it needs. The replay's ring may overwrite a row while an earlier checkpoint still needs it:
+the row stands in its file until no checkpoint that could be resumed names that file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from hadamax.replay.persistence import File, Piece, Snapshot, Stored
+
+FOLDER = "replay"
+
+
+def write(folder: Path, snapshot: Snapshot, write_file: Callable[[Path, bytes], None]) -> list[File]:
+    """Write what is in no file yet below `folder`, with `write_file`; all files that the snapshot needs.
+
+    Raises:
+        OSError: the disk is full, or `folder` cannot be written; the files that were new are gone again.
+    """
+    place, new = folder / FOLDER, []
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        for pieces, data in snapshot.pending():
+            new.append(File(hashlib.sha256(data).hexdigest(), pieces))
+            write_file(_path(folder, new[-1]), data)
+    except BaseException:
+        for file in new:
+            _path(folder, file).unlink(missing_ok=True)
+        raise
+    return [*snapshot.kept(), *new]
+
+
+def to_json(files: list[File]) -> list[dict[str, Any]]:
+    return [{"sha256": file.sha256, "pieces": [list(piece) for piece in file.pieces]} for file in files]
+
+
+def from_json(folder: Path, entries: list[dict[str, Any]]) -> Stored:
+    """The files that a checkpoint names, to be read when they are wanted.
+
+    Raises:
+        Exception: of some kind, where that is no list of files.
+    """
+    files = []
+    for entry in entries:
+        if not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
+            raise ValueError("a replay's file has a name that no run gives")
+        files.append(File(entry["sha256"], [Piece(*map(int, piece)) for piece in entry["pieces"]]))
+    return Stored(files, lambda file: _read(folder, file))
+
+
+def clear(folder: Path, named: Iterable[File]) -> None:
+    """Remove all files but those named, and what a kill left."""
+    names = {_path(folder, file).name for file in named}
+    for path in (folder / FOLDER).glob("*"):
+        if path.name not in names:
+            path.unlink()
+
+
+def _path(folder: Path, file: File) -> Path:
+    return folder / FOLDER / f"{file.sha256}.safetensors"
+
+
+def _read(folder: Path, file: File) -> bytes:
+    try:
+        data = _path(folder, file).read_bytes()
+    except FileNotFoundError:
+        raise ValueError("its part of the replay is gone: only the last checkpoints keep theirs") from None
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise ValueError(f"its replay's file {file.sha256[:12]} is damaged")
+    return data

@@ -1,0 +1,188 @@
+"""From settings to a run: start one, go on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hadamax.algorithms import ALGORITHMS, Algorithm
+from hadamax.clock import Clock
+from hadamax.environments import Environments, make_environment, make_groups
+from hadamax.errors import UserError
+from hadamax.kernels import cpu, keep_memory
+from hadamax.networks import ENCODERS, Encoder, build_encoder, matching_width
+from hadamax.replay.memory import gigabytes
+from hadamax.runs import machine
+from hadamax.runs.diagnostics import Diagnostics, fixed_observations
+from hadamax.runs.folder import RunFolder, Spaces
+from hadamax.runs.loop import Loop
+from hadamax.runs.out_of_memory import is_shortage
+from hadamax.runs.settings import NetworkSettings, TrainSettings
+from hadamax.runs.tracking import require_wandb
+
+AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
+
+
+def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
+    """Fill in everything that was left to the machine or to the game, so that `config.toml` says what ran."""
+    environment = settings.environment.resolved()
+    images = environment.family in AUTO_ENCODERS
+    encoder = settings.network.encoder
+    if encoder == "auto":
+        encoder = AUTO_ENCODERS[environment.family] if images else "mlp"
+    run = settings.run
+    device = machine.choose_device(run.device)
+    game = environment.env.replace("/", "-")
+    run = replace(
+        run,
+        decay_frames=run.decay_frames or run.frames,
+        out=run.out or str(Path("runs") / f"{game}-{encoder}-{algorithm}-{run.seed}".lower()),
+        device=str(device),
+        precision=machine.choose_precision(run.precision, device),  # type: ignore[arg-type]
+        threads=machine.choose_threads(run.threads),
+    )
+    return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
+
+
+def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
+    """The encoder that `settings` ask for, fit for the environment's observations.
+
+    Raises:
+        UserError: no such encoder, or a combination that cannot be built.
+    """
+    given: dict[str, Any] = {
+        "branches": settings.branches,
+        "combine": settings.combine,
+        "features": settings.features,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if settings.activation:
+        given["activation"] = settings.activation if len(settings.activation) > 1 else settings.activation[0]
+    if settings.norm:
+        given["norm"] = None if settings.norm == "none" else settings.norm
+    given["layers"] = settings.layers
+    shape, width = spaces.observation_shape, settings.width
+    if settings.encoder in ENCODERS and bool(ENCODERS[settings.encoder].blocks) != (len(shape) == 3):
+        valid = "one for images, such as hadamax" if len(shape) == 3 else "mlp"
+        raise UserError(f"encoder: {settings.encoder!r} does not take observations {shape}; valid: auto, or {valid}")
+    try:
+        if settings.match_parameters is not None:
+            actions = len(spaces.action_names)
+            width = matching_width(settings.match_parameters, settings.encoder, shape, num_actions=actions, **given)
+        return build_encoder(settings.encoder, shape, spaces.input_scale, width=width, **given)
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
+
+
+def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: Environments, clock: Clock) -> Algorithm:
+    """The learner of resolved settings, its weights drawn from the seed."""
+    run = settings.run
+    device = machine.choose_device(run.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # kernels are tried on the current one
+    torch.set_num_threads(run.threads)
+    keep_memory()
+    torch.manual_seed(run.seed)
+    built: Algorithm = ALGORITHMS[algorithm].build(
+        settings.algorithm,
+        environment,
+        make_encoder(settings.network, Spaces.of(environment)),
+        decay_frames=run.decay_frames,
+        reward_clipping=bool(settings.environment.reward_clipping),
+        device=device,
+        precision=machine.PRECISIONS[run.precision],
+        seed=run.seed,
+        clock=clock,
+    )
+    return built
+
+
+def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Environments:
+    """The environments that a run of resolved settings steps, from its seed."""
+    number, run = ALGORITHMS[algorithm].build.environments(settings.algorithm), settings.run
+    groups = getattr(settings.algorithm, "env_groups", 1)
+    if groups == 0:
+        groups = min(2, number) if run.device.startswith("cuda") else 1
+    if groups > 1:
+        return make_groups(settings.environment, number, groups, seed=run.seed, threads=run.threads)
+    return make_environment(settings.environment, number, seed=run.seed, threads=run.threads)
+
+
+def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Callable[[str], None]) -> Diagnostics:
+    """What measures the network while it learns, as often as the settings say."""
+    run, actions = settings.run, algorithm.environment.num_actions
+    fixed = partial(fixed_observations, settings.environment, actions, run.seed, run.threads)
+    return Diagnostics(algorithm, run.diagnostics_every, run.seed, fixed, say, run.frames)
+
+
+def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
+    cpu.wanted()  # a mistake in the environment is told before anything is written
+    if settings.run.wandb:
+        require_wandb()
+    try:
+        built = make_algorithm(algorithm, settings, training_environment(algorithm, settings), Clock())
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        sizes = "num_envs, num_steps, width, features, frame_stack, screen_size"
+        raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
+    if settings.run.frames < built.frames_per_iteration:
+        least = built.frames_per_iteration
+        raise UserError(f"frames: {settings.run.frames} is less than one iteration; valid: {least} or more")
+    return built
+
+
+def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], None]) -> Loop:
+    """A new run, its folder made and locked.
+
+    Raises:
+        UserError: something in the settings cannot be; nothing is written then.
+    """
+    asked = settings.run.precision
+    settings = resolve(algorithm, settings)
+    RunFolder.refuse(Path(settings.run.out))  # first: to build may take a minute, and says things
+    built = _build(algorithm, settings)
+    _say_what_is_slower(asked, settings, say)
+    folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
+    return _restored(folder, settings, built, say)
+
+
+def resume(path: Path, say: Callable[[str], None]) -> Loop:
+    """A run to go on with, from its newest good checkpoint.
+
+    Raises:
+        UserError: not a run, in use, or without a checkpoint that can be read.
+    """
+    folder, algorithm, settings = RunFolder.open(path)
+    folder.lock()
+    try:
+        built = _build(algorithm, settings)
+    except BaseException:
+        folder.unlock()
+        raise
+    _say_what_is_slower(settings.run.precision, settings, say)
+    return _restored(folder, settings, built, say)
+
+
+def _say_what_is_slower(asked: str, settings: TrainSettings[Any], say: Callable[[str], None]) -> None:
+    line = machine.slower_precision(asked, torch.device(settings.run.device))
+    if line:
+        say(line)
+
+
+def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm, say: Callable[[str], None]) -> Loop:
+    try:
+        loop = Loop(folder, settings.run, built, make_diagnostics(settings, built, say), say)
+        loop.restore()
+    except BaseException:
+        folder.unlock()
+        raise
+    replay = getattr(built, "replay", None)
+    if replay is not None:
+        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} once it is full")
+    return loop

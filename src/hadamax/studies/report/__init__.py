@@ -1,0 +1,89 @@
+"""The report of a study: a page that opens from disk, its tables as CSV, its figures for a paper.
+
+write_report([Path("runs/hadamax-atari10")], Path("report"), Choices())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hadamax.studies.report import contents, sources
+from hadamax.studies.report.analysis import CURVE_REPLICATES, Analysis, analyse
+from hadamax.studies.report.drawings import draw, draw_games
+from hadamax.studies.report.evidence import Choices, Evidence, gather
+from hadamax.studies.report.folder import PAGE, refuse_other, write, written_whole
+from hadamax.studies.report.headline import Headline, headline
+from hadamax.studies.report.health import Health, correlations, read_health
+from hadamax.studies.report.page import page
+from hadamax.studies.report.settings import compare_settings
+from hadamax.studies.report.table import Table
+from hadamax.studies.statistics.bootstrap import REPLICATES
+
+__all__ = ["Choices", "Report", "write_report"]
+
+
+class Report(NamedTuple):
+    """Where the page is, and what it says first."""
+
+    page: Path
+    headline: Headline
+    evidence: Evidence
+
+
+def write_report(
+    roots: Sequence[Path],
+    out: Path,
+    choices: Choices,
+    *,
+    title: str = "",
+    replicates: int = REPLICATES,
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Report on every run in or below `roots` in the folder `out`, which then holds a whole report or what it held.
+
+    Raises:
+        UserError: nothing to report, runs that may not be compared, or a folder that holds something else.
+    """
+    refuse_other(out)
+    evidence = gather(roots, choices)
+    say(f"{len(evidence.rows)} runs count, {len(evidence.left_out)} are left out; computing intervals")
+    analysis = analyse(evidence, replicates=replicates)
+    health = {run.path: found for run in evidence.counted if (found := read_health(run))}
+    tables = {table.name: table for table in _tables(evidence, analysis, health, out)}
+    say("drawing")
+    drawings = list(draw(evidence, analysis, health))
+    name = title or ", ".join(root.resolve().name for root in roots)
+    about = {"runs": ", ".join(str(root) for root in roots), "replicates": f"{replicates:,}"}
+    about["curve_replicates"] = f"{CURVE_REPLICATES:,}"
+    svgs = {drawing.name: drawing.svg for drawing in drawings if drawing.svg}
+    html = page(name, evidence, analysis, tables, svgs, list(draw_games(evidence)), about)
+    with written_whole(out) as folder:
+        write(folder, PAGE, html.encode())
+        for table in tables.values():
+            write(folder, f"tables/{table.name}.csv", table.to_csv().encode())
+        for drawing in drawings:
+            for file, content in drawing.files.items():
+                write(folder, file, content)
+    return Report(out / PAGE, headline(evidence, analysis), evidence)
+
+
+def _tables(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health], out: Path) -> Iterator[Table]:
+    """Those that have a row."""
+    tables = [
+        *(contents.aggregates(analysis, scale) for scale in evidence.scales),
+        contents.comparisons(evidence, analysis) if evidence.scales else None,
+        contents.estimates(analysis),
+        contents.games(evidence, analysis),
+        contents.layers(evidence, health),
+        contents.predictions(correlations(evidence, health)) if health else None,
+        contents.cost(evidence, analysis),
+        sources.published(evidence),
+        sources.published_games(evidence),
+        sources.quotations(),
+        *sources.settings(evidence, compare_settings(evidence)),
+        sources.runs(evidence, health, out),
+        sources.left_out(evidence, out),
+    ]
+    yield from (table for table in tables if table is not None and table.rows)

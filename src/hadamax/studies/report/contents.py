@@ -1,0 +1,201 @@
+"""The tables of what was found: scores, layers, cost. Where it comes from: `sources.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hadamax.confidence import ci95_half_width
+from hadamax.studies.report.analysis import Analysis
+from hadamax.studies.report.cost import costs
+from hadamax.studies.report.evidence import Evidence, Scale
+from hadamax.studies.report.health import MEASURES, Correlation, Health
+from hadamax.studies.report.table import Cell, Group, Table, figure, interval, number, p_value, spread, text, words
+from hadamax.studies.statistics import AGGREGATES, Interval
+
+NAMES = {"median": "Median", "iqm": "IQM", "mean": "Mean", "optimality_gap": "Optimality gap"}
+
+
+def aggregates(analysis: Analysis, scale: Scale) -> Table:
+    rows = []
+    for variant, found in analysis.intervals[scale.key].items():
+        games, group = scale.scores[variant], Group(variant)
+        rows.append(
+            [
+                words(variant, group),
+                number(len(games), "d"),
+                number(sum(map(len, games.values())), "d", group),
+                *(interval(found[name], runs=group) for name in AGGREGATES),
+            ]
+        )
+    columns = [text("Variant"), figure("Games"), figure("Runs"), *(spread(NAMES[n], n) for n in AGGREGATES)]
+    return Table(f"aggregates-{scale.key}", f"Aggregates of the {scale.name}", tuple(columns), rows)
+
+
+def comparisons(evidence: Evidence, analysis: Analysis) -> Table:
+    rows = []
+    for variant in evidence.variants[1:]:
+        test, group = analysis.tests[variant], Group(variant)
+        rows.append(
+            [
+                words(variant, group),
+                interval(analysis.differences[variant]["iqm"], "+.2f", group),
+                interval(analysis.differences[variant]["median"], "+.2f", group),
+                interval(analysis.improvement[variant], runs=group),
+                number(test.number, "d", group),
+                p_value(test.p_value, group),
+                p_value(test.adjusted, group),
+                words(test.note),
+            ]
+        )
+    columns = (
+        text("Variant"),
+        spread("IQM, difference", "iqm_difference"),
+        spread("Median, difference", "median_difference"),
+        spread("Probability of improvement", "probability_of_improvement"),
+        figure("Games"),
+        figure("Wilcoxon p", "wilcoxon_p"),
+        figure("p, Holm", "wilcoxon_p_holm"),
+        text("Note"),
+    )
+    return Table("comparisons", f"Each variant against {evidence.baseline}", columns, rows)
+
+
+def estimates(analysis: Analysis) -> Table:
+    rows = [
+        [
+            words(e.subset),
+            words(variant, Group(variant)),
+            number(median, runs=Group(variant)),
+            number(100 * e.relative_error, ".1f", suffix="%"),
+        ]
+        for e in analysis.estimates
+        for variant, median in e.medians.items()
+    ]
+    columns = (
+        text("Subset"),
+        text("Variant"),
+        figure("Median of 57 games, estimated", "estimated_median"),
+        figure("Relative error", "relative_error_percent"),
+    )
+    return Table("estimates", "The 57-game median, estimated from a few games (Aitchison et al. 2022)", columns, rows)
+
+
+def games(evidence: Evidence, analysis: Analysis) -> Table:
+    """Raw scores: means over seeds with Student's 95% interval, and Welch's test against the baseline."""
+    rows = []
+    for game in evidence.games:
+        row = [words(game, Group("", game))]
+        for variant in evidence.variants:
+            scores, group = evidence.raw[variant].get(game, []), Group(variant, game)
+            if scores:
+                row += [_student(scores, group), number(len(scores), "d", group)]
+            else:
+                row += [interval(None), number(0, "d")]
+        for variant in evidence.variants[1:]:
+            test = analysis.game_tests[variant].get(game)
+            row.append(p_value(test.adjusted if test else None, Group("", game)))
+        rows.append(row)
+    columns = [text("Game")]
+    for variant in evidence.variants:
+        columns += [spread(variant, variant), figure("Seeds", f"{variant}_seeds")]
+    columns += [figure(f"p, {v}", f"{v}_p_holm") for v in evidence.variants[1:]]
+    caption = "Raw scores, mean over seeds with Student's 95% interval"
+    if evidence.variants[1:]:
+        caption += f"; p: Welch's t-test against {evidence.baseline}, Holm over games"
+    return Table("games", caption, tuple(columns), rows, searched=True)
+
+
+def _student(scores: Sequence[float], group: Group) -> Cell:
+    mean, n = float(np.mean(scores)), len(scores)
+    form = ",.1f" if abs(mean) < 10_000 else ",.0f"
+    if n < 2:
+        return interval(Interval(mean, None, None), form, group)
+    half = float(ci95_half_width(scores))
+    found = Interval(mean, mean - half, mean + half)
+    return Cell(f"{mean:{form}} ± {half:{form}}", (found.estimate, found.low, found.high), group)
+
+
+def layers(evidence: Evidence, health: Mapping[Path, Health]) -> Table:
+    """Means over runs of each layer's last measurement, by variant."""
+    rows = []
+    for variant in evidence.variants:
+        measured = [health[run.path] for run in evidence.counted if run.variant == variant and run.path in health]
+        for name in dict.fromkeys(layer.name for one in measured for layer in one.layers):
+            found = [layer for one in measured for layer in one.layers if layer.name == name]
+            row = [words(variant, Group(variant)), words(name), number(len(found), "d", Group(variant))]
+            units = sorted({layer.units for layer in found})
+            row.append(words(" or ".join(map(str, units))))
+            for measure, form, factor in (("rank", ".1f", 1), ("dead", ".1f", 100), ("dormant", ".1f", 100)):
+                values = [getattr(layer, measure) for layer in found if getattr(layer, measure) is not None]
+                mean = factor * float(np.mean(values)) if values else None
+                row.append(number(mean, form, Group(variant), "%" if factor == 100 else ""))
+            rows.append(row)
+    columns = (
+        text("Variant"),
+        text("Layer"),
+        figure("Runs"),
+        figure("Units"),
+        figure("Effective rank"),
+        figure("Dead", "dead_percent"),
+        figure("Dormant", "dormant_percent"),
+    )
+    return Table("layers", "Representation health at the last measurement, means over runs", columns, rows)
+
+
+def predictions(found: Sequence[Correlation]) -> Table:
+    rows = [
+        [
+            words(MEASURES[one.measure]),
+            words(one.within),
+            number(one.coefficient, "+.2f", Group()),
+            p_value(one.p_value, Group()),
+            number(one.groups, "d"),
+            number(one.runs, "d"),
+        ]
+        for one in found
+    ]
+    columns = (
+        text("Measure"),
+        text("Compared within"),
+        figure("Spearman, mean", "spearman"),
+        figure("p, permutations", "p_permutation"),
+        figure("Groups"),
+        figure("Runs"),
+    )
+    return Table("predictions", "Does it go with the score?", columns, rows)
+
+
+def cost(evidence: Evidence, analysis: Analysis) -> Table:
+    scale = evidence.scales[0] if evidence.scales else None
+    rows = []
+    for variant, found in costs(evidence).items():
+        group = Group(variant)
+        score = analysis.intervals[scale.key][variant]["iqm"] if scale else None
+        rows.append(
+            [
+                words(variant, group),
+                interval(score, runs=group),
+                number(found.runs, "d", group),
+                number(found.hours_a_run, ",.3g", group),
+                number(found.hours, ",.4g", group),
+                number(found.frames_per_second, ",.0f", group),
+                number(found.relative, ",.2f", group),
+                number(found.memory_mib, ",.0f", group),
+                words(found.machines),
+            ]
+        )
+    columns = (
+        text("Variant"),
+        spread(f"IQM, {scale.name}" if scale else "IQM", "iqm"),
+        figure("Runs"),
+        figure("Hours a run"),
+        figure("Hours in all"),
+        figure("Frames/s", "frames_per_second"),
+        figure(f"Time a frame, over {evidence.baseline}", "relative_time"),
+        figure("Memory, MiB", "memory_mib"),
+        text("Machine"),
+    )
+    return Table("cost", "What training cost, and what came of it", columns, rows)

@@ -1,0 +1,96 @@
+"""The page: one HTML file with its style, its script and its figures in it, that opens from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from hadamax.studies.report.analysis import Analysis
+from hadamax.studies.report.evidence import Evidence, curves_in_words
+from hadamax.studies.report.headline import headline
+from hadamax.studies.report.style import COLOURS, DASHES, look
+from hadamax.studies.report.table import Cell, Group, Table
+from hadamax.studies.score_table import SOURCES
+
+MARK = '<meta name="generator" content="hadamax report">'  # tells a report's folder from any other
+
+
+class Key(NamedTuple):
+    """A variant in the legend above the games."""
+
+    name: str
+    colour: str
+    dashes: str
+
+
+def page(
+    title: str,
+    evidence: Evidence,
+    analysis: Analysis,
+    tables: Mapping[str, Table],
+    figures: Mapping[str, str],
+    games: Sequence[tuple[str, str]],
+    about: Mapping[str, str],
+) -> str:
+    """The whole HTML text.
+
+    Args:
+        figures: SVG by name; one that is missing could not be drawn.
+        games: (name, SVG) of each game.
+        about: what stands in the footer, by name.
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.globals.update(first_run=_Anchors(evidence), Group=Group, sort_value=_sort_value)
+    values: dict[str, Any] = {
+        "mark": Markup(MARK),
+        "style": Markup(_asset("page.css")),
+        "script": Markup(_asset("page.js")),
+        "title": title,
+        "headline": headline(evidence, analysis),
+        "evidence": evidence,
+        "analysis": analysis,
+        "scale": evidence.scales[0] if evidence.scales else None,
+        "tables": tables,
+        "figures": {name: Markup(svg) for name, svg in figures.items()},
+        "games": [(name, Markup(svg)) for name, svg in games],
+        "legend": [_key(number, variant) for number, variant in enumerate(evidence.variants)],
+        "source": SOURCES[evidence.source],
+        "curve_source": curves_in_words(evidence.curve_source),
+        "frames": sorted({row.frames for row in evidence.rows}),
+        "protocols": sorted({row.protocol for row in evidence.rows}),
+        "about": about,
+    }
+    return environment.from_string(_asset("page.html")).render(values)
+
+
+def _asset(name: str) -> str:
+    return resources.files("hadamax.studies.report").joinpath(name).read_text(encoding="utf-8")
+
+
+class _Anchors:
+    """The anchor of the first run of a group."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.of: dict[Group, int] = {}
+        for number, row in enumerate(evidence.rows):
+            for group in (Group(), Group(row.variant, row.game), Group(row.variant), Group("", row.game)):
+                self.of.setdefault(group, number)
+
+    def __call__(self, group: Group) -> str:
+        return f"#run-{self.of[group]}"
+
+
+def _sort_value(cell: Cell) -> str | None:
+    """What a column is sorted by where the text does not say it."""
+    value = cell.values[0]
+    return f"{value:.10g}" if isinstance(value, (int, float)) else None
+
+
+def _key(number: int, variant: str) -> Key:
+    style = look(number)
+    dashes = style.dashes[1] if style.dashes in DASHES[1:] else ()
+    return Key(variant, f"var(--series-{COLOURS.index(style.colour)})", " ".join(f"{2 * d:g}" for d in dashes))

@@ -1,0 +1,136 @@
+"""The tables of what the numbers stand beside and come from: published scores, settings, runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from hadamax.published import published_agents, random_human
+from hadamax.studies.report.beside import LEAST, beside_published, quoted
+from hadamax.studies.report.cost import seconds_of
+from hadamax.studies.report.evidence import Evidence
+from hadamax.studies.report.health import Health
+from hadamax.studies.report.settings import Setting, Settings
+from hadamax.studies.report.table import Cell, Group, Table, figure, number, text, words
+
+
+def published(evidence: Evidence) -> Table:
+    rows = [
+        [
+            words(f"{b.agent} (here)" if b.ours else b.agent, Group(b.agent) if b.ours else None),
+            number(b.games, "d"),
+            number(b.median, runs=Group(b.agent) if b.ours else None),
+            number(b.mean, runs=Group(b.agent) if b.ours else None),
+            words(b.frames),
+            words(b.protocol),
+            words(b.source),
+        ]
+        for b in beside_published(evidence)
+    ]
+    columns = (
+        text("Agent"),
+        figure("Games"),
+        figure("Median"),
+        figure("Mean"),
+        text("Frames"),
+        text("Protocol"),
+        text("Source"),
+    )
+    return Table("published", "Human-normalised, over those of our games that an agent has", columns, rows)
+
+
+def published_games(evidence: Evidence) -> Table:
+    names = [game for game in evidence.games if game in random_human()]
+    agents = {
+        agent: scores
+        for agent, scores in published_agents().items()
+        if names and sum(game in scores for game in names) >= LEAST * len(names)
+    }
+    rows = []
+    for game in names:
+        row = [words(game, Group("", game)), *(number(score, ",.1f") for score in random_human()[game])]
+        for variant in evidence.variants:
+            scores = evidence.raw[variant].get(game, [])
+            row.append(number(float(np.mean(scores)) if scores else None, ",.1f", Group(variant, game)))
+        rows.append([*row, *(number(scores.get(game), ",.1f") for scores in agents.values())])
+    columns = [text("Game"), figure("Random"), figure("Human")]
+    columns += [figure(f"{v} (here)", v) for v in evidence.variants] + [figure(agent) for agent in agents]
+    return Table("published-games", "Raw scores beside published ones", tuple(columns), rows, searched=True)
+
+
+def quotations() -> Table:
+    rows = [[words(q.quantity), words(q.agent), words(q.frames), words(q.value), words(q.source)] for q in quoted()]
+    columns = (text("Quantity"), text("Agent"), text("Frames"), text("Value"), text("Source"))
+    return Table("quoted", "What the papers report over 57 games", columns, rows, searched=True)
+
+
+def settings(evidence: Evidence, found: Settings) -> list[Table]:
+    def table(name: str, caption: str, rows: Sequence[Setting]) -> Table:
+        columns = (text("Setting"), text("Of", "group"), *(text(v, v) for v in evidence.variants))
+        return Table(name, caption, columns, [[words(r.name), words(r.group), *map(words, r.values)] for r in rows])
+
+    def alike(name: str, caption: str, rows: Sequence[Setting]) -> Table:
+        cells = [[words(r.name), words(r.group), words(" / ".join(dict.fromkeys(r.values)))] for r in rows]
+        return Table(name, caption, (text("Setting"), text("Of", "group"), text("Value")), cells)
+
+    return [
+        alike("protocol", "The protocol that the scores are of", found.protocol),
+        table("differences", "Every setting that differs between variants, or within one", found.differing),
+        alike("shared-settings", "Settings that all runs share", found.shared),
+        alike("versions", "What the runs were made with", found.versions),
+    ]
+
+
+def runs(evidence: Evidence, health: Mapping[Path, Health], out: Path) -> Table:
+    """Every run that counts, in the order of `evidence.rows`: its place is its anchor."""
+    scales, above = evidence.scales, os.path.commonpath([run.path.parent for run in evidence.counted])
+    rows = []
+    for run, row in zip(evidence.counted, evidence.rows, strict=True):
+        seconds, measured = seconds_of(run), health.get(run.path)
+        scaled = [
+            float(scale.scaled(np.float64(row.score), run.game)) if run.game in scale.limits else None  # type: ignore[arg-type]
+            for scale in scales
+        ]
+        rate = run.clock[0][-1] / seconds if seconds else None
+        dead = measured.measure("dead") if measured else None
+        rows.append(
+            [
+                Cell(os.path.relpath(run.path, above), (str(run.path),), None, link(run.path, out)),
+                words(run.variant),
+                words(run.game),
+                number(run.seed, "d"),
+                number(row.score, ",.2f"),
+                *(number(value, ",.3f") for value in scaled),
+                number(row.games, "d"),
+                number(row.frame, ",d"),
+                number(seconds / 3600 if seconds else None, ",.3g"),
+                number(rate, ",.0f"),
+                number(measured.measure("rank") if measured else None, ".0f"),
+                number(100 * dead if dead is not None else None, ".1f", suffix="%"),
+                words(row.protocol),
+            ]
+        )
+    columns = (
+        *(text("Run"), text("Variant"), text("Game"), figure("Seed"), figure("Score")),
+        *(figure(scale.key.capitalize() + "-normalised", f"{scale.key}_normalised") for scale in scales),
+        *(figure("Games", "games_played"), figure("Frame"), figure("Hours"), figure("Frames/s", "frames_per_second")),
+        *(figure("Rank", "effective_rank"), figure("Dead", "dead_percent"), text("Protocol")),
+    )
+    return Table("runs", "Every run that counts; its name leads to its folder", columns, rows, searched=True)
+
+
+def left_out(evidence: Evidence, out: Path) -> Table:
+    rows = [
+        [words(run.path, href=link(Path(run.path), out) if Path(run.path).is_dir() else ""), words(run.reason)]
+        for run in evidence.left_out
+    ]
+    return Table("left-out", "Runs that failed, are not finished, or cannot be read", (text("Run"), text("Why")), rows)
+
+
+def link(run: Path, out: Path) -> str:
+    """A run's folder, as seen from the report's."""
+    return quote(os.path.relpath(run.resolve(), out.resolve())) + "/"

@@ -1,0 +1,42 @@
+"""What may be said of scores over games and seeds: aggregates, their intervals, comparisons, profiles, curves.
+
+Definitions of Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*
+(arXiv 2108.13264). Scores are a mapping {game: [score of each run]}, normalised beforehand; games may have unequal
+numbers of runs, and count alike whatever that number.
+"""
+
+from hadamax.studies.statistics.aggregates import AGGREGATES, aggregate, iqm, mean, median, optimality_gap
+from hadamax.studies.statistics.bootstrap import Interval, aggregate_intervals
+from hadamax.studies.statistics.comparisons import (
+    Comparison,
+    compare_games,
+    compare_over_games,
+    difference_intervals,
+    holm,
+    probability_of_improvement,
+)
+from hadamax.studies.statistics.curves import Band, common_frames, performance_profile, sample_efficiency, step_values
+from hadamax.studies.statistics.runs import Runs
+
+__all__ = [
+    "AGGREGATES",
+    "Band",
+    "Comparison",
+    "Interval",
+    "Runs",
+    "aggregate",
+    "aggregate_intervals",
+    "common_frames",
+    "compare_games",
+    "compare_over_games",
+    "difference_intervals",
+    "holm",
+    "iqm",
+    "mean",
+    "median",
+    "optimality_gap",
+    "performance_profile",
+    "probability_of_improvement",
+    "sample_efficiency",
+    "step_values",
+]

@@ -1,0 +1,55 @@
+"""A reader that closes the pipe costs a run nothing, and a command that only prints ends quietly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.runs.runs import CARTPOLE, flags, frames
+
+from hadamax.cli.broken_pipe import tolerate_closed_output
+
+
+def unread(*arguments: str, standard_error: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command whose output nobody has read, from its first line on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "hadamax", *arguments],
+            stdout=writer,
+            stderr=writer if standard_error else subprocess.PIPE,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.slow
+def test_training_goes_on(tmp_path: Path) -> None:
+    done = unread(*flags(tmp_path / "run", CARTPOLE, frames=512, checkpoint_every=128, log_every=64))
+    assert done.returncode == 0
+    assert frames(tmp_path / "run")[-1] == 512
+    assert (tmp_path / "run" / "finished.json").exists()
+    assert (tmp_path / "run" / "curve.png").exists()
+
+
+def test_what_only_prints_ends_quietly() -> None:
+    done = unread("--help", standard_error=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_refusal_stays_one() -> None:
+    assert unread("trian").returncode == 2
+
+
+def test_the_streams_come_back() -> None:
+    before = sys.stdout, sys.stderr
+    with tolerate_closed_output():
+        assert sys.stdout is not before[0]
+        assert sys.stdout.isatty() == before[0].isatty()
+    assert (sys.stdout, sys.stderr) == before

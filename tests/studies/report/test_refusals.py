@@ -1,0 +1,105 @@
+"""What cannot be reported is one line, and leaves what was there."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.runs.runs import hadamax
+from tests.studies.report.conftest import Made
+from tests.studies.report.synthetic import write_run, write_study
+
+from hadamax.errors import UserError
+from hadamax.studies.report import Choices
+from hadamax.studies.report.evidence import gather
+from hadamax.studies.report.folder import write, written_whole
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return write_study(tmp_path / "runs", ("nature-norm", "hadamax"), ("Pong",), 2, rows=20)
+
+
+def test_mixed_protocols(runs: Path, tmp_path: Path) -> None:
+    write_run(runs, "hadamax", "Pong", 3, rows=20, environment={"protocol": "sticky"})
+    refusal = hadamax("report", runs, "--out", tmp_path / "report").refusal
+    assert refusal.startswith("protocol: ")
+    assert "seed-3" in refusal
+    assert "--allow-mixed" in refusal
+    assert not (tmp_path / "report").exists()
+    (note,) = gather([runs], Choices(mixed=True)).notes
+    assert note.startswith("Runs of different protocols are pooled, as was asked for (")
+
+
+def test_mixed_lengths(runs: Path, tmp_path: Path) -> None:
+    write_run(runs, "hadamax", "Pong", 3, rows=20, frames=20_000_000)
+    assert hadamax("report", runs, "--out", tmp_path / "report").refusal.startswith("frames: ")
+
+
+def test_two_runs_that_are_the_same(runs: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "more", "hadamax", "Pong", 1, rows=20)
+    refusal = hadamax("report", runs, tmp_path / "more", "--out", tmp_path / "report").refusal
+    assert "are both hadamax, Pong, seed 1" in refusal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "runs: none given"),
+        (["nowhere"], "runs: nowhere is not a folder"),
+        (["empty"], "runs: there is none in empty"),
+        (["runs", "--baseline", "natur-norm"], "baseline: 'natur-norm' is not known; did you mean 'nature-norm'?"),
+        (["runs", "--variants", "hadamx"], "variant: 'hadamx' is not known; did you mean 'hadamax'?"),
+        (["runs", "--replicates", "0"], "replicates: 0 is too small; valid: 1 or more"),
+        (["runs", "--out", "runs"], "out: runs is not empty and not a report; choose another folder"),
+        (["runs", "--out", "file"], "out: file is not empty and not a report; choose another folder"),
+        (["runs", "--out", "file/report"], "out: "),
+    ],
+)
+def test_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], line: str) -> None:
+    monkeypatch.chdir(runs.parent)
+    Path("empty").mkdir()
+    Path("file").write_text("mine")
+    before = {path: path.read_bytes() for path in sorted(runs.rglob("*")) if path.is_file()}
+    assert line in hadamax("report", *arguments).refusal
+    assert before == {path: path.read_bytes() for path in sorted(runs.rglob("*")) if path.is_file()}
+    assert Path("file").read_text() == "mine"
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from hadamax.studies.report.folder import write, written_whole
+with written_whole(Path(sys.argv[1])) as folder:
+    write(folder, "index.html", b"half of a page")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_leaves_the_report_that_was_there(made: Made) -> None:
+    """A process of its own dies while it writes; the next report clears what it left."""
+    out = made.out.with_name("killed")
+    shutil.copytree(made.out, out)
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    assert subprocess.run([sys.executable, "-c", DIE, out]).returncode == -signal.SIGKILL
+    assert len(list(out.parent.glob(".killed.writing-*"))) == 1
+    assert before == {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    with written_whole(out) as folder:
+        write(folder, "index.html", b"a whole page")
+    assert [path.name for path in out.iterdir()] == ["index.html"]
+    assert list(out.parent.glob(".killed*")) == []
+
+
+def test_an_error_while_writing_leaves_the_report_that_was_there(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "report") as folder:
+        write(folder, "index.html", b"first")
+    with (
+        pytest.raises(UserError, match=r"out: .* cannot be written: No space left"),
+        written_whole(tmp_path / "report"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.rglob("*")] == ["report", "index.html"]

@@ -1,0 +1,189 @@
+"""Studies in worker processes: real runs of CartPole, killed and refused ones among them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.runs.runs import CARTPOLE, flags, hadamax, outcome, same
+
+from hadamax.errors import UserError
+from hadamax.runs.folder import RunFolder
+from hadamax.runs.logs import read_csv
+from hadamax.studies.attempt import Attempt, Outcome
+from hadamax.studies.ledger import Ledger
+from hadamax.studies.local import Local
+from hadamax.studies.runs import Run, State, progress_of, state_of
+from hadamax.studies.work import SAME_KILLS, _hopeless, work
+
+pytestmark = pytest.mark.slow
+
+
+def a_run(study: Path, name: str, **settings: object) -> Run:
+    """A run of a few hundred frames."""
+    arguments = flags(study / name, CARTPOLE, **{"frames": 512, "checkpoint_every": 64, **settings})
+    return Run(name, (*map(str, arguments), "--resume", "--evaluate", "2"))
+
+
+def worked(study: Path, *runs: Run, workers: int = 2) -> bool:
+    return work(study, runs, Local(study, workers=workers))
+
+
+def events(study: Path) -> list[tuple[str, str]]:
+    return [(row["run"], row["event"]) for row in read_csv(study / "ledger.csv")]
+
+
+def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
+    good = [a_run(tmp_path, "game/a/seed-1", seed=1), a_run(tmp_path, "game/a/seed-2", seed=2)]
+    refused = a_run(tmp_path, "game/b/seed-1", gamma=2)
+    assert not worked(tmp_path, *good, refused)
+    for run in good:
+        assert state_of(tmp_path / run.name) is State.DONE
+        assert progress_of(tmp_path / run.name).source == "final evaluation"
+    (reason,) = Ledger(tmp_path).set_aside().values()
+    assert "gamma: 2.0 is out of range; valid: 0 to 1; see " in reason
+    assert events(tmp_path).count((refused.name, "failed")) == 2
+
+    before = events(tmp_path)
+    assert not worked(tmp_path, *good, refused)
+    assert events(tmp_path) == before  # nothing is run twice
+    more = a_run(tmp_path, "game/a/seed-3", seed=3)
+    assert worked(tmp_path, *good, more)
+    assert {run for run, _ in events(tmp_path)[len(before) :]} == {more.name}
+
+    Ledger(tmp_path).try_again([refused.name])
+    assert worked(tmp_path, a_run(tmp_path, refused.name))
+    assert not Ledger(tmp_path).set_aside()
+
+
+def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "run", frames=20_000)
+    engine = Local(tmp_path, workers=1)
+    killed: list[int] = []
+
+    def kill() -> None:
+        if engine.attempts and not killed and list((tmp_path / "run" / "checkpoints").glob("frame_*")):
+            os.kill(engine.attempts[0].process.pid, signal.SIGKILL)
+            killed.append(engine.attempts[0].process.pid)
+
+    assert work(tmp_path, [run], engine, kill)
+    assert killed
+    assert [event for _, event in events(tmp_path)] == ["started", "failed", "started", "ended"]
+    assert read_csv(tmp_path / "ledger.csv")[1]["detail"].startswith("from outside: signal 9, at frame ")
+    assert "going on at frame" in (tmp_path / "logs" / "run.log").read_text()
+    assert hadamax(*flags(tmp_path / "whole", CARTPOLE, frames=20_000, checkpoint_every=64)).code == 0
+    same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
+
+
+def test_runs_stop_when_their_study_is_killed_and_nobody_else_has_them_before(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "run", frames=10**9)
+    study = (
+        "from pathlib import Path; from hadamax.studies.local import Local;"
+        "from hadamax.studies.runs import Run; from hadamax.studies.work import work;"
+        f"p = Path({str(tmp_path)!r}); work(p, [Run(*{tuple(run)!r})], Local(p, workers=1))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", study])
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run" / "checkpoints").glob("frame_*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    log = tmp_path / "logs" / "run.log"
+    while state_of(tmp_path / "run") is State.RUNNING:
+        assert Attempt.begin(run, tmp_path, {}) == Outcome("run", taken=True)
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    assert "checkpoint written; go on with: hadamax resume" in log.read_text()
+    assert state_of(tmp_path / "run") is State.STOPPED
+
+
+def test_two_at_once_on_one_folder_run_nothing_twice(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path, f"run-{seed}", seed=seed) for seed in range(1, 5)]
+    results: list[bool] = []
+    others = [threading.Thread(target=lambda: results.append(worked(tmp_path, *runs, workers=1))) for _ in range(2)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert results == [True, True]
+    counts = Counter(events(tmp_path))
+    assert all(counts[run.name, event] == 1 for run in runs for event in ("started", "ended"))
+    assert len(read_csv(tmp_path / "ledger.csv")) == 2 * len(runs)
+
+
+def test_a_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").symlink_to("/dev/full")  # a run that cannot be read; the words are the disk's
+
+    class Full:
+        """An engine whose runs end as they do on a full disk."""
+
+        def has_room(self) -> bool:
+            return True
+
+        def start(self, run: Run) -> Outcome:
+            return Outcome(run.name, f"hadamax: out: {run.name} cannot be written: {os.strerror(28)}; make room")
+
+        def outcomes(self) -> list[Outcome]:
+            return []
+
+        def stop(self) -> None: ...
+
+    with pytest.raises(UserError, match=r"No space left on device.*make room, then the same command"):
+        work(tmp_path, [a_run(tmp_path, "run")], Full())
+    assert not Ledger(tmp_path).set_aside()
+
+
+def test_what_is_hopeless() -> None:
+    kill = Outcome("run", "from outside: signal 9, at frame 0")
+    crash = Outcome("run", "RuntimeError: it broke")
+    assert not _hopeless(crash, [crash.failure])
+    assert _hopeless(crash, [crash.failure, "another", crash.failure])
+    assert _hopeless(crash, ["one", "another", crash.failure])
+    assert not _hopeless(kill, [kill.failure] * (SAME_KILLS - 1))
+    assert _hopeless(kill, [kill.failure] * SAME_KILLS)
+    assert not _hopeless(crash, [*[kill.failure] * 5, crash.failure])
+
+
+def test_cards_go_where_there_is_room(tmp_path: Path) -> None:
+    engine = Local(tmp_path, workers=9, gpus=0.5, cards=("0", "3"))
+    given = []
+    for _ in range(4):
+        (card,) = engine._free_cards()
+        engine._room[card] -= 0.5
+        given.append(card)
+    assert given == ["0", "3", "0", "3"]
+    assert not engine.has_room()
+    whole = Local(tmp_path, workers=9, gpus=2, cards=("0", "1", "2"))
+    assert whole._free_cards() == ["0", "1"]
+
+
+def test_what_comes_next(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert state_of(folder) is State.WAITING
+    folder.mkdir()
+    (folder / "config.toml").write_text("")
+    assert state_of(folder) is State.STOPPED
+    holder = RunFolder(folder)
+    holder.lock()
+    assert state_of(folder) is State.RUNNING
+    holder.unlock()
+    assert state_of(folder) is State.STOPPED
+
+
+def test_the_last_row_of_a_long_file(tmp_path: Path) -> None:
+    rows = "".join(f"{frame},{frame / 10},100.5\n" for frame in range(10_000))
+    (tmp_path / "metrics.csv").write_text("frame,training_return,frames_per_second\n" + rows + "10000,12")
+    assert progress_of(tmp_path) == (9999, 100.5, 999.9, "training games")
+    (tmp_path / "metrics.csv").write_text("frame,training_return,frames_per_second\n")
+    assert progress_of(tmp_path) == (0, 0.0, None, "")
+    (tmp_path / "metrics.csv").write_text("frame,traini")
+    assert progress_of(tmp_path) == (0, 0.0, None, "")

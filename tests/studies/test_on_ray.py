@@ -1,0 +1,53 @@
+"""Addresses where there is no Ray, and Ray that is not installed: one line, in seconds. Ray itself: test_chaos.py."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.runs.runs import hadamax
+
+STUDY = 'algorithm = "pqn"\ngames = ["CartPole-v1"]\n[settings]\nframes = 512\nencoder = "mlp"\n'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "small.toml").write_text(STUDY)
+
+
+def refusal(address: str) -> str:
+    start = time.monotonic()
+    line = hadamax("sweep", "small.toml", "--engine", "ray", "--ray-address", address).refusal
+    assert time.monotonic() - start < 30
+    assert not Path("runs").exists()
+    return line
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port where somebody listens and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.extra("ray")
+@pytest.mark.slow
+def test_nobody_answers(taken: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    nobody = f"ray_address: nobody answers at '127.0.0.1:{free}': Connection refused; start a cluster with: "
+    assert refusal(f"127.0.0.1:{free}").startswith(nobody)
+    assert refusal(f"127.0.0.1:{taken}").startswith(f"ray_address: nobody answers at '127.0.0.1:{taken}': ")
+    for wrong in ("here", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":6379"):
+        assert refusal(wrong).startswith(f"ray_address: {wrong!r} is not an address; valid: HOST:PORT")
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert refusal("127.0.0.1:6379") == "engine: 'ray' needs an extra: pip install 'hadamax[ray]'"

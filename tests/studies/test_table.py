@@ -1,0 +1,35 @@
+"""A study as a person sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from hadamax.studies.runs import State
+from hadamax.studies.status_table import ASIDE, table
+
+
+def shown(study: Path, found: dict[str, str], aside: dict[str, str], *, everything: bool) -> list[str]:
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(table(study, dict.fromkeys(found, 512), found, aside, everything=everything))
+    return capture.get().splitlines()
+
+
+def test_a_heading_stands_over_rows_only(tmp_path: Path) -> None:
+    done = dict.fromkeys(("a/Pong/seed-1", "a/Pong/seed-2"), str(State.DONE))
+    assert shown(tmp_path, done, {}, everything=False) == ["2 runs: 2 done"]
+    waiting = dict.fromkeys(done, str(State.WAITING))
+    assert shown(tmp_path, waiting, {}, everything=False) == ["2 runs: 2 waiting"]
+    first, heading, *rows = shown(tmp_path, done, {}, everything=True)
+    assert (first, heading.split()[:2]) == ("2 runs: 2 done", ["run", "state"])
+    assert [row.split()[0] for row in rows] == list(done)
+
+
+def test_what_was_set_aside_is_said_under_its_row(tmp_path: Path) -> None:
+    found = {"a/Pong/seed-1": ASIDE, "a/Pong/seed-2": str(State.DONE)}
+    _, heading, row, why = shown(tmp_path, found, {"a/Pong/seed-1": "it failed"}, everything=False)
+    assert heading.split()[0] == "run"
+    assert row.split()[:3] == ["a/Pong/seed-1", "set", "aside"]
+    assert why == "a/Pong/seed-1 was set aside: it failed"
