@@ -31,8 +31,8 @@ from hadamax.benchmark.products import layers_of
 from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings
 from hadamax.kernels import hadamax_block
+from hadamax.kernels.block_config import BlockConfig
 from hadamax.kernels.reference import reference_block
-from hadamax.kernels.variant import Variant
 from hadamax.networks import build_encoder
 from hadamax.runs.logs import read_csv
 from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
@@ -79,7 +79,7 @@ def limits(dtype: torch.dtype) -> tuple[float, float]:
 def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
     """One block's elementwise part: milliseconds of the kernels, of plain PyTorch, and of the bytes alone."""
     channels, size, pool = BLOCKS[index]
-    variant = Variant(2, ("gelu_tanh",) * 2, "product", "channels", 1e-6, pool)
+    variant = BlockConfig(2, ("gelu_tanh",) * 2, "product", "channels", 1e-6, pool)
     x = torch.randn(BATCH, 2 * channels, size, size, device="cuda", dtype=dtype)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.ones(2 * channels, device="cuda", requires_grad=True)

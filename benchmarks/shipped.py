@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from hadamax.kernels import build, cpu, keep_memory, shipped
-from hadamax.kernels.variant import Variant
+from hadamax.kernels.block_config import BlockConfig
 
 ROUNDS, WARM = 40, 5
 BLOCKS = ((32, 84, (4, 4, 0, 0)), (64, 21, (2, 2, 0, 1)), (64, 11, (3, 1, 1, 1)))  # of the encoder `hadamax`
@@ -30,14 +30,14 @@ def main(wheel: str) -> None:
         compiled = Path(folder) / "hadamax" / "kernels" / "compiled"
         for dtype in (torch.float32, torch.bfloat16):
             for channels, size, pool in BLOCKS:
-                variant = Variant(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, pool)
+                variant = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, pool)
                 ratios, native = measure(compiled, dtype, variant, channels, size)
                 said = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
                 print(f"{dtype}, {channels} channels, {size} x {size}: native {native * 1e3:.2f} ms; {said}")
 
 
 def measure(
-    compiled: Path, dtype: torch.dtype, variant: Variant, channels: int, size: int
+    compiled: Path, dtype: torch.dtype, variant: BlockConfig, channels: int, size: int
 ) -> tuple[dict[str, float], float]:
     """The time of each kind of library as a part of the native one's, and the native one's in seconds."""
     macros = cpu.macros(dtype, variant, channels)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hadamax.kernels.recorded import Recording
+from hadamax.kernels.cuda_graphs import CapturedGraph
 
 
 class _Writing(TorchDispatchMode):
@@ -37,7 +37,7 @@ class Tape:
     def run(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return function(*inputs)
 
-    def record(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> Recording:
+    def capture(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> CapturedGraph:
         held = [torch.zeros_like(x) for x in inputs]
         with _Writing() as writing:
             outputs = function(*held)
@@ -51,4 +51,4 @@ class Tape:
                     if isinstance(place, Tensor) and place.data_ptr() != value.data_ptr():
                         place.copy_(value)
 
-        return Recording(held, outputs, replay)
+        return CapturedGraph(held, outputs, replay)

@@ -113,13 +113,13 @@ def test_every_row_is_learned_from_once_an_epoch() -> None:
 
 
 def learning_rates(learner: PQN, iterations: int) -> list[float]:
-    rates, advance = [], learner.optimizer.advance
+    rates, advance = [], learner.optimizer.count_step
 
     def advancing() -> Tensor:
         rates.append(learner.optimizer.param_groups[0]["lr"])
         return advance()
 
-    learner.optimizer.advance = advancing
+    learner.optimizer.count_step = advancing
     for _ in range(iterations):
         learner.iteration()
     return rates

@@ -14,7 +14,7 @@ from tests.tape import Tape
 from hadamax.algorithms.ppo import PPO
 from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment, make_groups
-from hadamax.kernels.recorded import CudaGraphs
+from hadamax.kernels.cuda_graphs import CudaGraphCapturer
 
 FORMS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -43,8 +43,8 @@ def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32
 
 def assert_recorded(recorded: PQN | PPO) -> None:
     for one in (recorded.recorded_outputs, recorded.recorded_learn):
-        assert not one.recorder.failed
-        assert len(one.recordings) == 1
+        assert not one.capturer.failed
+        assert len(one.graphs) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -73,7 +73,7 @@ def test_groups_of_environments_are_recorded_by_their_size() -> None:
         learners.append(make_learner(environment, encoder="nature-norm", encoder_options={"width": 0.125}, **options))
         learners[-1].record(recorder)
     assert run(learners[0], 3) == run(learners[1], 3)
-    assert len(learners[0].recorded_outputs.recordings) == 2
+    assert len(learners[0].recorded_outputs.graphs) == 2
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
@@ -85,7 +85,7 @@ def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -
     state = copy.deepcopy(plain.state_dict())
     for one in (recorded, plain):
         one.load_state_dict(copy.deepcopy(state))
-    assert not recorded.recorded_learn.recordings
+    assert not recorded.recorded_learn.graphs
     assert run(recorded, 4) == run(plain, 4)
     assert_recorded(recorded)
     assert_same(recorded, plain)
@@ -95,7 +95,7 @@ def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -
 def test_collecting_ahead_records_nothing(algorithm: str) -> None:
     environment = probe_environment(lambda: Wheel(2), 4)
     ahead = make_learner(environment, algorithm=algorithm, num_steps=4, num_minibatches=2, overlap=True)
-    assert ahead.recorded_outputs.recorder is None
+    assert ahead.recorded_outputs.capturer is None
     assert ahead.ahead.actor.recorded_outputs.function.__self__ is ahead.ahead.actor
 
 
@@ -105,7 +105,7 @@ def test_collecting_ahead_records_nothing(algorithm: str) -> None:
 def test_on_a_card(form: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADAMAX_KERNELS", "auto")
     learners = []
-    for recorder in (CudaGraphs(torch.device("cuda")), None):
+    for recorder in (CudaGraphCapturer(torch.device("cuda")), None):
         one = learner("hadamax", precision, device="cuda", **FORMS[form])
         one.record(recorder)
         learners.append(one)

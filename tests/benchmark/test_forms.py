@@ -11,7 +11,7 @@ from torch import Tensor
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
 from hadamax.benchmark.products import bytes_by_spectra, fastest, job, layers_of, maps_by_spectra
-from hadamax.kernels import ConvolutionGeometry, Place, byte_convolution_obstacle, map_convolution_obstacle
+from hadamax.kernels import ByteConvConfig, ConvGeometry, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
 ENCODERS = sorted(PLAIN)
@@ -112,7 +112,7 @@ def test_products_run_in_every_form(backward: bool) -> None:
 def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
     (said, *_) = serving(build_encoder("hadamax"), dtype)
     first = layers_of("hadamax")[0]
-    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
+    geometry = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
     weight = torch.randn(64, 4, 8, 8)
     if byte_convolution_obstacle(torch.Size(first.size), weight, geometry) is not None:
         assert said.startswith("convolution 1: PyTorch's: ")
@@ -127,7 +127,7 @@ def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
 
 def test_later_products_are_tried_by_spectra_in_float32() -> None:
     second, weight = layers_of("hadamax")[1], torch.randn(128, 32, 4, 4)
-    served = map_convolution_obstacle(torch.Size(second.size), weight, Place((1, 1), ((0, 0), (0, 0)))) is None
+    served = map_convolution_obstacle(torch.Size(second.size), weight, ConvGeometry((1, 1), ((0, 0), (0, 0)))) is None
     for dtype in (torch.float32, torch.bfloat16):
         said = serving(build_encoder("hadamax"), dtype)
         assert ("convolution 2: by spectra, C++" in said) == (served and dtype == torch.float32)

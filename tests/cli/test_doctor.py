@@ -21,9 +21,9 @@ from hadamax.kernels import cpu
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A process that has loaded no kernel, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cpu.forget()
+    cpu.reset()
     yield tmp_path
-    cpu.forget()
+    cpu.reset()
 
 
 def test_it_names_what_is_there(kernel_served: bool) -> None:

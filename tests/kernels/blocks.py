@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu, hadamax_block
+from hadamax.kernels.block_config import BlockConfig, Pool
 from hadamax.kernels.build import BuildError, build
 from hadamax.kernels.reference import reference_block
-from hadamax.kernels.variant import Pool, Variant
 
 
 class Kind(NamedTuple):
@@ -21,8 +21,8 @@ class Kind(NamedTuple):
     combine: str
     norm: str | None
 
-    def variant(self, pool: Pool | None, eps: float = 1e-6) -> Variant:
-        return Variant(len(self.activations), self.activations, self.combine, self.norm, eps, pool)
+    def variant(self, pool: Pool | None, eps: float = 1e-6) -> BlockConfig:
+        return BlockConfig(len(self.activations), self.activations, self.combine, self.norm, eps, pool)
 
 
 HADAMAX = Kind(("gelu_tanh", "gelu_tanh"), "product", "channels")
@@ -62,7 +62,7 @@ def _try_building(macros: tuple[str, ...]) -> None:
 
 
 class Case(NamedTuple):
-    variant: Variant
+    variant: BlockConfig
     x: Tensor
     weight: Tensor | None
     bias: Tensor | None
@@ -77,7 +77,7 @@ class Answer(NamedTuple):
 
 
 def random_case(
-    variant: Variant, shape: tuple[int, int, int, int], dtype: torch.dtype, *, affine: bool, seed: int
+    variant: BlockConfig, shape: tuple[int, int, int, int], dtype: torch.dtype, *, affine: bool, seed: int
 ) -> Case:
     """Inputs [N, branches * C, H, W] for shape (N, C, H, W): channels of many sizes, some far from zero."""
     images, channels, rows, columns = shape
@@ -104,7 +104,7 @@ def exact(case: Case) -> Answer:
     return _answer(wide, lambda x, w, b: reference_block(x, w, b, case.variant))
 
 
-def call(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
+def call(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: BlockConfig) -> Tensor:
     return hadamax_block(x, weight, bias, **variant._asdict())
 
 

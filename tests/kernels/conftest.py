@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.kernels.blocks import HADAMAX, build_all
 
-from hadamax.kernels import implementation, spectra
+from hadamax.kernels import fft_convolution, implementation
 
 
 @pytest.fixture(scope="session")
@@ -20,4 +20,4 @@ def kernel() -> None:
 @pytest.fixture
 def small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convolutions by spectra where they do not pay, too."""
-    monkeypatch.setattr(spectra, "GAIN", 0.0)
+    monkeypatch.setattr(fft_convolution, "GAIN", 0.0)

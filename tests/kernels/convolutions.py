@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution_obstacle, spectra
+from hadamax.kernels import ByteConvConfig, byte_convolution_obstacle, fft_convolution
 
 SAME = ((3, 4), (3, 4))
 SIZE = torch.Size((84, 84))
-GAIN = spectra.GAIN  # before a test changes it
+GAIN = fft_convolution.GAIN  # before a test changes it
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 6e-3}  # of the norm; PyTorch's own are as large
 
 
 def obstacle(dtype: torch.dtype) -> str | None:
-    return byte_convolution_obstacle(SIZE, torch.empty(64, 4, 8, 8), ConvolutionGeometry((1, 1), SAME, 255.0, dtype))
+    return byte_convolution_obstacle(SIZE, torch.empty(64, 4, 8, 8), ByteConvConfig((1, 1), SAME, 255.0, dtype))
 
 
 def needs(dtype: torch.dtype) -> None:
@@ -34,16 +34,16 @@ def observations(*shape: int) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8)
 
 
-def plain(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
-    (top, bottom), (left, right) = geometry.margins
-    numbers = F.pad(x.to(weight.dtype) / geometry.scale, (left, right, top, bottom))
-    return F.conv2d(numbers, weight, bias, geometry.stride)
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, config: ByteConvConfig) -> Tensor:
+    (top, bottom), (left, right) = config.margins
+    numbers = F.pad(x.to(weight.dtype) / config.scale, (left, right, top, bottom))
+    return F.conv2d(numbers, weight, bias, config.stride)
 
 
-def exact(x: Tensor, weight: Tensor, bias: Tensor, geometry: ConvolutionGeometry, gradient: Tensor) -> list[Tensor]:
+def exact(x: Tensor, weight: Tensor, bias: Tensor, config: ByteConvConfig, gradient: Tensor) -> list[Tensor]:
     """Output and gradients of weight and bias in float64."""
     wide = [tensor.detach().double().requires_grad_() for tensor in (weight, bias)]
-    y = plain(x, *wide, geometry)
+    y = plain(x, *wide, config)
     return [y.detach(), *torch.autograd.grad(y, wide, gradient.double())]
 
 

@@ -15,12 +15,12 @@ import torch
 
 from hadamax.benchmark import doctor
 from hadamax.kernels import build, cpu, hadamax_block, implementation, shipped
+from hadamax.kernels.block_config import BlockConfig
+from hadamax.kernels.conv_geometry import ConvGeometry
 from hadamax.kernels.map_convolution import map_convolution_obstacle
-from hadamax.kernels.place import Place
 from hadamax.kernels.reference import reference_block
-from hadamax.kernels.variant import Variant
 
-VARIANT = Variant(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
+VARIANT = BlockConfig(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
 SERVED = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}  # as `implementation` asks
 MACROS = cpu.macros(torch.float32, VARIANT, 0)
 # The file by itself: without the seconds that importing PyTorch takes.
@@ -35,9 +35,9 @@ BUILD_ELSEWHERE = (
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and a process that has loaded nothing from another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cpu.forget()
+    cpu.reset()
     yield tmp_path / "hadamax" / "kernels"
-    cpu.forget()
+    cpu.reset()
 
 
 def lines_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -68,7 +68,7 @@ def test_with_a_compiler_that_fails(
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
     (line,) = lines_logged(caplog)
-    assert "broken-c++ fails (block.cpp: error: out of order)" in line
+    assert "broken-c++ failed (block.cpp: error: out of order)" in line
 
 
 def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
@@ -80,11 +80,13 @@ def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
     particular.chmod(0o755)
     monkeypatch.setenv("CXX", str(particular))
     monkeypatch.setenv("HADAMAX_KERNELS", "native")
-    place = Place((1, 1), ((1, 2), (1, 2)))
+    place = ConvGeometry((1, 1), ((1, 2), (1, 2)))
     reason = map_convolution_obstacle(torch.Size((21, 21)), torch.randn(64, 32, 4, 4), place)
     assert reason == cpu.failure("convolution.cpp") is not None
     (line,) = lines_logged(caplog)
-    assert line.startswith(f"No fused Hadamax kernel from convolution.cpp: {particular} fails (convolution.cpp: error:")
+    assert line.startswith(
+        f"No fused Hadamax kernel from convolution.cpp: {particular} failed (convolution.cpp: error:"
+    )
     assert cpu.failure("block.cpp") is None
     assert implementation(**SERVED).name == "cpu"
 
@@ -92,9 +94,9 @@ def test_a_source_that_the_compiler_refuses_costs_its_own_kernels_alone(
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ("sleep 60", "does not end within 0.2 s"),
-        ("exec /nowhere/at/all", "fails ("),
-        ("printf 'error: \\033[2J\\377\\n' >&2; exit 1", "fails (error: ?[2J"),
+        ("sleep 60", "did not finish within 0.2 s"),
+        ("exec /nowhere/at/all", "failed ("),
+        ("printf 'error: \\033[2J\\377\\n' >&2; exit 1", "failed (error: ?[2J"),
     ],
 )
 def test_with_a_compiler_that_misbehaves(
@@ -124,7 +126,7 @@ def test_with_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "hadamax").write_text("a file where the folder should be")
     (line,) = lines_logged(caplog)
-    assert f"the cache {cache} cannot be used" in line
+    assert f"the cache {cache} is unusable" in line
 
 
 def test_with_a_cache_that_cannot_be_looked_into(
@@ -132,9 +134,9 @@ def test_with_a_cache_that_cannot_be_looked_into(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", f"/{300 * 'x'}")
     (line,) = lines_logged(caplog)
-    assert "xxx/hadamax/kernels cannot be used (File name too long); set XDG_CACHE_HOME" in line
+    assert "xxx/hadamax/kernels is unusable (File name too long); set XDG_CACHE_HOME" in line
     (found,) = [finding for finding in doctor.compiler() if finding.name == "cache"]
-    assert "cannot be used" in found.text
+    assert "is unusable" in found.text
 
 
 @pytest.mark.parametrize("who", ["another user", "a group"])
@@ -148,7 +150,7 @@ def test_what_another_user_could_have_written_is_not_loaded(
         monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
         monkeypatch.setattr(build, "ROOT", -1)
     (line,) = lines_logged(caplog)
-    said = f"the cache {cache} is another user's or can be written by others; set XDG_CACHE_HOME"
+    said = f"the cache {cache} belongs to another user or is writable by others; set XDG_CACHE_HOME"
     assert said in line
     (found,) = [finding for finding in doctor.compiler() if finding.name == "cache"]
     assert (found.text, bool(found.mend)) == (said, True)
@@ -157,8 +159,8 @@ def test_what_another_user_could_have_written_is_not_loaded(
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        ("-fopenmp", "for one core only (no OpenMP), and slower"),
-        ("-fopenmp -march=native -mcpu=native", "(no OpenMP) and a processor of any kind, not this one, and slower"),
+        ("-fopenmp", "for one core only (no OpenMP) and therefore slower"),
+        ("-fopenmp -march=native -mcpu=native", "(no OpenMP) and a generic processor instead of this one and"),
     ],
 )
 def test_a_compiler_of_few_flags_is_used_and_named(
@@ -177,7 +179,7 @@ def test_a_compiler_of_few_flags_is_used_and_named(
     poor.chmod(0o755)
     monkeypatch.setenv("CXX", f"env A=1 {poor}")
     for _ in range(2):
-        cpu.forget()
+        cpu.reset()
         build._warn.cache_clear()
         caplog.clear()
         (line,) = lines_logged(caplog)
@@ -198,7 +200,7 @@ def test_a_compiler_that_is_not_there_is_named(
     named: str,
 ) -> None:
     monkeypatch.setenv("CXX", chosen)
-    assert lines_logged(caplog) == [f"CXX: there is no {named}; another C++ compiler is looked for."]
+    assert lines_logged(caplog) == [f"CXX: {named} does not exist; trying other C++ compilers."]
 
 
 def test_a_library_is_compiled_once(cache: Path, kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from tests.kernels.convolutions import ROUNDING, SAME, exact, layer, needs, obse
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
-from hadamax.kernels.spectra import Spectra
+from hadamax.kernels import ByteConvConfig, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels.fft_convolution import FftConvolution
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +31,17 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     kernel = tuple(draw(st.integers(1, 9 * stride)) for _ in "ab")
     margins = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in "ab")
     size = [draw(st.integers(max(k - sum(m), 1), k + 50)) for k, m in zip(kernel, margins, strict=True)]
-    geometry = ConvolutionGeometry((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
-    channels = Spectra(torch.uint8, dtype)._found().hadamax_convolution_channels()
+    config = ByteConvConfig((stride, stride), margins, draw(st.sampled_from([255.0, 1.0])), dtype)  # type: ignore[arg-type]
+    channels = FftConvolution(torch.uint8, dtype)._loaded().hadamax_convolution_channels()
     weight, bias = layer(channels * draw(st.integers(1, 3)), draw(st.integers(1, 5)), kernel)  # type: ignore[arg-type]
     x = observations(draw(st.integers(1, 3)), weight.shape[1], *size)
-    assert byte_convolution_obstacle(x.shape[2:], weight, geometry) is None
+    assert byte_convolution_obstacle(x.shape[2:], weight, config) is None
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
-    y = byte_convolution(x, weight, bias, geometry)
+    y = byte_convolution(x, weight, bias, config)
     assert y.dtype == dtype
     gradient = torch.randn(y.shape).to(dtype)
     found = [y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)]
-    for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
+    for ours, expected in zip(found, exact(x, weight, bias, config, gradient), strict=True):
         assert off(ours, expected) < ROUNDING[dtype]
 
 
@@ -50,12 +50,12 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
 def test_tiles_however_many(rows: int, columns: int) -> None:
     """A tile gives 17 x 17 outputs, and four are computed together: fewer and more of both, whole ones and parts."""
     weight, bias = layer(64, 3, (8, 8))
-    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 3, rows, columns), torch.randn(2, 64, rows, columns)
-    kernel = Spectra(torch.uint8, torch.float32)
-    y = kernel.forward(x, weight.detach(), bias.detach(), geometry.place, 1 / geometry.scale)
-    found = [y, *kernel.gradients(gradient, x, weight.shape, geometry.place, 1 / geometry.scale)]
-    for ours, expected in zip(found, exact(x, weight, bias, geometry, gradient), strict=True):
+    kernel = FftConvolution(torch.uint8, torch.float32)
+    y = kernel.forward(x, weight.detach(), bias.detach(), config.geometry, 1 / config.scale)
+    found = [y, *kernel.gradients(gradient, x, weight.shape, config.geometry, 1 / config.scale)]
+    for ours, expected in zip(found, exact(x, weight, bias, config, gradient), strict=True):
         assert off(ours, expected) < ROUNDING[torch.float32]
 
 
@@ -72,14 +72,14 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
     elif kind != "noise":
         x.fill_(0 if kind == "black" else 255)
     weight, bias = layer(64, 4, (8, 8))
-    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, dtype)
-    ours = byte_convolution(x, weight, bias, geometry)
+    config = ByteConvConfig((1, 1), SAME, 255.0, dtype)
+    ours = byte_convolution(x, weight, bias, config)
     gradient = torch.randn(ours.shape).to(dtype)
     narrow = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
-    theirs = plain(x, narrow[0], narrow[1], geometry)
+    theirs = plain(x, narrow[0], narrow[1], config)
     found = [ours.detach(), *torch.autograd.grad(ours, (weight, bias), gradient)]
     other = [theirs.detach(), *torch.autograd.grad(theirs, narrow, gradient)]
-    for mine, plainly, expected in zip(found, other, exact(x, weight, bias, geometry, gradient), strict=True):
+    for mine, plainly, expected in zip(found, other, exact(x, weight, bias, config, gradient), strict=True):
         largest, unit = expected.abs().max(), torch.finfo(dtype).eps
         error, their_error = ((tensor.double() - expected).abs().max() for tensor in (mine, plainly))
         assert error <= 2 * their_error + 4 * unit * largest
@@ -88,36 +88,36 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
 def test_what_a_channel_or_a_plane_holds_leaves_the_others_as_they_are() -> None:
     """However large it is, or not a number: each is as near to the exact one as alone, of its own size."""
     weight, bias = layer(64, 4, (8, 8))
-    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 4, 34, 34), torch.randn(2, 64, 34, 34)
     x[:, 2] //= 200  # a plane almost black
     with torch.no_grad():
         weight[5] *= 1e6
     gradient[:, 7] *= 1e6
-    y = byte_convolution(x, weight, bias, geometry)
+    y = byte_convolution(x, weight, bias, config)
     assert "_Convolution" in str(y.grad_fn)
     found = [y.detach().transpose(0, 1), torch.autograd.grad(y, weight, gradient)[0].flatten(0, 1)]
-    to_y, to_weight, _ = exact(x, weight, bias, geometry, gradient)
+    to_y, to_weight, _ = exact(x, weight, bias, config, gradient)
     wanted = to_y.transpose(0, 1), to_weight.flatten(0, 1)  # of a channel; of a channel and a plane
     each = [pair for both in zip(found, wanted, strict=True) for pair in zip(*both, strict=True)]
     assert max(off(ours, theirs) for ours, theirs in each) < 2e-5
     with torch.no_grad():
         weight[5, 1, 2, 3] = torch.nan
-    y = byte_convolution(x, weight, bias, geometry)
+    y = byte_convolution(x, weight, bias, config)
     assert set(range(64)) - set(y.isfinite().all(3).all(2).all(0).nonzero().flatten().tolist()) == {5}
 
 
 def test_stacks_that_share_frames_and_odd_memory() -> None:
     frames = observations(6, 5, 30, 28)
     weight, bias = layer(64, 4, (8, 8))
-    geometry = ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     views = {"later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:], "none": frames[:0, 1:]}
     views["overlapping"] = observations(7, 30, 28).unfold(0, 4, 1).permute(0, 3, 1, 2)[:3]  # fewer images than channels
     views |= {"repeated": frames[:1, :4].expand(3, -1, -1, -1), "turned": frames[:, :4].transpose(2, 3)}
     for name, view in views.items():
-        found = byte_convolution(view, weight, bias, geometry)
+        found = byte_convolution(view, weight, bias, config)
         gradients = torch.autograd.grad(found.sum(), (weight, bias))
-        expected = plain(view, weight, bias, geometry)
+        expected = plain(view, weight, bias, config)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=name)
         for ours, theirs in zip(gradients, torch.autograd.grad(expected.sum(), (weight, bias)), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3, msg=name)
@@ -126,30 +126,30 @@ def test_stacks_that_share_frames_and_odd_memory() -> None:
 def test_a_channels_last_weight_and_no_bias() -> None:
     weight, _ = layer(64, 4, (8, 8))
     last = weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    x, geometry = observations(2, 4, 42, 42), ConvolutionGeometry((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
-    found = [byte_convolution(x, each, None, geometry) for each in (weight, last)]
+    x, config = observations(2, 4, 42, 42), ByteConvConfig((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
+    found = [byte_convolution(x, each, None, config) for each in (weight, last)]
     assert torch.equal(*found)
     gradients = [torch.autograd.grad(y.square().sum(), each)[0] for y, each in zip(found, (weight, last), strict=True)]
     assert torch.equal(*gradients)
-    torch.testing.assert_close(found[0], plain(x, weight, None, geometry), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[0], plain(x, weight, None, config), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
-    expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
-    y = byte_convolution(x, weight, bias, geometry)
+    x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
+    expected = torch.autograd.grad(byte_convolution(x, weight, bias, config).sum(), weight)[0]
+    y = byte_convolution(x, weight, bias, config)
     x.numpy()[:] = 0  # as a game does, unseen by PyTorch
     assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
 
 
 def test_gradients_of_gradients_and_many_at_once() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     found = []
     for form, dtype in ((byte_convolution, torch.float32), (plain, torch.float64)):
         parameters = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
-        y = form(x, *parameters, geometry)
+        y = form(x, *parameters, config)
         (first,) = torch.autograd.grad(y.square().sum(), parameters[0], create_graph=True)
         second = torch.autograd.grad(first.square().sum(), parameters, retain_graph=True)
         many = torch.autograd.grad(y, parameters, torch.stack([y.detach(), y.detach().cos()]), is_grads_batched=True)
@@ -161,28 +161,28 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
 def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     direction = torch.randn_like(weight)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(weight.detach(), direction)
-        tangent = forward_ad.unpack_dual(byte_convolution(x, dual, bias.detach(), geometry)).tangent
-    torch.testing.assert_close(tangent, plain(x, direction, None, geometry), rtol=1e-4, atol=1e-4)
-    expected = byte_convolution(x, weight, bias, geometry)
+        tangent = forward_ad.unpack_dual(byte_convolution(x, dual, bias.detach(), config)).tangent
+    torch.testing.assert_close(tangent, plain(x, direction, None, config), rtol=1e-4, atol=1e-4)
+    expected = byte_convolution(x, weight, bias, config)
     with torch.inference_mode():
         seen = x.clone()
-        assert torch.equal(byte_convolution(seen, weight, bias, geometry), expected)
-    byte_convolution(seen, weight, bias, geometry).sum().backward()  # type: ignore[no-untyped-call]
+        assert torch.equal(byte_convolution(seen, weight, bias, config), expected)
+    byte_convolution(seen, weight, bias, config).sum().backward()  # type: ignore[no-untyped-call]
     with torch.no_grad(), torch.profiler.profile() as profile:
-        assert not byte_convolution(x, weight, bias, geometry).requires_grad
+        assert not byte_convolution(x, weight, bias, config).requires_grad
     assert "aten::clone" not in {event.key for event in profile.key_averages()}
 
 
 def test_a_weight_may_change_before_the_backward_pass() -> None:
     """Its gradient does not depend on it: an optimizer may step between the two."""
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(2, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
-    expected = torch.autograd.grad(byte_convolution(x, weight, bias, geometry).sum(), weight)[0]
-    y = byte_convolution(x, weight, bias, geometry)
+    x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
+    expected = torch.autograd.grad(byte_convolution(x, weight, bias, config).sum(), weight)[0]
+    y = byte_convolution(x, weight, bias, config)
     with torch.no_grad():
         weight.mul_(0.5)
     assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
@@ -200,24 +200,24 @@ def test_a_weight_may_change_before_the_backward_pass() -> None:
 )
 def test_what_does_not_fit_is_refused_as_pytorch_does(x: Tensor, channels: int, error: type[Exception]) -> None:
     weight, bias = layer(64, channels, (8, 8))
-    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
+    config = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
     with pytest.raises(error):
-        byte_convolution(x, weight, bias, geometry)
+        byte_convolution(x, weight, bias, config)
     with pytest.raises(RuntimeError):
-        byte_convolution(observations(2, 4, 20, 20), weight, bias[:63], geometry)
+        byte_convolution(observations(2, 4, 20, 20), weight, bias[:63], config)
     elsewhere = torch.zeros(2, 4, 20, 20, dtype=torch.uint8, device="meta")
-    assert byte_convolution(elsewhere, weight, bias, geometry).device.type == "meta"  # it has no memory to read
+    assert byte_convolution(elsewhere, weight, bias, config).device.type == "meta"  # it has no memory to read
 
 
 def test_the_same_bits_every_time_and_for_every_batch() -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(5, 4, 30, 30), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, config = observations(5, 4, 30, 30), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     runs: list[Any] = []
     for _ in range(3):
         torch.set_num_threads(2)
-        y = byte_convolution(x, weight, bias, geometry)
+        y = byte_convolution(x, weight, bias, config)
         runs.append([y.detach(), *torch.autograd.grad(y.square().sum(), (weight, bias))])
     for again in runs[1:]:
         assert all(torch.equal(*pair) for pair in zip(runs[0], again, strict=True))
-    one_by_one = torch.cat([byte_convolution(x[i : i + 1], weight, bias, geometry) for i in range(5)])
+    one_by_one = torch.cat([byte_convolution(x[i : i + 1], weight, bias, config) for i in range(5)])
     assert torch.equal(one_by_one, runs[0][0])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from tests.kernels.convolutions import GAIN, ROUNDING, SAME, SIZE, exact, layer, observations, obstacle, off, plain
 
-from hadamax.kernels import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle, convolution, cpu, spectra
-from hadamax.kernels.spectra import Spectra
+from hadamax.kernels import ByteConvConfig, byte_convolution, byte_convolution_obstacle, cpu, fft_convolution
+from hadamax.kernels.byte_convolution import plain_convolution
+from hadamax.kernels.fft_convolution import FftConvolution
 from hadamax.networks import build_encoder
 
 
@@ -22,9 +23,9 @@ def _served(kernel: None, small_maps: None) -> None:
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride", "dtype", "word"),
     [
-        (64, (8, 8), (4, 4), torch.float32, "too few products"),
-        (64, (2, 8), (1, 1), torch.float32, "too few products"),
-        (64, (8, 8), (1, 2), torch.float32, "strides"),
+        (64, (8, 8), (4, 4), torch.float32, "too small for an FFT"),
+        (64, (2, 8), (1, 1), torch.float32, "too small for an FFT"),
+        (64, (8, 8), (1, 2), torch.float32, "stride"),
         (63, (8, 8), (1, 1), torch.float32, "multiple"),
         (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
     ],
@@ -37,33 +38,33 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     word: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spectra, "GAIN", GAIN)
+    monkeypatch.setattr(fft_convolution, "GAIN", GAIN)
     weight, bias = (tensor.detach().to(dtype) for tensor in layer(channels, 4, kernel))
-    geometry = ConvolutionGeometry(stride, ((1, 2), (0, 3)), 255.0, dtype)
+    config = ByteConvConfig(stride, ((1, 2), (0, 3)), 255.0, dtype)
     x = observations(2, 4, 21, 21)
-    reason = byte_convolution_obstacle(x.shape[2:], weight, geometry)
+    reason = byte_convolution_obstacle(x.shape[2:], weight, config)
     assert reason is not None
     assert word in reason
-    found, expected = byte_convolution(x, weight, bias, geometry), plain(x, weight, bias, geometry)
+    found, expected = byte_convolution(x, weight, bias, config), plain(x, weight, bias, config)
     assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
     wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
-    assert torch.equal(byte_convolution(x, *wide, geometry), found)
+    assert torch.equal(byte_convolution(x, *wide, config), found)
 
 
 def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectra, "GAIN", GAIN)
-    geometry = ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
+    monkeypatch.setattr(fft_convolution, "GAIN", GAIN)
+    config = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
     weight = torch.randn(64, 4, 8, 8)
-    reason = byte_convolution_obstacle(torch.Size((12, 12)), weight, geometry)
+    reason = byte_convolution_obstacle(torch.Size((12, 12)), weight, config)
     assert reason is not None
-    assert "too few products" in reason
-    assert byte_convolution_obstacle(SIZE, weight, geometry) is None
+    assert "too small for an FFT" in reason
+    assert byte_convolution_obstacle(SIZE, weight, config) is None
     x, wide = observations(2, 4, 30, 60), torch.randn(64, 4, 24, 20)
-    found = Spectra(torch.uint8, torch.float32).forward(x, wide, None, geometry.place, 1 / geometry.scale)
-    assert off(found, plain(x, wide.double(), None, geometry)) < ROUNDING[torch.float32]
+    found = FftConvolution(torch.uint8, torch.float32).forward(x, wide, None, config.geometry, 1 / config.scale)
+    assert off(found, plain(x, wide.double(), None, config)) < ROUNDING[torch.float32]
     wider = torch.randn(64, 4, 25, 20)
-    assert "over 24" in str(byte_convolution_obstacle(x.shape[2:], wider, geometry))
-    assert off(byte_convolution(x, wider, None, geometry), plain(x, wider.double(), None, geometry)) < 1e-6
+    assert "larger than 24" in str(byte_convolution_obstacle(x.shape[2:], wider, config))
+    assert off(byte_convolution(x, wider, None, config), plain(x, wider.double(), None, config)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
@@ -85,24 +86,24 @@ def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monke
 
 def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, bias = layer(64, 4, (8, 8))
-    x, geometry = observations(1, 4, 17, 17), ConvolutionGeometry((1, 1), SAME, 255.0, torch.float32)
+    x, config = observations(1, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
     monkeypatch.setitem(cpu._failures, cpu.ALL, "no compiler")
-    assert byte_convolution_obstacle(SIZE, weight, geometry) == "no compiler"
-    y = byte_convolution(x, weight, bias, geometry)
-    assert torch.equal(y, convolution.plain_convolution(x, weight, bias, geometry))
-    torch.testing.assert_close(y, plain(x, weight, bias, geometry))
+    assert byte_convolution_obstacle(SIZE, weight, config) == "no compiler"
+    y = byte_convolution(x, weight, bias, config)
+    assert torch.equal(y, plain_convolution(x, weight, bias, config))
+    torch.testing.assert_close(y, plain(x, weight, bias, config))
 
 
 @pytest.mark.parametrize("margins", [((-1, -1), (-1, -1)), ((-2, 3), (3, 4)), ((3, 4), (3, -1))])
 def test_margins_may_cut(margins: Any) -> None:
-    geometry = ConvolutionGeometry((1, 1), margins, 255.0, torch.float32)
+    config = ByteConvConfig((1, 1), margins, 255.0, torch.float32)
     (weight, bias), x = layer(64, 4, (8, 8)), observations(2, 4, 16, 15)
-    y = byte_convolution(x, weight, bias, geometry)
+    y = byte_convolution(x, weight, bias, config)
     gradient = torch.randn(y.shape)
     for ours, theirs in zip(
         (y.detach(), *torch.autograd.grad(y, (weight, bias), gradient)),
-        exact(x, weight, bias, geometry, gradient),
+        exact(x, weight, bias, config, gradient),
         strict=True,
     ):
         assert off(ours, theirs) < ROUNDING[torch.float32]

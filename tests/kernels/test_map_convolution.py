@@ -14,13 +14,13 @@ from tests.kernels.convolutions import GAIN, layer, off
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from hadamax.kernels import Place, cpu, map_convolution, map_convolution_obstacle, spectra
+from hadamax.kernels import ConvGeometry, cpu, fft_convolution, map_convolution, map_convolution_obstacle
 
-SAME = Place((1, 1), ((1, 2), (1, 2)))
+SAME = ConvGeometry((1, 1), ((1, 2), (1, 2)))
 SIZE = torch.Size((19, 20))
 ROUNDING = 2e-6  # of the norm
 
-Form = Callable[[Tensor, Tensor, Tensor | None, Place], Tensor]
+Form = Callable[[Tensor, Tensor, Tensor | None, ConvGeometry], Tensor]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def _served(kernel: None, small_maps: None) -> None:
     assert map_convolution_obstacle(SIZE, torch.empty(64, 32, 4, 4), SAME) is None
 
 
-def plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: Place) -> Tensor:
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: ConvGeometry) -> Tensor:
     (top, bottom), (left, right) = place.margins
     return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, place.stride)
 
@@ -59,7 +59,7 @@ def test_equals_the_plain_form(data: st.DataObject) -> None:
     weight, bias = layer(32 * draw(st.integers(1, 4)), draw(st.integers(1, 64)), kernel)  # type: ignore[arg-type]
     x = torch.randn(draw(st.integers(8, 11)), weight.shape[1], *size)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    tensors, place = [x, weight, bias], Place((1, 1), margins)  # type: ignore[arg-type]
+    tensors, place = [x, weight, bias], ConvGeometry((1, 1), margins)  # type: ignore[arg-type]
     assert map_convolution_obstacle(x.shape[2:], weight, place) is None
     torch.set_num_threads(draw(st.sampled_from([1, 2])))
     y, expected = map_convolution(*tensors, place), plain(*(exact := wide(tensors)), place)
@@ -226,17 +226,17 @@ def test_what_is_contiguous_stays_so() -> None:
     ("shape", "stride", "word"),
     [
         ((64, 32, 4, 4), (2, 2), "stride"),
-        ((64, 32, 3, 3), (1, 1), "too few products"),
-        ((64, 32, 2, 4), (1, 1), "too few products"),
+        ((64, 32, 3, 3), (1, 1), "too small for an FFT"),
+        ((64, 32, 2, 4), (1, 1), "too small for an FFT"),
         ((63, 32, 4, 4), (1, 1), "multiple"),
     ],
 )
 def test_what_it_does_not_serve_goes_the_plain_way(
     shape: tuple[int, int, int, int], stride: tuple[int, int], word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spectra, "GAIN", GAIN)
+    monkeypatch.setattr(fft_convolution, "GAIN", GAIN)
     weight, bias = layer(shape[0], shape[1], shape[2:])
-    x, place = torch.randn(8, shape[1], 19, 19), Place(stride, ((1, 2), (0, 1)))
+    x, place = torch.randn(8, shape[1], 19, 19), ConvGeometry(stride, ((1, 2), (0, 1)))
     reason = map_convolution_obstacle(x.shape[2:], weight, place)
     assert reason is not None
     assert word in reason
@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_refused_as_pytorch_does() -> None:
         with pytest.raises(RuntimeError):
             map_convolution(*wrong, SAME)
     with pytest.raises(RuntimeError):
-        map_convolution(x[:, :, :3], weight, bias, Place((1, 1), ((0, 0), (0, 0))))
+        map_convolution(x[:, :, :3], weight, bias, ConvGeometry((1, 1), ((0, 0), (0, 0))))
     assert map_convolution(*(tensor.to("meta") for tensor in (x, weight, bias)), SAME).device.type == "meta"
 
 
@@ -271,7 +271,7 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("margins", [((-1, -2), (0, 0)), ((1, 2), (-3, 2)), ((5, 4), (4, 7))])
 def test_margins_may_cut(margins: Any) -> None:
     """Forward, where they are negative, and in the inputs' gradient, where they are wider than the kernel."""
-    tensors, place = case(size=(21, 22)), Place((1, 1), margins)
+    tensors, place = case(size=(21, 22)), ConvGeometry((1, 1), margins)
     y, expected = map_convolution(*tensors, place), plain(*(exact := wide(tensors)), place)
     gradient = torch.randn(y.shape)
     found = torch.autograd.grad(y, tensors, gradient)

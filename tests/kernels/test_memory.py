@@ -18,20 +18,21 @@ BLOCK = """
 """
 # The kernel's transform: 576 numbers for every input and output.
 CONVOLUTION = """
-    from hadamax.kernels import Place
-    from hadamax.kernels.spectra import Spectra
+    from hadamax.kernels import ConvGeometry
+    from hadamax.kernels.fft_convolution import FftConvolution
     maps, weight = torch.zeros(1, 64, 40, 40, dtype=torch.uint8), torch.randn(2048, 64, 8, 8)
     def work(size):
-        Spectra(torch.uint8, torch.float32).forward(maps, weight[:size], None, Place((1, 1), ((0, 0), (0, 0))))
+        geometry = ConvGeometry((1, 1), ((0, 0), (0, 0)))
+        FftConvolution(torch.uint8, torch.float32).forward(maps, weight[:size], None, geometry)
 """
 # The same, and the block after it.
 STAGE = """
-    from hadamax.kernels import ConvolutionGeometry, Stage, Variant, fused_stage
+    from hadamax.kernels import ByteConvConfig, ConvBlockConfig, BlockConfig, fused_conv_block
     maps, weight = torch.zeros(8, 64, 40, 40, dtype=torch.uint8), torch.randn(2048, 64, 8, 8)
-    stage = Stage(ConvolutionGeometry((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32),
-                  Variant(1, ("tanh",), "product", "channels", 1e-6, (4, 4, 0, 0)))
+    stage = ConvBlockConfig(ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32),
+                  BlockConfig(1, ("tanh",), "product", "channels", 1e-6, (4, 4, 0, 0)))
     def work(size):
-        fused_stage(maps, weight[:size], None, None, None, stage)
+        fused_conv_block(maps, weight[:size], None, None, None, stage)
 """
 
 
@@ -52,4 +53,6 @@ def test_too_little_memory_for_a_kernel_is_an_exception(what: str) -> None:
     """
     code = textwrap.dedent(code).format(what=textwrap.dedent(what).strip())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "a fused kernel got no memory to work in\n"), done.stderr[-2000:]
+    assert (done.returncode, done.stdout) == (0, "a fused kernel could not allocate its workspace\n"), done.stderr[
+        -2000:
+    ]

@@ -68,5 +68,5 @@ def test_it_can_be_compiled(kernel: None) -> None:
 
 
 def test_only_bytes_are_taken() -> None:
-    with pytest.raises(TypeError, match=r"scaled_observations takes uint8, not torch.float32"):
+    with pytest.raises(TypeError, match=r"scaled_observations expects uint8, got torch.float32"):
         scaled_observations(torch.full((1, 1, 4, 4), 100.0), 255.0, torch.float32)

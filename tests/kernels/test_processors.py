@@ -12,7 +12,7 @@ from tests.kernels import test_map_convolution as maps
 from tests.kernels.blocks import DTYPES, HADAMAX, Kind, agree, exact, fused, random_case, without_near_ties
 
 from hadamax.kernels import (
-    ConvolutionGeometry,
+    ByteConvConfig,
     build,
     byte_convolution,
     byte_convolution_obstacle,
@@ -31,9 +31,9 @@ def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, k
         pytest.skip("this is another kind of processor")
     monkeypatch.setattr(build, "MACHINE_FLAGS", ((request.param,),))
     monkeypatch.setenv("HADAMAX_KERNELS", "native")
-    cpu.forget()
+    cpu.reset()
     yield str(request.param)
-    cpu.forget()
+    cpu.reset()
 
 
 @pytest.mark.slow
@@ -46,12 +46,12 @@ def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -
         case = without_near_ties(case, 1e-5 if precise else 1e-3)
         agree(fused(case), exact(case), 1e-5 if precise else 2**-8)
     assert cpu.failure() is None
-    assert build.lacking(cpu.macros(dtype, kind.variant(None), 0)).startswith("one core only")
+    assert build.missing_features(cpu.macros(dtype, kind.variant(None), 0)).startswith("one core only")
 
 
 @pytest.mark.slow
 def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
-    geometry = ConvolutionGeometry((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
+    geometry = ByteConvConfig((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
     weight, bias = convolutions.layer(64, 4, (8, 8))
     x = convolutions.observations(2, 4, 41, 41)
     obstacle = byte_convolution_obstacle(x.shape[2:], weight, geometry)

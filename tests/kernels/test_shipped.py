@@ -26,9 +26,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An installation that brings nothing yet, and a process that has loaded nothing."""
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "compiled")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    cpu.forget()
+    cpu.reset()
     yield tmp_path / "compiled"
-    cpu.forget()
+    cpu.reset()
 
 
 def compile_into(folder: Path, kind: shipped.Kind) -> Path:
@@ -57,9 +57,9 @@ def test_every_block_of_an_encoder_is_shipped(name: str, monkeypatch: pytest.Mon
 
 def test_another_number_of_channels_has_the_library_for_any() -> None:
     """The same macros as `cpu.macros` makes them: a change there must reach the wheel."""
-    from hadamax.kernels.variant import Variant
+    from hadamax.kernels.block_config import BlockConfig
 
-    variant = Variant(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
+    variant = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
     assert ("block.cpp", *cpu.macros(torch.float32, variant, 7)) in shipped.libraries(("hadamax",))
     assert len(set(shipped.libraries())) == len(shipped.libraries())
 

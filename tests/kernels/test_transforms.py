@@ -17,8 +17,8 @@ from torch.func import grad, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from hadamax.kernels import build, cpu, hadamax_block, scaled_observations
+from hadamax.kernels.block_config import BlockConfig
 from hadamax.kernels.reference import reference_block
-from hadamax.kernels.variant import Variant
 from hadamax.networks import build_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch warns of tracing, and of parts of itself
@@ -38,7 +38,7 @@ def fused(x: Tensor) -> Tensor:
 
 
 def plain(x: Tensor) -> Tensor:
-    return reference_block(x, None, None, Variant(**SETTINGS))
+    return reference_block(x, None, None, BlockConfig(**SETTINGS))
 
 
 def test_derivatives_of_torch_func() -> None:
@@ -71,7 +71,7 @@ def watching(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("settings", [{}, {"norm": None, "pool": None}, {"pool": (3, 1, 1, 1)}])
 def test_gradients_of_gradients(settings: dict[str, Any], watching: Any) -> None:
     """A gradient's penalty, with weights that two layers share: nothing is lost or counted twice."""
-    variant = Variant(**{**SETTINGS, **settings})
+    variant = BlockConfig(**{**SETTINGS, **settings})
     images = torch.randn(2, 3, 9, 9)
     first, second = torch.randn(10, 3, 3, 3) * 0.3, torch.randn(10, 5, 3, 3) * 0.3
     affine = (None, None) if variant.norm is None else (torch.rand(10), torch.randn(10))
@@ -94,7 +94,7 @@ def test_forward_differentiation(watching: Any) -> None:
     x, direction, weight = torch.randn(3, 10, 6, 6), torch.randn(3, 10, 6, 6), torch.rand(10)
     with forward_ad.dual_level(), watching:
         ours = hadamax_block(forward_ad.make_dual(x, direction), weight, None, **SETTINGS)
-        theirs = reference_block(forward_ad.make_dual(x, direction), weight, None, Variant(**SETTINGS))
+        theirs = reference_block(forward_ad.make_dual(x, direction), weight, None, BlockConfig(**SETTINGS))
         found, expected = (forward_ad.unpack_dual(y).tangent for y in (ours, theirs))
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(found, expected)
@@ -182,7 +182,7 @@ def test_another_default_device() -> None:
 def test_a_pixel_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
     """Equal pixels tie, so the first of a window wins, though another pixel is measured with it."""
     settings: dict[str, Any] = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": "channels"}
-    variant = Variant(**settings, eps=1e-6, pool=(2, 2, 0, 0))
+    variant = BlockConfig(**settings, eps=1e-6, pool=(2, 2, 0, 0))
     library = cpu.library(dtype, variant, 20)
     assert library is not None
     for seed in range(40):
@@ -214,7 +214,7 @@ def test_compilers_that_mislead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     silent, latin = tmp_path / "silent", tmp_path / "latin"
     silent.write_text("#!/bin/sh\nexit 0\n")
     latin.write_bytes(b"#!/bin/sh\n[ $1 = --version ] && exit 0\nprintf '\\351 error' >&2\nexit 1\n")
-    for compiler, reason in ((silent, "made no library"), (latin, "fails")):
+    for compiler, reason in ((silent, "produced no library"), (latin, "failed")):
         compiler.chmod(0o755)
         monkeypatch.setenv("CXX", str(compiler))
         with pytest.raises(build.BuildError, match=reason):

@@ -29,7 +29,7 @@ from tests.kernels.blocks import (
 )
 
 from hadamax.kernels import cuda, implementation
-from hadamax.kernels.variant import Variant
+from hadamax.kernels.block_config import BlockConfig
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
@@ -189,4 +189,4 @@ def test_without_a_card_the_reason_is_said() -> None:
     assert implementation(**question, device="cuda") == ("reference", "there is no CUDA device")
     question["norm"] = "map"
     assert implementation(**question, device="cuda") == ("reference", "a norm over the whole map")
-    assert cuda.obstacle(torch.float32, Variant(1, ("relu",), "product", None, 0.0, None), 2000) is not None
+    assert cuda.obstacle(torch.float32, BlockConfig(1, ("relu",), "product", None, 0.0, None), 2000) is not None

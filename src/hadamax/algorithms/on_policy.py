@@ -15,7 +15,7 @@ from hadamax.algorithms.common.rollout import Rollout
 from hadamax.algorithms.overlap import Ahead
 from hadamax.clock import Clock
 from hadamax.environments import Environments, Step, VectorEnvironment
-from hadamax.kernels.recorded import Recorded, Recorder
+from hadamax.kernels.cuda_graphs import GraphCapturer, GraphedFunction
 
 
 class OnPolicyLearner:
@@ -34,7 +34,7 @@ class OnPolicyLearner:
     frames_per_iteration: int
     iterations: int
     games: list[FinishedGame]
-    recorded_outputs: Recorded
+    recorded_outputs: GraphedFunction
 
     @staticmethod
     def environments(settings: Any) -> int:
@@ -95,9 +95,9 @@ class OnPolicyLearner:
         """What the network says of observations [B, *shape]."""
         raise NotImplementedError
 
-    def record(self, recorder: Recorder | None) -> None:
+    def record(self, recorder: GraphCapturer | None) -> None:
         """Have what every step computes recorded, from now on, and forget what has been."""
-        self.recorded_outputs = Recorded(self.outputs_to_act, recorder)
+        self.recorded_outputs = GraphedFunction(self.outputs_to_act, recorder)
 
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Actions [env] of a group at step t; those of the rows that are learned from are stored."""
@@ -183,7 +183,7 @@ class OnPolicyLearner:
         load_moments(self.optimizer, state["optimizer"])
         self.generator.set_state(state["generator"])
         self.iterations = state["iterations"]
-        self.record(self.recorded_outputs.recorder)  # the moments lie elsewhere now
+        self.record(self.recorded_outputs.capturer)  # the moments lie elsewhere now
         if self.ahead:
             self.ahead.load_state_dict(state, self.iterations)
         else:

@@ -30,7 +30,7 @@ from hadamax.functional import (
     normalised,
     sample_actions,
 )
-from hadamax.kernels.recorded import Recorded, Recorder, recorder
+from hadamax.kernels.cuda_graphs import GraphCapturer, GraphedFunction, graph_capturer
 from hadamax.networks import Encoder, PolicyValueNetwork
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approximate_kl", "clip_fraction", "grad_norm")
@@ -141,7 +141,7 @@ class PPO(OnPolicyLearner):
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
-        self.record(None if s.overlap else recorder(device))
+        self.record(None if s.overlap else graph_capturer(device))
         self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
@@ -166,9 +166,9 @@ class PPO(OnPolicyLearner):
     def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward(observations)
 
-    def record(self, recorder: Recorder | None) -> None:
+    def record(self, recorder: GraphCapturer | None) -> None:
         super().record(recorder)
-        self.recorded_learn = Recorded(self.learn, recorder, self.changes)
+        self.recorded_learn = GraphedFunction(self.learn, recorder, self.changes)
 
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:

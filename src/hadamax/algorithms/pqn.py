@@ -28,7 +28,7 @@ from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import bin_centres, epsilon_greedy, lambda_returns, linear
 from hadamax.kernels import RAdam
-from hadamax.kernels.recorded import Recorded, Recorder, recorder
+from hadamax.kernels.cuda_graphs import GraphCapturer, GraphedFunction, graph_capturer
 from hadamax.networks import Encoder
 from hadamax.networks.value_network import ValueNetwork
 
@@ -152,7 +152,7 @@ class PQN(OnPolicyLearner):
         self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
         self.iterations = 0
         self.games = []
-        self.record(None if s.overlap else recorder(device))
+        self.record(None if s.overlap else graph_capturer(device))
         self.ahead = Ahead(self) if s.overlap else None
 
     @staticmethod
@@ -182,9 +182,9 @@ class PQN(OnPolicyLearner):
     def outputs_to_act(self, observations: Tensor) -> tuple[Tensor]:
         return (self.values(observations),)
 
-    def record(self, recorder: Recorder | None) -> None:
+    def record(self, recorder: GraphCapturer | None) -> None:
         super().record(recorder)
-        self.recorded_learn = Recorded(self.learn, recorder, self.optimizer.changes)
+        self.recorded_learn = GraphedFunction(self.learn, recorder, self.optimizer.mutated_tensors)
 
     def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
         """Args:
@@ -236,7 +236,7 @@ class PQN(OnPolicyLearner):
                 done = self.iterations + (epoch * s.num_minibatches + i) / updates
                 learning_rate = self.optimizer.param_groups[0]["lr"] = self.learning_rate(done)
                 minibatch = (x.index_select(0, batch) for x in rows)
-                sums += self.recorded_learn(*minibatch, self.optimizer.advance())[0]
+                sums += self.recorded_learn(*minibatch, self.optimizer.count_step())[0]
         loss_mean, q_mean, norm_mean = (sums / updates).tolist()
         return {"loss": loss_mean, "q_mean": q_mean, "grad_norm": norm_mean, "learning_rate": learning_rate}
 
@@ -248,7 +248,7 @@ class PQN(OnPolicyLearner):
         loss = (weights * losses).sum() / weights.sum().clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = self.optimizer.move(step, self.settings.max_grad_norm)
+        norm = self.optimizer.apply_step(step, self.settings.max_grad_norm)
         return (torch.stack([loss.detach(), q.detach().mean(), norm]),)
 
     # -- schedules, the network, the state ---------------------------------------------------------------------------

@@ -21,8 +21,8 @@ import hadamax
 from hadamax.benchmark import machine
 from hadamax.errors import one_line
 from hadamax.kernels import build, cpu, hadamax_block, shipped
+from hadamax.kernels.block_config import BlockConfig
 from hadamax.kernels.reference import reference_block
-from hadamax.kernels.variant import Variant
 from hadamax.runs.machine import bfloat16_is_native, choose_threads
 
 REQUIRED = (
@@ -45,7 +45,7 @@ COMPILERS = {  # how systems install a C++ compiler, by what they install with
     "zypper": "zypper install gcc-c++",
     "xcode-select": "xcode-select --install",
 }
-HADAMAX_BLOCK = Variant(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
+HADAMAX_BLOCK = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
 
 
 class Finding(NamedTuple):
@@ -105,7 +105,7 @@ def compiler() -> list[Finding]:
     mend = f"export XDG_CACHE_HOME={own}: kernels are compiled into it once"
     try:
         folder = build.cache_folder()
-        build.check_ours(folder)
+        build.check_ownership(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):
             cache = Finding("cache", f"{folder} can be written")
@@ -145,7 +145,7 @@ def kernel() -> list[Finding]:
     wrong = not torch.allclose(ours, reference_block(x, ones, None, HADAMAX_BLOCK), rtol=1e-4, atol=1e-5)
     if wrong:
         return [Finding("CPU kernel", f"{where}; it computes wrong values", "export HADAMAX_KERNELS=reference", True)]
-    lost = "" if ahead else build.lacking(macros)
+    lost = "" if ahead else build.missing_features(macros)
     if lost:
         mend = f"install a g++ with OpenMP, then rm -r {build.cache_folder()}"
         return [Finding("CPU kernel", f"{where}, for {lost}; computes what PyTorch does, slower than it could", mend)]

@@ -114,7 +114,7 @@ def update(spec: Spec) -> Form:
     one = (_observations(1), torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1), torch.ones(1, 1))
     return {
         "update": lambda: algorithm.update(targets),
-        "warm": lambda: algorithm.learn(*one, algorithm.optimizer.advance()),
+        "warm": lambda: algorithm.learn(*one, algorithm.optimizer.count_step()),
     }, {}
 
 

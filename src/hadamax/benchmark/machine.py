@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hadamax.kernels import Implementation, Place, byte_convolution_obstacle, map_convolution_obstacle
+from hadamax.kernels import ConvGeometry, Implementation, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import Encoder
 from hadamax.networks.blocks import ConvBlock
@@ -65,7 +65,7 @@ def _of_bytes(block: ConvBlock, seen: torch.Tensor, dtype: torch.dtype) -> str:
 
 def _is_by_spectra(block: ConvBlock, size: tuple[int, int], dtype: torch.dtype) -> bool:
     layer = block.layer
-    place = Place(layer.stride, layer.window.margins(*size))
+    place = ConvGeometry(layer.stride, layer.window.margins(*size))
     return dtype == torch.float32 and map_convolution_obstacle(torch.Size(size), layer.weight, place) is None
 
 

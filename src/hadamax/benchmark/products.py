@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels import (
-    ConvolutionGeometry,
-    Place,
+    ByteConvConfig,
+    ConvGeometry,
     byte_convolution,
     byte_convolution_obstacle,
     map_convolution,
@@ -103,7 +103,7 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         for parts in {1, layer.branches}
     }
     if layer.first and layer.size:
-        geometry = ConvolutionGeometry(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
+        geometry = ByteConvConfig(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
         if byte_convolution_obstacle(torch.Size(layer.size), weight, geometry) is None:
             forms["bytes by spectra"] = bytes_by_spectra(layer, rows, weight, geometry, backward)
@@ -143,7 +143,7 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
 
 
 def bytes_by_spectra(
-    layer: Layer, rows: int, weight: Tensor, geometry: ConvolutionGeometry, backward: bool
+    layer: Layer, rows: int, weight: Tensor, geometry: ByteConvConfig, backward: bool
 ) -> Callable[[], object]:
     """Runs the first layer as `byte_convolution`."""
     x = torch.randint(256, (rows, layer.inputs, *layer.size), dtype=torch.uint8)
@@ -174,8 +174,8 @@ def maps_by_spectra(layer: Layer, rows: int, weight: Tensor, backward: bool) -> 
     return run
 
 
-def _place(layer: Layer) -> Place:
-    return Place(layer.stride, layer.margins)  # type: ignore[arg-type]
+def _place(layer: Layer) -> ConvGeometry:
+    return ConvGeometry(layer.stride, layer.margins)  # type: ignore[arg-type]
 
 
 def _unpadded(layer: Layer) -> tuple[int, ...]:

@@ -1,10 +1,11 @@
-"""The fused Hadamax block: everything after a block's convolution, in one pass over what that gave.
+"""Optional acceleration: fused kernels for the Hadamax block, convolutions of frames, and the RAdam optimizer.
 
     from hadamax.kernels import hadamax_block, implementation, keep_memory
 
-On the CPU a C++ kernel serves float32 and bfloat16, shipped in the wheel or compiled on first use, on CUDA one in
-Triton; whatever they do not serve goes through plain PyTorch, the definition. In the environment,
-`HADAMAX_KERNELS=reference` forces the latter, and `native` compiles for this very processor what a wheel shipped.
+On the CPU, C++ kernels support float32 and bfloat16; they are shipped in the wheel or compiled on first use. On CUDA,
+the block is a Triton kernel. Everything else runs the reference in plain PyTorch, which defines the result. The
+environment variable `HADAMAX_KERNELS=reference` disables the kernels; `native` ignores the shipped libraries and
+compiles for the processor at hand.
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu, cuda
+from hadamax.kernels.block_config import BlockConfig, Pool, check
+from hadamax.kernels.byte_convolution import ByteConvConfig, byte_convolution, byte_convolution_obstacle
 from hadamax.kernels.constant import constant
-from hadamax.kernels.convolution import ConvolutionGeometry, byte_convolution, byte_convolution_obstacle
+from hadamax.kernels.conv_block import ConvBlockConfig, fused_conv_block
+from hadamax.kernels.conv_geometry import ConvGeometry
+from hadamax.kernels.dispatch import is_transformed
 from hadamax.kernels.map_convolution import map_convolution, map_convolution_obstacle
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations
 from hadamax.kernels.operator import fused_block
-from hadamax.kernels.place import Place
 from hadamax.kernels.radam import RAdam
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
-from hadamax.kernels.stage import Stage, fused_stage
-from hadamax.kernels.variant import Pool, Variant, check
-from hadamax.kernels.watchers import is_transformed
 
 __all__ = [
     "KERNEL_ACTIVATIONS",
-    "ConvolutionGeometry",
+    "BlockConfig",
+    "ByteConvConfig",
+    "ConvBlockConfig",
+    "ConvGeometry",
     "Implementation",
-    "Place",
     "RAdam",
-    "Stage",
-    "Variant",
     "byte_convolution",
     "byte_convolution_obstacle",
-    "fused_stage",
+    "fused_conv_block",
     "hadamax_block",
     "implementation",
     "keep_memory",
@@ -51,7 +52,7 @@ KERNEL_ACTIVATIONS = frozenset(ACTIVATIONS)
 
 
 class Implementation(NamedTuple):
-    """What computes a block: `cpu`, `cuda` or `reference`, and for the latter why."""
+    """Implementation of a block (`cpu`, `cuda` or `reference`), and the reason if it is the reference."""
 
     name: str
     reason: str = ""
@@ -69,38 +70,38 @@ def hadamax_block(
     eps: float,
     pool: Pool | None,
 ) -> Tensor:
-    """Norm and activation of each branch, their product (or sum), and max-pooling.
+    """Apply norm and activation to each branch, multiply (or add) the branches, and max-pool.
 
     Args:
-        x: [N, branches * C, H, W], a convolution's output, branch after branch; fastest where channels-last.
-        weight: [branches * C], the scale of each branch's norm, as float32 beside a bfloat16 x; or None.
+        x: [N, branches * C, H, W], a convolution's output, branch after branch; fastest if channels-last.
+        weight: [branches * C], the scale of each branch's norm (float32 if x is bfloat16), or None.
         bias: [branches * C] or None, likewise.
-        activations: a name for each branch: see `hadamax.kernels.reference.ACTIVATIONS`.
+        activations: one name per branch; see `hadamax.kernels.reference.ACTIVATIONS`.
         combine: "product" or "sum".
-        norm: each branch over its "channels" at each pixel, over its whole "map", or None.
+        norm: "channels" (normalise each branch over its channels at each pixel), "map" (over the whole map), or None.
         eps: added to the variance.
-        pool: (window, stride, padding before, padding after), the padding being -inf and an incomplete last
-            window dropped; None for no pool.
+        pool: (window, stride, padding before, padding after), or None. The padding is -inf; an incomplete last window
+            is dropped.
 
     Returns:
-        [N, C, H', W'] of x's dtype, channels-last. Computed in float32 at least and rounded once. The first
-        maximum of a window gets its gradient and NaN counts as the largest, as in PyTorch.
+        [N, C, H', W'] in x's dtype, channels-last. Computed in float32 or wider and rounded once. As in PyTorch, the
+        first maximum of a window gets the gradient, and NaN counts as the largest value.
 
     Raises:
-        ValueError: shapes or settings that do not fit together.
+        ValueError: the shapes or settings are inconsistent.
     """
-    variant = Variant(branches, tuple(activations), combine, norm, eps, pool)
-    check(x, weight, bias, variant, KERNEL_ACTIVATIONS)
+    config = BlockConfig(branches, tuple(activations), combine, norm, eps, pool)
+    check(x, weight, bias, config, KERNEL_ACTIVATIONS)
     channels = x.shape[1] // branches
-    if is_transformed() or _obstacle(x.device.type, x.dtype, variant, channels) is not None:
-        return reference_block(x, weight, bias, variant)
+    if is_transformed() or _obstacle(x.device.type, x.dtype, config, channels) is not None:
+        return reference_block(x, weight, bias, config)
     if torch.compiler.is_compiling():
-        known = None if pool is None else (pool[0], pool[1], 0, 0)  # a map of any size has symbols for paddings
-        usable = _can_be_built(x.device.type, x.dtype, channels, variant.activations, combine, norm, known)
+        known = None if pool is None else (pool[0], pool[1], 0, 0)  # paddings may be symbolic
+        usable = _can_be_built(x.device.type, x.dtype, channels, config.activations, combine, norm, known)
     else:
-        usable = _failure(x.device.type, x.dtype, variant, channels) is None
+        usable = _failure(x.device.type, x.dtype, config, channels) is None
     block = fused_block if usable else reference_block
-    return block(x, weight, bias, variant)
+    return block(x, weight, bias, config)
 
 
 @constant
@@ -113,9 +114,9 @@ def _can_be_built(
     norm: str | None,
     pool: Pool | None,
 ) -> bool:
-    """Whether there is a kernel: what a compiled graph asks once, when it is traced."""
-    variant = Variant(len(activations), activations, combine, norm, 0.0, pool)
-    return _failure(device, dtype, variant, channels) is None
+    """Return True if there is a kernel; evaluated once, when a graph is traced."""
+    config = BlockConfig(len(activations), activations, combine, norm, 0.0, pool)
+    return _failure(device, dtype, config, channels) is None
 
 
 def implementation(
@@ -129,28 +130,28 @@ def implementation(
     device: str = "cpu",
     channels: int = 0,
 ) -> Implementation:
-    """Which implementation serves a variant on this machine; compiles the kernel to find out.
+    """Return the implementation used for a block on this machine. May compile the kernel.
 
     Args:
-        channels: of one branch, where known, so that what is compiled is what will be used.
+        channels: channels of one branch if known, so that the library that will be used is compiled.
     """
-    variant = Variant(branches, tuple(activations), combine, norm, 0.0, pool)
+    config = BlockConfig(branches, tuple(activations), combine, norm, 0.0, pool)
     kind = torch.device(device).type
-    reason = _obstacle(kind, dtype, variant, channels) or _failure(kind, dtype, variant, channels)
+    reason = _obstacle(kind, dtype, config, channels) or _failure(kind, dtype, config, channels)
     return Implementation(kind) if reason is None else Implementation("reference", reason)
 
 
-def _obstacle(device: str, dtype: torch.dtype, variant: Variant, channels: int) -> str | None:
-    """Why no fused form serves this, the compiler aside; None where one does."""
+def _obstacle(device: str, dtype: torch.dtype, config: BlockConfig, channels: int) -> str | None:
+    """Return why no kernel supports this block, or None; does not compile anything."""
     if not cpu.wanted():
         return "HADAMAX_KERNELS=reference"
     if device == "cuda":
-        return cuda.obstacle(dtype, variant, channels)
-    return cpu.obstacle(dtype, variant) if device == "cpu" else f"no fused form on {device}"
+        return cuda.obstacle(dtype, config, channels)
+    return cpu.obstacle(dtype, config) if device == "cpu" else f"no kernel for device {device}"
 
 
-def _failure(device: str, dtype: torch.dtype, variant: Variant, channels: int) -> str | None:
-    """Why the kernel of a variant without an obstacle cannot be had here; None where it can. Compiles to find out."""
+def _failure(device: str, dtype: torch.dtype, config: BlockConfig, channels: int) -> str | None:
+    """Return why a supported kernel is unavailable on this machine, or None. May compile it."""
     if device == "cuda":
-        return cuda.failure(dtype, variant, channels)
-    return None if cpu.library(dtype, variant, channels) is not None else cpu.failure() or "there is no kernel"
+        return cuda.failure(dtype, config, channels)
+    return None if cpu.library(dtype, config, channels) is not None else cpu.failure() or "the kernel is unavailable"

@@ -1,9 +1,9 @@
-"""Compiles the C++ kernel with the system's compiler on first use and keeps it in the user's cache.
+"""Compilation of the C++ kernels on first use, with a cache in the user's home folder.
 
-A library is found again by what went into it: sources, macros, compiler and processor. Files are written
-under temporary names and renamed, and a library is stored under the hash of its own bytes, so processes that
-build at the same time cannot disturb one another and a damaged file is noticed before it is loaded. What another
-user could have put there is not loaded at all.
+A library is identified by a hash of its sources, macros, compiler and processor. Files are written under temporary
+names and renamed, and a library is stored under the hash of its own bytes. Concurrent builds therefore cannot
+interfere, and a damaged file is detected before it is loaded. A cache that another user could have written to is
+rejected.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("c++", "g++", "clang++")
-# No -ffast-math: it hides NaN, and where it reaches the linker it changes arithmetic in the whole process.
+# No -ffast-math: it breaks NaN, and when linking it changes the floating-point mode of the whole process.
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
-# The best first. Without OpenMP the kernel works on one core.
+# Tried in this order. Without OpenMP the kernels use one core.
 MACHINE_FLAGS = (
     ("-march=native", "-fopenmp"),
     ("-mcpu=native", "-fopenmp"),
@@ -32,25 +32,25 @@ MACHINE_FLAGS = (
     ("-mcpu=native",),
     (),
 )
-SECONDS = 300
-ROOT = 0  # who may be trusted beside oneself
+SECONDS = 300  # timeout of the compiler
+ROOT = 0  # user id whose files are trusted besides the current user's
 
 log = logging.getLogger("hadamax.kernels")
 
 
 class BuildError(Exception):
-    """There is no library to be had: why, in a few words."""
+    """A library cannot be built; the message says why."""
 
 
 class RefusedError(BuildError):
-    """The compiler ran and would not have a source: it may take the others."""
+    """The compiler rejected a source file; others may still compile."""
 
 
 def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
-    """The library of a source compiled with these `NAME=VALUE` macros, from the cache or anew.
+    """Return the library of a source file compiled with these `NAME=VALUE` macros, from the cache or newly built.
 
     Raises:
-        BuildError: no compiler, a compiler that fails, or a cache that cannot be written or that others can write to.
+        BuildError: there is no compiler, compilation fails, or the cache is not writable or writable by other users.
     """
     index = _index(macros, source)
     library = _load(index)
@@ -58,39 +58,39 @@ def build(macros: tuple[str, ...], source: str = "block.cpp") -> ctypes.CDLL:
         _compile(index, find_compiler()[0], macros, source)
         library = _load(index)
     if library is None:
-        raise BuildError(f"the library that {find_compiler()[0][0]} made cannot be loaded")
-    _warn(_lost(index), index.parent)
+        raise BuildError(f"the library built by {find_compiler()[0][0]} cannot be loaded")
+    _warn(_missing_features(index), index.parent)
     return library
 
 
-def lacking(macros: tuple[str, ...], source: str = "block.cpp") -> str:
-    """What a library in the cache lacks because the compiler took no better flags; empty where nothing is."""
+def missing_features(macros: tuple[str, ...], source: str = "block.cpp") -> str:
+    """Describe what a cached library lacks because the compiler rejected better flags; empty if nothing."""
     try:
-        return _lost(_index(macros, source))
+        return _missing_features(_index(macros, source))
     except BuildError:
         return ""
 
 
-def _lost(index: Path) -> str:
+def _missing_features(index: Path) -> str:
     try:
         flags = index.read_text().split()[1:]
     except (OSError, ValueError):
         return ""
-    lost = "" if "-fopenmp" in flags else "one core only (no OpenMP)"
+    missing = "" if "-fopenmp" in flags else "one core only (no OpenMP)"
     if not {"-march=native", "-mcpu=native"} & set(flags):
-        lost += f"{' and ' if lost else ''}a processor of any kind, not this one"
-    return lost
+        missing += f"{' and ' if missing else ''}a generic processor instead of this one"
+    return missing
 
 
 @functools.lru_cache
-def _warn(lost: str, folder: Path) -> None:
-    if lost:
-        words = "The kernels are compiled for %s, and slower for it. With a compiler that can do more, delete %s."
-        log.warning(words, lost, folder)
+def _warn(missing: str, folder: Path) -> None:
+    if missing:
+        message = "The kernels are compiled for %s and therefore slower. Install a newer compiler, then delete %s."
+        log.warning(message, missing, folder)
 
 
 def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
-    """Whether `build` has been here before, with this compiler and these sources."""
+    """Return True if the cache has this library for the current compiler and sources."""
     try:
         return _index(macros, source).is_file()
     except (BuildError, OSError):
@@ -98,7 +98,7 @@ def is_cached(macros: tuple[str, ...], source: str = "block.cpp") -> bool:
 
 
 def compiler_name() -> str:
-    """What the compiler calls itself, which decides how the kernels round; `none` where there is none."""
+    """Return the compiler's version line, which determines how the kernels round; `none` without a compiler."""
     try:
         return _printable(find_compiler()[1].splitlines()[0])
     except (BuildError, IndexError):
@@ -106,16 +106,16 @@ def compiler_name() -> str:
 
 
 def cache_folder() -> Path:
-    """Where libraries are kept: below `XDG_CACHE_HOME`, or `~/.cache`.
+    """Return the folder of the compiled libraries: below `XDG_CACHE_HOME`, or `~/.cache`.
 
     Raises:
-        BuildError: there is neither.
+        BuildError: neither exists.
     """
     root = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(root) if root else Path.home() / ".cache") / "hadamax" / "kernels"
     except RuntimeError as error:  # a user without a home
-        raise BuildError("there is no home folder to keep it in; set XDG_CACHE_HOME") from error
+        raise BuildError("there is no home folder for the cache; set XDG_CACHE_HOME") from error
 
 
 def _index(macros: tuple[str, ...], source: str) -> Path:
@@ -124,13 +124,13 @@ def _index(macros: tuple[str, ...], source: str) -> Path:
 
 
 def _recipe(macros: tuple[str, ...], source: str, compiler: str) -> bytes:
-    parts = ["2", compiler, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]  # 2: form of an index
+    parts = ["2", compiler, _processor(), repr((FLAGS, MACHINE_FLAGS)), source, *macros]  # 2: format of the index file
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in {".h", ".cpp"}]
     return b"\0".join([part.encode() for part in parts] + sources)
 
 
 def find_compiler() -> tuple[tuple[str, ...], str]:
-    """The command of a C++ compiler, `CXX` before the usual names, and what it says of itself."""
+    """Return the command of a C++ compiler (`CXX`, then the usual names) and its version text."""
     return _find(os.environ.get("CXX", ""), os.environ.get("PATH"))
 
 
@@ -142,20 +142,20 @@ def _find(chosen: str, _path: str | None) -> tuple[tuple[str, ...], str]:
             command = (path, *words[1:])
             return command, _run([*command, "--version"])
         if words == _words(chosen) != []:
-            log.warning("CXX: there is no %s; another C++ compiler is looked for.", words[0])
+            log.warning("CXX: %s does not exist; trying other C++ compilers.", words[0])
     raise BuildError(f"no C++ compiler found ({', '.join(COMPILERS)})")
 
 
 def _words(chosen: str) -> list[str]:
     try:
         return shlex.split(chosen)
-    except ValueError:  # a quotation that does not end
+    except ValueError:  # an unterminated quotation
         return [chosen]
 
 
 @functools.lru_cache
 def _processor() -> str:
-    """What `native` means here."""
+    """Identify the processor that `-march=native` compiles for."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -165,12 +165,12 @@ def _processor() -> str:
 
 
 def _load(index: Path) -> ctypes.CDLL | None:
-    """The library an index names; None where there is none or its bytes are not what they were.
+    """Load the library that an index file names; None if it does not exist or its bytes have changed.
 
     Raises:
-        BuildError: another user could have put it there.
+        BuildError: another user could have written it.
     """
-    check_ours(index.parent)
+    check_ownership(index.parent)
     try:
         digest = index.read_text().split()[0]
         path = index.with_name(f"{digest}.so")
@@ -181,8 +181,8 @@ def _load(index: Path) -> ctypes.CDLL | None:
     return None
 
 
-def check_ours(folder: Path) -> None:
-    """Raise a BuildError where a cache cannot be looked into, or another user could have put something there."""
+def check_ownership(folder: Path) -> None:
+    """Raise BuildError if the cache is unreadable, or if another user could have written to it."""
     try:
         status = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +192,7 @@ def check_ours(folder: Path) -> None:
     if not hasattr(os, "getuid"):
         return
     if status.st_uid not in {os.getuid(), ROOT} or status.st_mode & 0o022:
-        raise BuildError(f"the cache {folder} is another user's or can be written by others; set XDG_CACHE_HOME")
+        raise BuildError(f"the cache {folder} belongs to another user or is writable by others; set XDG_CACHE_HOME")
 
 
 def _compile(index: Path, compiler: tuple[str, ...], macros: tuple[str, ...], source: str) -> None:
@@ -203,7 +203,7 @@ def _compile(index: Path, compiler: tuple[str, ...], macros: tuple[str, ...], so
             built = Path(name) / "library"
             flags = _try_compiling(compiler, macros, source, built)
             if not built.is_file():
-                raise BuildError(f"{compiler[0]} made no library")
+                raise BuildError(f"{compiler[0]} produced no library")
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             os.replace(built, folder / f"{digest}.so")
             note = Path(name) / "index"
@@ -214,11 +214,11 @@ def _compile(index: Path, compiler: tuple[str, ...], macros: tuple[str, ...], so
 
 
 def _unusable(folder: Path, error: OSError) -> BuildError:
-    return BuildError(f"the cache {folder} cannot be used ({error.strerror or error}); set XDG_CACHE_HOME")
+    return BuildError(f"the cache {folder} is unusable ({error.strerror or error}); set XDG_CACHE_HOME")
 
 
 def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: str, output: Path) -> tuple[str, ...]:
-    """The first of `MACHINE_FLAGS` that work."""
+    """Compile with the first of `MACHINE_FLAGS` that work, and return them."""
     defines = [f"-D{macro}" for macro in macros]
     command = [*compiler, *FLAGS, *defines, str(SOURCES / source), "-o", str(output)]
     reason = ""
@@ -228,7 +228,7 @@ def _try_compiling(compiler: tuple[str, ...], macros: tuple[str, ...], source: s
             return flags
         except BuildError as error:
             reason = reason or str(error)
-            if error.__cause__ is not None:  # it did not run, or not to its end: no flag will mend that
+            if error.__cause__ is not None:  # it could not run or timed out: other flags do not help
                 raise BuildError(reason) from error
     raise RefusedError(reason)
 
@@ -237,16 +237,16 @@ def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{command[0]} does not end within {SECONDS} s") from error
+        raise BuildError(f"{command[0]} did not finish within {SECONDS} s") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise BuildError(f"{command[0]} does not run ({error})") from error
+        raise BuildError(f"{command[0]} could not be run ({error})") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         said = next((line for line in lines if "error" in line), (lines or [f"exit code {done.returncode}"])[0])
-        raise BuildError(f"{command[0]} fails ({_printable(said[:200])})")
+        raise BuildError(f"{command[0]} failed ({_printable(said[:200])})")
     return done.stdout
 
 
 def _printable(words: str) -> str:
-    """What a program said, as it may stand on a terminal."""
+    """Replace unprintable characters of a program's output."""
     return "".join(letter if letter.isprintable() else "?" for letter in words)

@@ -1,4 +1,4 @@
-"""A mark for the compiler of graphs."""
+"""Decorator for functions that torch.compile evaluates at trace time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def constant(function: F) -> F:
-    """`function` asked once, when a graph is traced, and its answer kept.
+    """Mark `function` to be called once, when a graph is traced, with its result treated as a constant.
 
-    This is `torch.compiler.assume_constant_result` without its import of the whole compiler, which takes longer than
-    PyTorch itself.
+    Equivalent to `torch.compiler.assume_constant_result`, which would import the whole compiler and is slow to load.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function

@@ -1,4 +1,4 @@
-"""Memory that stays: large tensors are freed into the process, not back to the operating system."""
+"""Allocator setting: keep freed memory in the process instead of returning it to the operating system."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_memory() -> bool:
-    """Tell glibc to keep freed memory for the next step: whether it was told.
+    """Make glibc keep freed memory for reuse. Return True if it accepted the settings.
 
-    By default every large tensor is mapped anew and its pages are cleared one fault at a time, which in a
-    training step costs as much as the arithmetic. The price is a larger process: what is free is kept, in
-    pieces. Elsewhere (musl, macOS, Windows) this does nothing.
+    By default glibc maps every large tensor anew, and the page faults of a training step cost as much time as its
+    arithmetic. The price is a larger, more fragmented process. Does nothing elsewhere (musl, macOS, Windows).
     """
     try:
         if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):

@@ -1,4 +1,4 @@
-"""Bytes of an observation into scaled numbers for a convolution, in one pass on the CPU."""
+"""Conversion of uint8 observations to scaled, padded, channels-last floats in one pass on the CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hadamax.kernels import cpu
 from hadamax.kernels.constant import constant
-from hadamax.kernels.watchers import is_plain, is_transformed
+from hadamax.kernels.dispatch import can_call_directly, is_transformed
 
 SOURCE = "observations.cpp"
 
@@ -21,26 +21,29 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 def scaled_observations(
     observations: Tensor, scale: float, dtype: torch.dtype, margins: Margins = ((0, 0), (0, 0))
 ) -> Tensor:
-    """uint8 [N, C, H, W] / scale, as `dtype`, channels-last, within zeros: [N, C, top + H + bottom, left + W + right].
+    """Convert uint8 [N, C, H, W] / scale to `dtype`, channels-last, padded with zeros.
 
     Args:
         margins: ((top, bottom), (left, right)).
 
+    Returns:
+        [N, C, top + H + bottom, left + W + right].
+
     Raises:
-        TypeError: the observations are not of bytes.
+        TypeError: the observations are not uint8.
     """
     if observations.dtype != torch.uint8:
-        raise TypeError(f"scaled_observations takes uint8, not {observations.dtype}")
+        raise TypeError(f"scaled_observations expects uint8, got {observations.dtype}")
     (top, bottom), (left, right) = margins
     usable = observations.device.type == "cpu" and dtype in cpu.ELEMENTS and min(map(min, margins)) >= 0
     usable = usable and not is_transformed()
     if usable and observations[:1].is_contiguous() and cpu.wanted() and _can_be_built(dtype):
         margin = [top, bottom, left, right]
-        scaled: Tensor = (_scale if is_plain(observations) else _scaled)(observations, scale, dtype, margin)
+        scaled: Tensor = (_scale if can_call_directly(observations) else _scaled)(observations, scale, dtype, margin)
         return scaled
     if any((top, bottom, left, right)):
         observations = F.pad(observations, (left, right, top, bottom))
-    if is_transformed():  # a batch within a batch has no channels-last
+    if is_transformed():  # channels-last is undefined under vmap
         return observations.to(dtype) / scale
     return observations.to(dtype=dtype, memory_format=torch.channels_last).div_(scale)
 
@@ -60,9 +63,9 @@ def _scale(observations: Tensor, scale: float, dtype: torch.dtype, margins: list
         raise RuntimeError(f"hadamax::scaled_observations was called without a kernel: {cpu.failure(SOURCE)}")
     out = _empty(observations, scale, dtype, margins)
     shape = (ctypes.c_int32 * 9)(*observations.shape, *margins, torch.get_num_threads())
-    apart, table = ctypes.c_int64(observations.stride(0)), _table(scale, dtype)
-    places = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out))
-    kernel.hadamax_observations(shape, apart, *places)
+    image_stride, table = ctypes.c_int64(observations.stride(0)), _table(scale, dtype)
+    addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (table, observations, out))
+    kernel.hadamax_observations(shape, image_stride, *addresses)
     return out
 
 
@@ -74,7 +77,7 @@ def _empty(observations: Tensor, scale: float, dtype: torch.dtype, margins: list
 
 @torch.library.custom_op("hadamax::scaled_observations", mutates_args=(), device_types="cpu")
 def _scaled(observations: Tensor, scale: float, dtype: torch.dtype, margins: list[int]) -> Tensor:
-    # Seen when it was traced, an observation's memory may lie otherwise today.
+    # The strides may differ from those at trace time.
     plain = observations if observations[:1].is_contiguous() else observations.contiguous()
     return _scale(plain, scale, dtype, margins)
 
@@ -84,5 +87,5 @@ _scaled.register_fake(_empty)
 
 @functools.lru_cache(maxsize=16)
 def _table(scale: float, dtype: torch.dtype) -> Tensor:
-    """What each byte becomes, rounded as PyTorch rounds it."""
+    """Return the scaled value of each byte, rounded as PyTorch rounds it."""
     return torch.arange(256, device="cpu").to(dtype).div_(scale)

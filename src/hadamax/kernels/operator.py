@@ -1,7 +1,7 @@
-"""The fused block as a PyTorch operator: shapes for the compiler, a gradient for autograd.
+"""The fused block as a PyTorch operator, with shapes for torch.compile and a gradient for autograd.
 
-Saved for the backward pass are the convolution's output and a byte for each pooled output; all else is
-computed again. Gradients that will be differentiated themselves are the reference's.
+Saved for the backward pass are the convolution's output and one byte per pooled output; everything else is recomputed.
+Double backward uses the gradients of the reference.
 """
 
 from __future__ import annotations
@@ -14,63 +14,63 @@ import torch
 from torch import Tensor
 
 from hadamax.kernels import cpu, cuda
+from hadamax.kernels.block_config import BlockConfig
+from hadamax.kernels.dispatch import can_call_directly, needs_differentiable_backward, tensor_signatures
 from hadamax.kernels.reference import gradients_of, reference_block
-from hadamax.kernels.variant import Variant
-from hadamax.kernels.watchers import is_plain, is_watched, looks
 
 
-def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
-    """The block of a variant that has a kernel on x's device."""
+def fused_block(x: Tensor, weight: Tensor | None, bias: Tensor | None, config: BlockConfig) -> Tensor:
+    """Compute a block that has a kernel on x's device."""
     y: Tensor
-    if x.device.type == "cpu" and all(tensor is None or is_plain(tensor) for tensor in (x, weight, bias)):
-        y = _Direct.apply(x, weight, bias, variant)  # type: ignore[no-untyped-call]
+    if x.device.type == "cpu" and all(tensor is None or can_call_directly(tensor) for tensor in (x, weight, bias)):
+        y = _Direct.apply(x, weight, bias, config)  # type: ignore[no-untyped-call]
     else:
-        y = _forward(x, weight, bias, *_encode(variant))[0]
+        y = _forward(x, weight, bias, *_encode(config))[0]
     return y
 
 
 class _Direct(torch.autograd.Function):
-    """The operator below, on the CPU, without the operator."""
+    """The operator below, on the CPU, without the overhead of the dispatcher."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant) -> Tensor:
-        y, positions = cpu.forward(_library(x, variant), x, weight, bias, variant)
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, config: BlockConfig) -> Tensor:
+        y, positions = cpu.forward(_library(x, config), x, weight, bias, config)
         ctx.save_for_backward(x, weight, bias, positions)
-        ctx.variant, ctx.kept = variant, looks(x, weight, bias, positions)
+        ctx.config, ctx.signatures = config, tensor_signatures(x, weight, bias, positions)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, positions = ctx.saved_tensors
-        if is_watched(gradient) or looks(x, weight, bias, positions) != ctx.kept:
-            return (*_reference_gradients(gradient, x, weight, bias, ctx.variant), None)
-        found = cpu.backward(_library(x, ctx.variant), gradient, x, weight, bias, positions, ctx.variant)
+        if needs_differentiable_backward(gradient) or tensor_signatures(x, weight, bias, positions) != ctx.signatures:
+            return (*_reference_gradients(gradient, x, weight, bias, ctx.config), None)
+        found = cpu.backward(_library(x, ctx.config), gradient, x, weight, bias, positions, ctx.config)
         return (*_affine_gradients(found, weight, bias), None)
 
 
 def _reference_gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, variant: Variant
+    gradient: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, config: BlockConfig
 ) -> list[Tensor | None]:
-    """Gradients of x, weight and bias by plain PyTorch."""
-    return gradients_of(partial(reference_block, variant=variant), (x, weight, bias), gradient)
+    """Return the gradients of x, weight and bias of the reference."""
+    return gradients_of(partial(reference_block, config=config), (x, weight, bias), gradient)
 
 
-def _encode(variant: Variant) -> tuple[str, str, str, float, list[int]]:
-    """A variant in the types an operator's schema knows."""
-    pool = [int(size) if isinstance(size, Tensor) else size for size in variant.pool or ()]  # tensors when traced
-    return ",".join(variant.activations), variant.combine, variant.norm or "", variant.eps, pool
+def _encode(config: BlockConfig) -> tuple[str, str, str, float, list[int]]:
+    """Convert the settings to types that an operator's schema supports."""
+    pool = [int(size) if isinstance(size, Tensor) else size for size in config.pool or ()]  # tensors when traced
+    return ",".join(config.activations), config.combine, config.norm or "", config.eps, pool
 
 
-def _decode(activations: str, combine: str, norm: str, eps: float, pool: list[int]) -> Variant:
+def _decode(activations: str, combine: str, norm: str, eps: float, pool: list[int]) -> BlockConfig:
     names = tuple(activations.split(","))
     window = (pool[0], pool[1], pool[2], pool[3]) if pool else None
-    return Variant(len(names), names, combine, norm or None, eps, window)
+    return BlockConfig(len(names), names, combine, norm or None, eps, window)
 
 
-def _library(x: Tensor, variant: Variant) -> ctypes.CDLL:
-    kernel = cpu.library(x.dtype, variant, x.shape[1] // variant.branches)
+def _library(x: Tensor, config: BlockConfig) -> ctypes.CDLL:
+    kernel = cpu.library(x.dtype, config, x.shape[1] // config.branches)
     if kernel is None:
-        raise RuntimeError(f"hadamax::block was called without a kernel: {cpu.failure()}")
+        raise RuntimeError(f"hadamax::block has no kernel: {cpu.failure()}")
     return kernel
 
 
@@ -85,8 +85,8 @@ def _forward(
     eps: float,
     pool: list[int],
 ) -> tuple[Tensor, Tensor]:
-    variant = _decode(activations, combine, norm, eps, pool)
-    return cpu.forward(_library(x, variant), x, weight, bias, variant)
+    config = _decode(activations, combine, norm, eps, pool)
+    return cpu.forward(_library(x, config), x, weight, bias, config)
 
 
 @_forward.register_kernel("cuda")
@@ -123,8 +123,8 @@ def _backward(
     eps: float,
     pool: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    variant = _decode(activations, combine, norm, eps, pool)
-    return cpu.backward(_library(x, variant), gradient, x, weight, bias, positions, variant)
+    config = _decode(activations, combine, norm, eps, pool)
+    return cpu.backward(_library(x, config), gradient, x, weight, bias, positions, config)
 
 
 @_backward.register_kernel("cuda")
@@ -163,12 +163,12 @@ def _(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, weight, bias, *ctx.settings = inputs
     ctx.save_for_backward(x, weight, bias, output[1])
-    ctx.kept = looks(x, weight, bias, output[1])
+    ctx.signatures = tensor_signatures(x, weight, bias, output[1])
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, bias, positions = ctx.saved_tensors
-    if torch.is_grad_enabled() or looks(x, weight, bias, positions) != ctx.kept:
+    if torch.is_grad_enabled() or tensor_signatures(x, weight, bias, positions) != ctx.signatures:
         found = _reference_gradients(gradient, x, weight, bias, _decode(*ctx.settings))
         return (*found, *(None,) * len(ctx.settings))
     found = _backward(gradient, x, weight, bias, positions, *ctx.settings)
@@ -178,7 +178,7 @@ def _differentiate(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor
 def _affine_gradients(
     found: tuple[Tensor, Tensor, Tensor], weight: Tensor | None, bias: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x, weight and bias, the latter in the dtype of theirs where there are such."""
+    """Return the gradients of x, weight and bias, the latter two in their own dtype or None."""
     to_x, to_weight, to_bias = found
     return (
         to_x,

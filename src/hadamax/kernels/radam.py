@@ -1,8 +1,8 @@
-"""RAdam with gradient clipping: on the CPU in one pass over parameters, gradients and moments.
+"""RAdam with gradient clipping, on the CPU in one pass over parameters, gradients and moments.
 
-PyTorch takes a pass for each operation of the formula, which for millions of weights and small batches costs a fifth
-of an update. Elsewhere, and where nothing can be compiled, it is written in PyTorch, what changes from step to step
-being a tensor: a graph that was recorded can be replayed.
+PyTorch makes one pass per operation of the formula, which costs a fifth of an update for millions of weights and small
+batches. On other devices, and without a compiled kernel, the formula is written in PyTorch; its numbers that change
+from step to step are a tensor, so that a CUDA graph of it can be replayed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hadamax.kernels import cpu
 
 
 class _Step(ctypes.Structure):
-    """`Step` in csrc/radam.cpp."""
+    """The struct `Step` of csrc/radam.cpp."""
 
     _fields_ = [
         *((name, ctypes.c_float) for name in ("clip", "new1", "new2", "beta2")),
@@ -29,27 +29,28 @@ class _Step(ctypes.Structure):
 
 
 class RAdam(torch.optim.RAdam):
-    """`torch.optim.RAdam` (Liu et al. 2020, arXiv 1908.03265) without weight decay; its state is the same.
+    """`torch.optim.RAdam` (Liu et al. 2020, arXiv 1908.03265) without weight decay, with the same state.
 
-    One group of parameters, each of which gets a gradient at every step.
+    There must be one group of parameters, and each parameter must have a gradient at every step.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(parameters, lr=lr, foreach=True)
 
     def clip_and_step(self, max_norm: float) -> Tensor:
-        """Scale the gradients down to the global norm `max_norm`, and take a step: the norm before, a scalar.
+        """Clip the gradients to the global norm `max_norm` and take a step. Return the norm before clipping, a scalar.
 
-        The gradients themselves are not for reading afterwards: they may come out scaled or not.
+        The values of the gradients are unspecified afterwards.
         """
-        return self.move(self.advance(), max_norm)
+        return self.apply_step(self.count_step(), max_norm)
 
-    def advance(self) -> Tensor:
-        """Count a step: what the formula takes from the count and the learning rate (algorithm 2), for `move`.
+    def count_step(self) -> Tensor:
+        """Increment the step count and return the numbers of algorithm 2 that depend on it, for `apply_step`.
 
         Returns:
-            [3] float32 where the parameters are: the learning rate over the first moment's bias, times the
-            rectification where that applies; the root of the second's bias; whether it applies. Not waited for.
+            [3] float32 on the parameters' device, copied without waiting: the learning rate over the bias of the first
+            moment, times the rectification if it applies; the root of the bias of the second moment; 1 if the
+            rectification applies, else 0.
         """
         group = self._group()
         for p in group["params"]:
@@ -59,8 +60,8 @@ class RAdam(torch.optim.RAdam):
         return numbers.pin_memory().to(first.device, non_blocking=True) if first.is_cuda else numbers
 
     @torch.no_grad()
-    def move(self, numbers: Tensor, max_norm: float) -> Tensor:
-        """The step that `advance` counted, as `clip_and_step` returns it. On a card nothing here asks the host."""
+    def apply_step(self, numbers: Tensor, max_norm: float) -> Tensor:
+        """Take the step that `count_step` counted; return as `clip_and_step`. Does not synchronise with the GPU."""
         group = self._group()
         parameters = [p for p in group["params"] if p.grad is not None]
         plain = all(_plain(p, self._moments(p)) for p in parameters)
@@ -82,8 +83,8 @@ class RAdam(torch.optim.RAdam):
         torch._foreach_sub_(parameters, torch._foreach_mul(firsts, rate * (1 - rectified)))
         return norm
 
-    def changes(self) -> list[list[Tensor]]:
-        """What a step changes, where it lies: the parameters, their first moments, their second moments."""
+    def mutated_tensors(self) -> list[list[Tensor]]:
+        """Return the tensors that a step changes: the parameters, their first moments, their second moments."""
         group = self._group()
         moments = [self._moments(p) for p in group["params"]]
         return [group["params"], *([of[name] for of in moments] for name in ("exp_avg", "exp_avg_sq"))]
@@ -101,26 +102,26 @@ class RAdam(torch.optim.RAdam):
         for p in parameters:
             moments = self._moments(p)
             for name in ("exp_avg", "exp_avg_sq"):
-                if moments[name].stride() != p.stride():  # loaded: a file knows no memory format
+                if moments[name].stride() != p.stride():  # a loaded state has no memory format
                     moments[name] = torch.empty_like(p).copy_(moments[name])
             tensors = (p, p.grad, moments["exp_avg"], moments["exp_avg_sq"])
             kernel.hadamax_radam(*map(_pointer, tensors), p.numel(), ctypes.byref(step))
-            # As PyTorch does of what it changes: a backward pass that would need the weights from before is refused.
+            # As for PyTorch's in-place operations, so that autograd detects a backward pass that needs the old weights.
             torch.autograd.graph.increment_version([p, moments["exp_avg"], moments["exp_avg_sq"]])
         return torch.tensor(norm)
 
     def _group(self) -> dict[str, Any]:
-        """The one group of parameters.
+        """Return the group of parameters.
 
         Raises:
-            ValueError: there are more, or it has a setting, from a state that was loaded, that is not obeyed here.
+            ValueError: there are several groups, or a loaded state has an unsupported setting.
         """
         if len(self.param_groups) != 1:
-            raise ValueError(f"RAdam with clipping takes one group of parameters, not {len(self.param_groups)}")
+            raise ValueError(f"RAdam with clipping expects one group of parameters, got {len(self.param_groups)}")
         group: dict[str, Any] = self.param_groups[0]
         for name in ("weight_decay", "maximize"):
             if group.get(name):
-                raise ValueError(f"{name}: {group[name]} is not for RAdam with clipping, which has none; valid: 0")
+                raise ValueError(f"{name} {group[name]} is not supported by RAdam with clipping; expected 0")
         return group
 
     def _moments(self, p: Tensor) -> dict[str, Any]:
@@ -144,9 +145,9 @@ def _numbers(t: int, group: dict[str, Any]) -> tuple[float, float, bool]:
 
 
 def _plain(p: Tensor, moments: dict[str, Any]) -> bool:
-    """Whether a parameter and its gradient lie in memory alike, without holes, and moments fit, as float32 on the CPU.
+    """Return True if p, gradient and moments are float32 on the CPU, and p and gradient dense with the same strides.
 
-    What does not fit, from a state of another network, PyTorch refuses in its own words.
+    A state of another shape is left to PyTorch, which raises the error.
     """
     gradient = p.grad
     assert gradient is not None

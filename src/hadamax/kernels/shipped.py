@@ -1,8 +1,8 @@
-"""Libraries that a wheel brings: the usual kernels, compiled ahead for every kind of processor that it may meet.
+"""Libraries shipped in the wheel: the usual kernels, compiled ahead for several kinds of processor.
 
-`setup.py` compiles them into `compiled/KIND/`, and the best kind that this processor has is loaded. What is not among
-them is compiled here on first use, as everything is where there is no wheel. This file imports nothing: the build
-reads it where PyTorch is not installed.
+`setup.py` compiles them into `compiled/KIND/`, and the best kind that the processor supports is loaded. Other kernels,
+and all kernels without a wheel, are compiled on first use. This module imports nothing else of the package, because
+`setup.py` reads it where PyTorch is not installed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import NamedTuple
 
 SOURCES = Path(__file__).parent / "csrc"
 FOLDER = Path(__file__).parent / "compiled"
-COMPILER = "compiler.txt"  # in FOLDER: what the compiler called itself
+COMPILER = "compiler.txt"  # file in FOLDER with the compiler's version line
 
 Library = tuple[str, ...]  # a source file and its macros
 
 
 class Kind(NamedTuple):
-    """A kind of processor: what it must have, and what the compiler is told."""
+    """A kind of processor: its required features and the compiler flags."""
 
     name: str
     machine: str
     features: frozenset[str]  # as /proc/cpuinfo names them
     flags: tuple[str, ...]
-    bfloat16_only: bool = False  # differs from the kind after it in bfloat16 alone
+    bfloat16_only: bool = False  # float32 libraries are the same as those of the next kind
 
     def serves(self, library: Library) -> bool:
-        """Whether the library is to be compiled for this kind."""
+        """Return True if the library is compiled for this kind."""
         return not self.bfloat16_only or "HADAMAX_ELEMENT=bfloat16" in library
 
 
-# The best first. Older processors than these have no kernel in the wheel.
+# Best first. There are no shipped kernels for older processors.
 _V3 = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"))
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 KINDS = (
@@ -46,7 +46,7 @@ KINDS = (
 )
 ELEMENTS = ("float", "bfloat16")
 INPUTS = {"float": ("uint8_t", "float"), "bfloat16": ("uint8_t",)}  # of convolutions
-# Activations, whether there is a norm, and (channels, window, stride): zeros are a library for any.
+# Activations, whether there is a norm, and (channels, window, stride); zeros for any.
 BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]] = {
     "nature-norm": (("Relu",), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
     "nature-norm-tanh-2": (("Tanh", "Tanh"), 1, ((32, 1, 1), (64, 1, 1), (0, 0, 0))),
@@ -57,11 +57,11 @@ BLOCKS: dict[str, tuple[tuple[str, ...], int, tuple[tuple[int, int, int], ...]]]
     "minatar": (("Relu",), 1, ((16, 1, 1),)),
     "hadamax-minatar": (("GeluTanh", "GeluTanh"), 1, ((16, 3, 1),)),
 }
-INSTALLED = ("nature-norm", "hadamax")  # compiled where a person installs from a clone; the rest on first use
+INSTALLED = ("nature-norm", "hadamax")  # compiled when installing from a clone; others on first use
 
 
 def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
-    """What a wheel ships for some of the encoders of `BLOCKS`."""
+    """List the libraries that a wheel ships for encoders of `BLOCKS`."""
     found: list[Library] = [("radam.cpp",)]
     for element in ELEMENTS:
         found += [("observations.cpp", f"HADAMAX_ELEMENT={element}")]
@@ -74,7 +74,7 @@ def libraries(names: tuple[str, ...] = tuple(BLOCKS)) -> list[Library]:
 def block(
     element: str, activations: tuple[str, ...], summed: bool, norm: int, channels: int, window: int, stride: int
 ) -> Library:
-    """The library of a block: block.cpp with its macros."""
+    """Return the library of a block: block.cpp and its macros."""
     return (
         "block.cpp",
         f"HADAMAX_ELEMENT={element}",
@@ -88,7 +88,7 @@ def block(
 
 
 def file_name(library: Library) -> str:
-    """Where it is below its kind: a change of its sources is another library."""
+    """Return the file name within its kind's folder; it changes with the sources."""
     return f"{library[0].removesuffix('.cpp')}-{_digest(library)}.so"
 
 
@@ -99,14 +99,14 @@ def _digest(library: Library) -> str:
 
 
 def kinds() -> list[Kind]:
-    """The kinds that this processor is, the best first."""
+    """List the kinds that this processor supports, best first."""
     has = features()
     return [kind for kind in KINDS if kind.machine == platform.machine() and kind.features <= has]
 
 
 @functools.lru_cache
 def features() -> frozenset[str]:
-    """What the processor has and the system lets be used; nothing where the system does not say."""
+    """Return the usable features of the processor; empty if the system does not list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -116,23 +116,23 @@ def features() -> frozenset[str]:
 
 
 def paths(library: Library) -> list[Path]:
-    """The shipped forms of a library that this processor can run, the best first."""
+    """List the shipped files of a library that this processor can run, best first."""
     found = [FOLDER / kind.name / file_name(library) for kind in kinds()] if FOLDER.is_dir() else []
     return [path for path in found if path.is_file()]
 
 
 def load(library: Library) -> ctypes.CDLL | None:
-    """The shipped form of a library; None where there is none, or none that can be loaded."""
+    """Load the best shipped file of a library; None if there is none or none can be loaded."""
     for path in paths(library):
         try:
             return ctypes.CDLL(str(path))
-        except OSError:  # OpenMP's library is not there, say
+        except OSError:  # for example, the OpenMP runtime is missing
             continue
     return None
 
 
 def compiler() -> str | None:
-    """What compiled the libraries that were shipped for this processor; None where none were."""
+    """Describe the compiler of the libraries shipped for this processor; None if there are none."""
     try:
         found = [kind.name for kind in kinds() if (FOLDER / kind.name).is_dir()]
         return f"{(FOLDER / COMPILER).read_text().strip()}, shipped for {found[0]}" if found else None

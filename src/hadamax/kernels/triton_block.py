@@ -1,10 +1,10 @@
-"""The fused block in Triton: the kernels that `hadamax.kernels.cuda` launches.
+"""Triton kernels of the fused block, launched by `hadamax.kernels.cuda`.
 
-Tiles and layouts are as in `triton_parts`. No program writes what another does, and what is added is added in a fixed
-order, so the result is the same every time.
+Tiles and layouts are those of `triton_parts`. Each address is written by one program, and sums have a fixed order, so
+results are deterministic.
 """
 
-# No `from __future__ import annotations`: Triton reads them.
+# No `from __future__ import annotations`: Triton reads the annotations.
 import triton
 import triton.language as tl
 
@@ -18,7 +18,7 @@ from hadamax.kernels.triton_parts import (
     store_sums,
 )  # fmt: skip
 
-# Sizes that change from call to call: no kernel of its own for those that 16 divides.
+# Sizes that change between calls: without this, Triton would compile a separate kernel for multiples of 16.
 SIZES = ["outputs", "pixels", "tiles", "rows", "columns", "pooled_rows", "pooled_columns", "eps"]
 
 
@@ -31,10 +31,10 @@ def forward(
     WINDOW: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """y and positions [image, pooled row, pooled column, channel]; a tile is some outputs, cell by cell.
+    """Compute y and positions [image, pooled row, pooled column, channel]; a tile is a block of outputs.
 
-    A position is row * window + column within the window, padding counted. The first maximum wins and NaN counts
-    as the largest, as in PyTorch.
+    A position is row * window + column within the window, including padding. As in PyTorch, the first maximum is chosen
+    and NaN counts as the largest value.
     """
     output = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, WIDTH)
@@ -85,10 +85,10 @@ def backward_windows(
     WINDOW: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """dx as x, where windows do not overlap: a tile is some outputs, each with its own pixels.
+    """Compute dx (laid out as x) for windows that do not overlap; a tile is a block of outputs with their pixels.
 
-    The gradient of an output reaches one pixel in each channel: activations and slopes are computed once an
-    output, not once a pixel. Pixels outside all windows are not written.
+    The gradient of an output reaches one pixel per channel, so activations and slopes are computed once per output
+    instead of once per pixel. Pixels outside all windows are not written.
     """
     program = tl.program_id(0)
     channel = tl.arange(0, WIDTH)
@@ -115,7 +115,7 @@ def backward_windows(
         position = tl.load(positions + at, mask=real, other=0).to(tl.int32)
         gradient = tl.load(dy + at, mask=real, other=0.0).to(tl.float32)
 
-        # What the winners of each channel were, normalised.
+        # Normalised values of the maxima of each channel.
         won_1 = tl.zeros([BLOCK, WIDTH], tl.float32)
         won_2 = tl.zeros([BLOCK, WIDTH], tl.float32)
         won_3 = tl.zeros([BLOCK, WIDTH], tl.float32)
@@ -185,11 +185,11 @@ def backward_pixels(
     WINDOW: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """dx as x, where windows overlap or hold one pixel: a tile is some pixels.
+    """Compute dx (laid out as x) for windows that overlap or hold one pixel; a tile is a block of pixels.
 
-    Each asks the windows that hold it which pixel they chose.
+    Each pixel reads the positions of all windows that contain it.
     """
-    REACH: tl.constexpr = (WINDOW + STRIDE - 1) // STRIDE  # windows that hold a pixel, along an axis
+    REACH: tl.constexpr = (WINDOW + STRIDE - 1) // STRIDE  # windows that contain a pixel, along an axis
     program = tl.program_id(0)
     channel = tl.arange(0, WIDTH)
     scale_1, shift_1 = affine(weight, bias, channel, 0, CHANNELS, AFFINE)

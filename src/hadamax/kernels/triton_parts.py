@@ -1,10 +1,10 @@
-"""Parts of the Triton kernels: activations, norms and stores of a tile.
+"""Functions of the Triton kernels: activations, norms and stores of a tile.
 
-A tile is some pixels, with all channels of a branch: [pixel, channel], both a power of two, masked beyond their
-end. Maps are channels-last, so that a pixel's branches lie one after the other. Everything is computed in float32.
+A tile is a block of pixels with all channels of a branch: [pixel, channel], both powers of two, with a mask. Maps are
+channels-last, so the branches of a pixel are contiguous. Everything is computed in float32.
 """
 
-# No `from __future__ import annotations`: Triton reads them.
+# No `from __future__ import annotations`: Triton reads the annotations.
 import triton
 import triton.language as tl
 
@@ -20,7 +20,7 @@ def _sigmoid(x):
 
 @triton.jit
 def _tanh(x):
-    """(1 - e) / (1 + e) with e = e^-2|x|; a polynomial near zero, where that difference would lose its digits."""
+    """tanh as (1 - e) / (1 + e) with e = e^-2|x|; near zero a polynomial, because the difference loses precision."""
     size = tl.abs(x)
     e = tl.exp(-2.0 * size)
     far = (1.0 - e) / (1.0 + e)
@@ -32,7 +32,7 @@ def _tanh(x):
 
 @triton.jit
 def curve(x, KIND: tl.constexpr):
-    """An activation's value and slope."""
+    """Return an activation's value and slope."""
     value = x
     slope = tl.zeros_like(x) + 1.0
     if KIND == TANH:
@@ -42,18 +42,18 @@ def curve(x, KIND: tl.constexpr):
         value = _sigmoid(x)
         slope = value * (1.0 - value)
     if KIND == RELU:
-        value = tl.where(x < 0.0, 0.0, x)  # NaN stays
+        value = tl.where(x < 0.0, 0.0, x)  # propagates NaN
         slope = tl.where(x <= 0.0, 0.0, 1.0)
     if KIND == GELU:
         area = 0.5 * (1.0 + tl.erf(x * 0.7071067811865476))
         value = x * area
-        finite = tl.where(x > 1e4, 1e4, tl.where(x < -1e4, -1e4, x))  # no infinity may meet a zero
+        finite = tl.where(x > 1e4, 1e4, tl.where(x < -1e4, -1e4, x))  # avoids infinity times 0
         slope = area + finite * tl.exp(-0.5 * x * x) * 0.3989422804014327
     if KIND == GELU_TANH:
         # x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3) is x sigmoid(2u).
         s = _sigmoid(x * (1.5957691216057308 + x * x * 0.07135481282553282))
         value = x * s
-        square = tl.where(x * x > 1e4, 1e4, x * x)  # beyond, s (1 - s) is zero
+        square = tl.where(x * x > 1e4, 1e4, x * x)  # beyond it s (1 - s) is 0
         slope = s + value * (1.0 - s) * (1.5957691216057308 + square * 0.21406443847659846)
     if KIND == SILU:
         s = _sigmoid(x)
@@ -74,7 +74,7 @@ def normalised(
     CHANNELS: tl.constexpr,
     NORM: tl.constexpr,
 ):
-    """One branch of some pixels after its norm [pixel, channel], 0 where masked; what it was scaled by [pixel]."""
+    """Return one normalised branch of a tile, [pixel, channel], 0 if masked, and the norm's scale [pixel]."""
     at = pixel[:, None] * (BRANCHES * CHANNELS) + (BRANCH * CHANNELS + channel)[None, :]
     normal = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     scale = pixel.to(tl.float32) * 0.0 + 1.0
@@ -89,7 +89,7 @@ def normalised(
 
 @triton.jit
 def affine(weight, bias, channel, BRANCH: tl.constexpr, CHANNELS: tl.constexpr, AFFINE: tl.constexpr):
-    """Scale and shift of a branch, [1, channel]."""
+    """Return scale and shift of a branch, [1, channel]."""
     at = BRANCH * CHANNELS + channel
     scale = tl.zeros_like(channel).to(tl.float32) + 1.0
     shift = tl.zeros_like(channel).to(tl.float32)
@@ -112,7 +112,7 @@ def gradients(
     first, second, third, gradient,
     BRANCHES: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, THIRD: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """The output's gradient, passed on to what each branch's activation took."""
+    """Return the gradient of each branch's activation input, from the output's gradient."""
     value, slope = curve(first, FIRST)
     to_first = gradient * slope
     to_second = to_first
@@ -138,7 +138,7 @@ def store_gradient(
     dx, pixel, channel, mask, gradient, normal, scale,
     BRANCH: tl.constexpr, BRANCHES: tl.constexpr, CHANNELS: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """What the norm makes of the gradient of its output, written as one branch of some pixels."""
+    """Apply the norm's backward pass and store the gradient of one branch of a block of pixels."""
     if NORM:
         mean = tl.sum(gradient, axis=1) / CHANNELS
         product = tl.sum(gradient * normal, axis=1) / CHANNELS
@@ -151,7 +151,7 @@ def store_gradient(
 def store_sums(
     sums, program, channel, to_weight, to_bias, BRANCH: tl.constexpr, BRANCHES: tl.constexpr, CHANNELS: tl.constexpr
 ):
-    """A program's part of the affine gradients, in [program, weight or bias, branch, channel]."""
+    """Store a program's part of the affine gradients, in [program, weight or bias, branch, channel]."""
     at = (program * 2 * BRANCHES + BRANCH) * CHANNELS + channel
     tl.store(sums + at, to_weight, mask=channel < CHANNELS)
     tl.store(sums + at + BRANCHES * CHANNELS, to_bias, mask=channel < CHANNELS)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.kernels import (
+    BlockConfig,
+    ConvBlockConfig,
     Implementation,
-    Stage,
-    Variant,
     byte_convolution_obstacle,
-    fused_stage,
+    fused_conv_block,
     hadamax_block,
     implementation,
 )
-from hadamax.kernels.watchers import is_plain
+from hadamax.kernels.dispatch import can_call_directly
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.observed import drawn_once, is_hooked
@@ -136,16 +136,16 @@ class ConvBlock(EncoderBlock):
         stage = self._stage(x, scale)
         if stage is not None:
             weights = self.layer.weight, self.layer.bias, *self.layer.norm.affine()
-            if stage.serves(x, *weights):
-                return fused_stage(x, *weights, stage)
+            if stage.supports(x, *weights):
+                return fused_conv_block(x, *weights, stage)
         number = self._pieces(x)
         if number == 1:
             return self._whole(x, scale)
         return torch.cat([self._whole(piece, scale) for piece in x.chunk(number)])
 
-    def _stage(self, x: Tensor, scale: float | None) -> Stage | None:
+    def _stage(self, x: Tensor, scale: float | None) -> ConvBlockConfig | None:
         """The block on bytes, convolution and all, where the kernels know both; soon told where they do not."""
-        if scale is None or x.ndim != 4 or not is_plain(x):
+        if scale is None or x.ndim != 4 or not can_call_directly(x):
             return None
         geometry = self.layer.byte_geometry(x, scale)
         if byte_convolution_obstacle(x.shape[2:], self.layer.weight, geometry) is not None:
@@ -153,7 +153,7 @@ class ConvBlock(EncoderBlock):
         settings = kernel_settings(self.layer, self.pool, *self.layer.window.output_size(x.shape[2], x.shape[3]))
         if settings is None or settings in LONE:
             return None
-        return Stage(geometry, Variant(**settings, eps=self.layer.norm.eps))
+        return ConvBlockConfig(geometry, BlockConfig(**settings, eps=self.layer.norm.eps))
 
     def _whole(self, x: Tensor, scale: float | None) -> Tensor:
         return finish_block(self.layer.convolve(x, scale=scale), self.layer, self.pool)
@@ -164,7 +164,7 @@ class ConvBlock(EncoderBlock):
         The backward pass then holds the gradient of one piece's convolution and not of all of them, which may be the
         largest tensor of the network, for a percent of the time.
         """
-        if x.ndim != 4 or x.device.type != "cpu" or not torch.is_grad_enabled() or not is_plain(x):
+        if x.ndim != 4 or x.device.type != "cpu" or not torch.is_grad_enabled() or not can_call_directly(x):
             return 1
         values = self.layer.weight.shape[0] * math.prod(self.layer.window.output_size(x.shape[2], x.shape[3]))
         rows = max(PIECE // max(values * self.layer.dtype("cpu").itemsize, 1), 1)

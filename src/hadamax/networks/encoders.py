@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from hadamax.kernels.watchers import is_transformed
+from hadamax.kernels.dispatch import is_transformed
 from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hadamax.kernels import KERNEL_ACTIVATIONS, ConvolutionGeometry, Place, byte_convolution, map_convolution
+from hadamax.kernels import KERNEL_ACTIVATIONS, ByteConvConfig, ConvGeometry, byte_convolution, map_convolution
 from hadamax.networks.activations import ActivationSetting, activation_names, resolve_activations
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import IntOrPair, lookup, whole
@@ -235,12 +235,12 @@ class HadamardConv2d(_HadamardLayer):
             raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
         if scale is not None:
             return byte_convolution(x, self.weight, self.bias, self.byte_geometry(x, scale))
-        place = Place(self.stride, self.window.margins(x.shape[2], x.shape[3]))
+        place = ConvGeometry(self.stride, self.window.margins(x.shape[2], x.shape[3]))
         return map_convolution(x, self.weight, self.bias, place)
 
-    def byte_geometry(self, x: Tensor, scale: float) -> ConvolutionGeometry:
+    def byte_geometry(self, x: Tensor, scale: float) -> ByteConvConfig:
         """What `byte_convolution` is told for bytes x."""
-        return ConvolutionGeometry(
+        return ByteConvConfig(
             self.stride, self.window.margins(x.shape[2], x.shape[3]), scale, self.dtype(x.device.type)
         )
 

@@ -1,6 +1,5 @@
-// The activations, each as value and slope, and their product (or sum) over the branches.
-// Most are a fraction whose denominator is 1 + an exponential: a product of such branches needs one division,
-// not two.
+// Activations as value and slope, and their product (or sum) over the branches. Most are a fraction whose denominator is
+// 1 + an exponential, so a product of such branches needs one division instead of two.
 #pragma once
 #include <tuple>
 
@@ -37,7 +36,7 @@ struct Relu {
 template <bool precise>
 struct Sigmoid {
     static constexpr bool divides = true;
-    INLINE Fraction fraction(Floats x) { return {existing_or_nan(x), 1.0f + exponential<precise>(-x)}; }
+    INLINE Fraction fraction(Floats x) { return {one_or_nan(x), 1.0f + exponential<precise>(-x)}; }
     INLINE Curve curve(Floats x) {
         Fraction f = fraction(x);
         Floats s = f.numerator * reciprocal(f.denominator);
@@ -45,7 +44,7 @@ struct Sigmoid {
     }
 
   private:
-    INLINE Floats existing_or_nan(Floats x) { return x == x ? splat(1) : x; }
+    INLINE Floats one_or_nan(Floats x) { return x == x ? splat(1) : x; }
 };
 
 template <bool precise>
@@ -71,12 +70,12 @@ struct GeluTanh {
     INLINE Curve curve(Floats x) {
         Floats s = reciprocal(one_plus_exp(x));
         Floats value = x * s;
-        Floats square = smaller(x * x, 1e4f);  // beyond, s (1 - s) is zero: no infinity may meet it
+        Floats square = smaller(x * x, 1e4f);  // beyond it s (1 - s) is 0, and 0 times infinity would be NaN
         return {value, s + value * (1.0f - s) * (2 * ROOT + square * (6 * ROOT * CUBIC))};
     }
 };
 
-// x times the normal distribution function; its tail after Abramowitz and Stegun 7.1.26, to 1e-7.
+// x times the normal distribution function; its tail is Abramowitz and Stegun 7.1.26, with an error of 1e-7.
 template <bool precise>
 struct Gelu {
     static constexpr bool divides = false;
@@ -90,12 +89,12 @@ struct Gelu {
     INLINE Fraction fraction(Floats x) { return {x * distribution(x, bell(x)), splat(1)}; }
     INLINE Curve curve(Floats x) {
         Floats b = bell(x), area = distribution(x, b);
-        Floats finite = x < -1e4f ? splat(-1e4f) : smaller(x, 1e4f);  // no infinity may meet a zero
+        Floats finite = x < -1e4f ? splat(-1e4f) : smaller(x, 1e4f);  // avoids infinity times 0
         return {x * area, area + finite * b * 0.3989422804014327f};
     }
 };
 
-// (1 - e) / (1 + e) with e = e^-2|x|; a polynomial near zero, where that difference would lose its digits.
+// (1 - e) / (1 + e) with e = e^-2|x|; near zero a polynomial, because the difference loses precision there.
 template <bool precise>
 struct Tanh {
     static constexpr bool divides = false;
@@ -108,7 +107,7 @@ struct Tanh {
         Floats p = (s * -5.70498872745e-3f + 2.06390887954e-2f) * s - 5.37397155531e-2f;
         p = (p * s + 1.33314422036e-1f) * s - 3.33332819422e-1f;
         Floats near = x + x * s * p;
-        return size >= 0.625f ? signed_far : near;  // NaN takes `near` and stays
+        return size >= 0.625f ? signed_far : near;  // NaN takes `near`, which propagates it
     }
     INLINE Fraction fraction(Floats x) { return {value(x), splat(1)}; }
     INLINE Curve curve(Floats x) {
@@ -117,14 +116,14 @@ struct Tanh {
     }
 };
 
-// What follows the norm, over all branches: the combined value, and its gradient to each branch.
+// Everything after the norm, over all branches: the combined value, and its gradient with respect to each branch.
 template <bool precise, bool sums, class... Activation>
 struct Combined {
     static constexpr int branches = sizeof...(Activation);
 
     INLINE Floats value(const Floats* x) { return value(x, std::index_sequence_for<Activation...>{}); }
 
-    // From the output's gradient g, that of each branch's input.
+    // From the output's gradient g to the gradient of each branch's input.
     INLINE void gradient(const Floats* x, Floats g, Floats* to_branch) {
         gradient(x, g, to_branch, std::index_sequence_for<Activation...>{});
     }
@@ -145,7 +144,7 @@ struct Combined {
             if constexpr ((Activation::divides || ...)) {
                 Floats denominator = f[0].denominator;
                 for (int b = 1; b < branches; b++) denominator *= f[b].denominator;
-                // Before the other numerators: their product may overflow where the result does not.
+                // Before the other numerators, whose product may overflow although the result does not.
                 result *= quick_reciprocal<precise>(denominator);
             }
             for (int b = 1; b < branches; b++) result *= f[b].numerator;

@@ -1,8 +1,8 @@
-// What activations and norms compute, and sums across the lanes of a vector.
+// Arithmetic of activations and norms, and sums across the lanes of a vector.
 #pragma once
 #include "memory.h"
 
-// x, or the limit beyond it; NaN stays.
+// min(x, limit), which propagates NaN.
 INLINE Floats smaller(Floats x, float limit) {
 #ifdef HADAMAX_AVX2
     return (Floats)_mm256_min_ps((__m256)splat(limit), (__m256)x);
@@ -11,8 +11,8 @@ INLINE Floats smaller(Floats x, float limit) {
 #endif
 }
 
-// x between a negative limit and a positive one; NaN may be lost. As integers, floats of one sign are in their order, or in
-// its reverse, and twice as many units of the processor compare them.
+// x clipped to [low, high], low negative and high positive; NaN may be lost. Floats of one sign are ordered like integers
+// (or reversed), and integer comparisons run on twice as many execution units.
 INLINE Floats between(Floats x, float low, float high) {
 #ifdef HADAMAX_AVX2
     const __m256i below = _mm256_min_epi32((__m256i)x, (__m256i)splat(high));
@@ -24,7 +24,7 @@ INLINE Floats between(Floats x, float low, float high) {
 }
 INLINE Floats magnitude(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
 
-// 1/x to about one unit in the last place; 1/inf is 0. NaN may be lost: callers multiply by what was NaN.
+// 1/x to about one unit in the last place; 1/inf is 0. NaN may be lost: callers multiply by the value that was NaN.
 INLINE Floats reciprocal(Floats x) {
 #ifdef HADAMAX_AVX512
     __m512 guess = _mm512_rcp14_ps((__m512)x);
@@ -36,7 +36,7 @@ INLINE Floats reciprocal(Floats x) {
 #endif
 }
 
-// The same, or to 14 bits: enough for a value rounded to bfloat16's 8, not for sums over many gradients.
+// As `reciprocal`, or to 14 bits: has_memory for a value rounded to bfloat16's 8 bits, not for sums over many gradients.
 template <bool precise>
 INLINE Floats quick_reciprocal(Floats x) {
 #ifdef HADAMAX_AVX512
@@ -58,8 +58,8 @@ INLINE Floats inverse_root(Floats x) {
 #endif
 }
 
-// 2^x; inf and 0 where they belong. NaN may be lost: callers multiply by what was NaN. A polynomial of the fraction, of
-// relative error 1e-7, or 1e-4 for bfloat16.
+// 2^x, with overflow to inf and underflow to 0. NaN may be lost: callers multiply by the value that was NaN. Evaluates a
+// polynomial of the fraction, of relative error 1e-7, or 1e-4 for bfloat16.
 template <bool precise>
 INLINE Floats exp2(Floats x) {
 #ifdef HADAMAX_AVX512
@@ -99,7 +99,7 @@ INLINE bool any(Ints mask) {
 #endif
 }
 
-// [a0+a1, a2+a3, ..., b0+b1, ...], of either half of the lanes by itself where a processor's halves are apart.
+// [a0+a1, a2+a3, ..., b0+b1, ...]; separately for each half of the lanes where registers consist of two halves.
 template <int... I>
 INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
 #ifdef HADAMAX_AVX2
@@ -111,7 +111,7 @@ INLINE Floats pair_sums(Floats a, Floats b, std::integer_sequence<int, I...>) {
 #endif
 }
 
-// Vectors to the vector of their sums: lane i is the sum over the lanes of rows[i].
+// Lane i of the result is the sum over the lanes of rows[i].
 template <int count = LANES>
 INLINE Floats row_sums(const Floats* rows) {
     if constexpr (count == 1)
@@ -130,7 +130,7 @@ INLINE Floats row_sums(const Floats* rows) {
     }
 }
 
-// table[index[i]] in each lane, of a table with that many entries (and LANES floats that may be read).
+// table[index[i]] in each lane; the table has `entries` entries and at least LANES readable floats.
 INLINE Floats lookup(const float* table, Ints index, int entries) {
 #ifdef HADAMAX_AVX512
     if (entries <= LANES) return (Floats)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));

@@ -1,7 +1,7 @@
-// One call of the block: the tensors and sizes, and what every pass over them needs.
+// Sizes of one call of the block, and what every pass over its tensors needs.
 //
-// The library is compiled for one kind of block (see block.cpp); sizes are given at run time. x is [image,
-// row, column, branch, channel]; its last two are the convolution's channels.
+// The library is compiled for one kind of block (see block.cpp); sizes are given at run time. x is [image, row, column,
+// branch, channel]; its last two axes are the convolution's channels.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -20,11 +20,11 @@ struct Sizes {
     int32_t images, rows, columns;        // of the convolution's output
     int32_t channels_;                    // of one branch
     int32_t pooled_rows, pooled_columns;  // of the result
-    int32_t window_, stride_, pad;        // 1, 1, 0 is no pool; pad is the one before
+    int32_t window_, stride_, pad;        // 1, 1, 0 means no pool; pad is the padding before
     int32_t threads;
     float epsilon;
 
-    // Known to the compiler where the library is made for one number of channels and one pool: loops unroll.
+    // Compile-time constants if the library is specialised, so that loops unroll.
     int channels() const { return HADAMAX_CHANNELS ? HADAMAX_CHANNELS : channels_; }
     int window() const { return HADAMAX_WINDOW ? HADAMAX_WINDOW : window_; }
     int stride() const { return HADAMAX_STRIDE ? HADAMAX_STRIDE : stride_; }
@@ -43,13 +43,13 @@ INLINE Span window_span(const Sizes& s, int index, int extent) {
     return {origin, std::max(origin, 0), std::min(origin + s.window(), extent)};
 }
 
-constexpr int FEW = 4;  // channels whose gradients all but cancel, so that every digit of the variance counts
-constexpr size_t LARGE = 32 << 20;  // bytes: what follows will not find a tensor of this size in the caches
+constexpr int FEW = 4;  // channels: with so few, gradients nearly cancel, and the variance must be computed exactly
+constexpr size_t LARGE = 32 << 20;  // bytes: a tensor of this size does not stay in the caches
 
-// Asks for memory that is needed soon: measuring the next strip of the map would otherwise wait for it.
+// Prefetches memory of the next strip, for which `measure` would otherwise wait.
 INLINE void fetch_ahead(const Element* memory) { __builtin_prefetch(memory, 0, 2); }
 
-// Scale and bias of the norm as rows of whole vectors, ones and zeros where there are none.
+// Scale and bias of the norm, padded to whole vectors; ones and zeros if there are none.
 struct Affine {
     std::vector<float> scales, biases;  // [branch, padded channel]
     int stride;
@@ -67,13 +67,13 @@ struct Affine {
     Floats bias(int branch, int c) const { return load(&biases[branch * stride + c]); }
 };
 
-// (x - mean) * scale. For bfloat16 the shift is -mean * scale, which saves an operation; where a pixel's channels are
-// almost alike that would lose digits that a float has, so there it is -mean.
+// (x - mean) * scale. For bfloat16 the shift is -mean * scale, which saves an operation. For float32 it is -mean, because
+// the product would lose precision where a pixel's channels are almost equal.
 INLINE Floats normalise(Floats x, Floats scale, Floats shift) {
     return PRECISE ? (x + shift) * scale : x * scale + shift;
 }
 
-// Scale = 1 / sqrt(variance + epsilon) and shift of each pixel and branch.
+// Scale = 1 / sqrt(variance + epsilon) and shift of each pixel and branch, see `normalise`.
 struct Statistics {
     std::vector<float> scales[BRANCHES], shifts[BRANCHES];
 
@@ -85,8 +85,8 @@ struct Statistics {
         }
     }
 
-    // Of `pixels` neighbours from x on, LANES at a time, so that one tree of additions serves all of them.
-    // Memory is read in its order, branch after branch of a pixel: the processor then fetches ahead.
+    // For `pixels` consecutive pixels from x, LANES at a time, so that one tree of additions reduces all of them. Memory
+    // is read sequentially, so that the processor prefetches.
     void measure(const Element* x, int pixels, const Sizes& sizes) {
         if (!NORMED) return;
         const Sizes s = sizes;
@@ -106,21 +106,21 @@ struct Statistics {
                     sums[b][i] = sum;
                     squares[b][i] = square;
                 }
-                if (first + i + 1 < pixels) pixel += s.pixel();  // past the end, the last one again
+                if (first + i + 1 < pixels) pixel += s.pixel();  // beyond the end, repeat the last one
             }
             for (int b = 0; b < BRANCHES; b++) {
                 Floats mean = row_sums(sums[b]) * per_channel;
                 Floats variance = row_sums(squares[b]) * per_channel - mean * mean;
-                Ints unsure = ~(variance >= mean * mean * (PRECISE ? 0.1f : 1e-3f));  // NaN where a square overflows
-                if (PRECISE && s.channels() <= FEW) unsure = unsure | -1;
-                if (any(unsure)) {
+                Ints inaccurate = ~(variance >= mean * mean * (PRECISE ? 0.1f : 1e-3f));  // NaN where a square overflows
+                if (PRECISE && s.channels() <= FEW) inaccurate = inaccurate | -1;
+                if (any(inaccurate)) {
                     Floats exact_mean = mean;
-                    Floats exact = variance_from_differences(start + b * s.channels(), pixels - first, exact_mean, s);
-                    variance = unsure ? exact : variance;  // a pixel's numbers do not depend on its neighbours
-                    mean = unsure ? exact_mean : mean;
+                    Floats exact = two_pass_variance(start + b * s.channels(), pixels - first, exact_mean, s);
+                    variance = inaccurate ? exact : variance;  // per pixel, so that results do not depend on neighbours
+                    mean = inaccurate ? exact_mean : mean;
                 }
                 Floats scale = inverse_root(variance + s.epsilon);
-                // 16 of its bits, so that a bfloat16 times it is exact, and less the mean nothing where all are equal.
+                // Kept to 16 bits, so that its product with a bfloat16 is exact and equal channels normalise to 0.
                 if (!PRECISE) scale = (Floats)((Words)scale & 0xffffff00u);
                 store(&scales[b][first], scale);
                 store(&shifts[b][first], PRECISE ? -mean : -mean * scale);
@@ -133,14 +133,14 @@ struct Statistics {
     }
 
   private:
-    // The mean of squares less the square of the mean loses its digits where the mean is far from zero. This does
-    // not; and it corrects the mean by what the differences show that it is off, so that equal channels have none.
-    static __attribute__((noinline)) Floats variance_from_differences(const Element* row, int pixels, Floats& mean,
+    // The mean of squares minus the squared mean loses precision if the mean is far from zero. This two-pass form does
+    // not. It also corrects the mean by the sum of the differences, so that equal channels have a variance of 0.
+    static __attribute__((noinline)) Floats two_pass_variance(const Element* row, int pixels, Floats& mean,
                                                                       const Sizes& s) {
         Floats sums[LANES] = {}, squares[LANES] = {};
         for (int i = 0; i < std::min(pixels, LANES); i++)
             for_channels(s.channels(), [&](int c, auto count) {
-                Floats difference = existing(load(row + i * s.pixel() + c, count) - mean[i], count);
+                Floats difference = mask_lanes(load(row + i * s.pixel() + c, count) - mean[i], count);
                 sums[i] += difference;
                 squares[i] += difference * difference;
             });
@@ -150,7 +150,7 @@ struct Statistics {
     }
 };
 
-// Gradients of scale and bias, [branch, padded channel] each: short sums in float, long ones in double.
+// Gradients of scale and bias, [branch, padded channel] each: short sums in float, long sums in double.
 struct AffineGradient {
     int stride;
     std::vector<float> scales, biases;
@@ -175,7 +175,7 @@ struct AffineGradient {
             scales[i] = biases[i] = 0.0f;
         }
     }
-    // Of this thread, as [scales or biases, branch, channel].
+    // Writes this thread's sums as [scales or biases, branch, channel].
     void write(double* out, const Sizes& s) const {
         for (int b = 0; b < BRANCHES; b++)
             for (int c = 0; c < s.channels(); c++) {
@@ -185,14 +185,14 @@ struct AffineGradient {
     }
 };
 
-// The norm's backward, for LANES pixels of a branch: `owed` spreads over all channels of a pixel what their shared
-// mean and variance owe, with a slope and an offset from the sums of the gradient and of gradient * normalised.
-INLINE void spread(Floats scale, Floats shift, Floats gradient_sum, Floats product_sum, float per_channel,
+// Backward pass of the norm for LANES pixels of a branch. `norm_backward_terms` computes a slope and an offset per pixel
+// from the sums of the gradient and of gradient * normalised; `norm_correction` applies them to each channel.
+INLINE void norm_backward_terms(Floats scale, Floats shift, Floats gradient_sum, Floats product_sum, float per_channel,
                    float* slope, float* offset) {
     Floats mean = gradient_sum * per_channel, along = product_sum * per_channel;
     store(slope, -scale * scale * along);
     store(offset, PRECISE ? -scale * mean : -scale * (mean + shift * along));
 }
-INLINE Floats owed(Floats x, float shift, float slope, float offset) {
+INLINE Floats norm_correction(Floats x, float shift, float slope, float offset) {
     return PRECISE ? (x + shift) * slope + offset : x * slope + offset;
 }

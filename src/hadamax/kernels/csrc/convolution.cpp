@@ -1,17 +1,16 @@
-// A convolution of bytes, as an encoder begins with, or of maps, forward and the weights' gradient, by spectra (spectra.h),
-// behind a plain C interface.
+// FFT convolution of bytes (an encoder's first layer) or of maps: forward pass and weight gradient, behind a plain C
+// interface. The algorithm is described in fft_convolution.h.
 //
-// Compiled for HADAMAX_ELEMENT, float or bfloat16: what the output is stored as; and for HADAMAX_INPUT, uint8_t or float:
-// what is convolved.
-#include "bytes.h"
-#include "following.h"
-#include "gradients.h"
-#include "maps.h"
-#include "outputs.h"
+// Compiled for HADAMAX_ELEMENT, the output type (float or bfloat16), and HADAMAX_INPUT, the input type (uint8_t or float).
+#include "byte_input.h"
+#include "following_block.h"
+#include "fft_weight_gradient.h"
+#include "map_input.h"
+#include "fft_output.h"
 
 using Data = std::conditional_t<std::is_same_v<Input, uint8_t>, ByteData, MapData>;
 
-// Of a step: as many images as share a group of tiles.
+// Images of a step: as many as share a group of tiles.
 static Span images_of(const Tiles& s, int step) {
     const int first = step * s.images_together();
     return {first, std::min(first + s.images_together(), s.images)};
@@ -19,38 +18,39 @@ static Span images_of(const Tiles& s, int step) {
 
 extern "C" {
 
-// What the number of output channels must be a multiple of; 0 where registers are too few and too small for it to pay.
+// Divisor that the number of output channels must have; 0 if the registers are too few and small for a speed-up.
 int hadamax_convolution_channels() { return PAYS ? LANES : 0; }
 
-// The next two give 0 where memory ended, and have then done nothing that counts.
+// The next two return 0 if memory could not be allocated; the outputs are then undefined.
 
-// x [image, input, row, column] of bytes, [image, row, column, input] of maps; weight [channel, input, kernel row, kernel
-// column]; bias [channel] or null; y [image, row, column, channel]. The block that follows, or null: then y may be null.
+// x: [image, input, row, column] of bytes, or [image, row, column, input] of maps; weight: [channel, input, kernel row,
+// kernel column]; bias: [channel] or null; y: [image, row, column, channel], or null if `block`, the block that follows, is
+// not null.
 int32_t hadamax_convolution(const Convolution* convolution, const Input* x, const float* weight, const float* bias,
                             Element* y, const Block* block) {
-    return done([&] {
+    return returns_success([&] {
         const Tiles s(*convolution);
-        const Kernels kernels(s, weight);
+        const KernelTransforms kernels(s, weight);
         const Lines<float> zeros(s.channels, 0.0f);
-        struct Place {
+        struct Workspace {
             Data data;
             Outputs outputs;
             Lines<Element> maps;
         };
-        auto places = for_threads(s.threads, [&] {
-            return Place{Data(s), Outputs(s), Lines<Element>(y ? 0 : s.images_together() * s.outputs())};
+        auto workspaces = for_threads(s.threads, [&] {
+            return Workspace{Data(s), Outputs(s), Lines<Element>(y ? 0 : s.images_together() * s.outputs())};
         });
-        Following following(block);
+        FollowingBlock following(block);
 #pragma omp parallel num_threads(s.threads)
         {
-            Place& here = *places[omp_get_thread_num()];  // by its name: clang lets no binding into a thread's loop
+            Workspace& here = *workspaces[omp_get_thread_num()];  // clang rejects a structured binding here
 #pragma omp for schedule(static)
             for (int step = 0; step < s.steps(); step++) {
                 const Span images = images_of(s, step);
                 Element* to = y ? y + images.begin * s.outputs() : here.maps.data();
                 for (int number = 0; number < s.groups(images.size()); number++) {
                     const Span group = s.group(number, images.size());
-                    here.data.read(x + images.begin * s.apart, group);
+                    here.data.read(x + images.begin * s.image_stride, group);
                     here.outputs.write(here.data, kernels, bias ? bias : zeros.data(), group, to);
                 }
                 for (int image = images.begin; image < images.end; image++, to += s.outputs()) following.forward(image, to);
@@ -60,25 +60,25 @@ int32_t hadamax_convolution(const Convolution* convolution, const Input* x, cons
     });
 }
 
-// dweight as weight, dbias [channel], from dy as y; where a block follows, dy is not the gradient of y but y.
+// dweight as weight, dbias [channel]. dy is the gradient of y, or, if a block follows, y itself.
 int32_t hadamax_convolution_backward(const Convolution* convolution, const Input* x, const Element* dy, float* dweight,
                                      float* dbias, const Block* block) {
-    return done([&] {
+    return returns_success([&] {
         const Tiles s(*convolution);
-        struct Place {
+        struct Workspace {
             Data data;
             Gradients total;
             Lines<Element> maps;
             Lines<double> affine;
         };
-        auto places = for_threads(s.threads, [&] {
-            return Place{Data(s), Gradients(s), Lines<Element>(block ? s.images_together() * s.outputs() : 0),
+        auto workspaces = for_threads(s.threads, [&] {
+            return Workspace{Data(s), Gradients(s), Lines<Element>(block ? s.images_together() * s.outputs() : 0),
                          Lines<double>(2 * s.channels)};
         });
-        Following following(block);
+        FollowingBlock following(block);
 #pragma omp parallel num_threads(s.threads)
         {
-            Place& here = *places[omp_get_thread_num()];
+            Workspace& here = *workspaces[omp_get_thread_num()];
 #pragma omp for schedule(static)
             for (int step = 0; step < s.steps(); step++) {
                 const Span images = images_of(s, step);
@@ -90,14 +90,14 @@ int32_t hadamax_convolution_backward(const Convolution* convolution, const Input
                 const Element* gradient = block ? here.maps.data() : of_images;
                 for (int number = 0; number < s.groups(images.size()); number++) {
                     const Span group = s.group(number, images.size());
-                    here.data.read(x + images.begin * s.apart, group);
+                    here.data.read(x + images.begin * s.image_stride, group);
                     here.total.add(here.data, group, gradient);
                 }
             }
         }
         following.end();
-        Gradients& total = places[0]->total;
-        for (int thread = 1; thread < s.threads; thread++) total.add(places[thread]->total);  // in order: always the same
+        Gradients& total = workspaces[0]->total;  // summed in a fixed order: deterministic
+        for (int thread = 1; thread < s.threads; thread++) total.add(workspaces[thread]->total);
         total.write(dweight, dbias);
     });
 }

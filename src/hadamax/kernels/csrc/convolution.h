@@ -1,4 +1,4 @@
-// What a convolution is called with, and memory for it.
+// Arguments of a convolution, and aligned memory for it.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -11,8 +11,8 @@
 typedef HADAMAX_ELEMENT Element;
 typedef HADAMAX_INPUT Input;  // uint8_t, or float
 
-// Rows of whole vectors that begin where a line of the cache does: a vector across two lines takes twice the time. Without
-// a value they hold whatever was there: much of it is written before it is read.
+// Vectors that begin at a cache line, because accessing a vector across two lines takes twice the time. Elements are
+// uninitialised unless a value is given.
 template <class T>
 struct OnLines {
     typedef T value_type;
@@ -33,12 +33,12 @@ template <class T>
 using Lines = std::vector<T, OnLines<T>>;
 
 struct Convolution {
-    int64_t apart;  // elements from one image to the next
+    int64_t image_stride;  // in elements
     int32_t images, inputs, input_rows, input_columns;
     int32_t channels, rows, columns;  // of the output
     int32_t kernel_rows, kernel_columns, stride, top, left;
     int32_t threads;
-    float scale;  // the products are multiplied by
+    float scale;  // multiplies the products
 
     size_t of_channel() const { return size_t(inputs) * kernel_rows * kernel_columns; }  // weights
     size_t outputs() const { return size_t(rows) * columns * channels; }

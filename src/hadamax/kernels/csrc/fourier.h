@@ -1,10 +1,10 @@
-// Fourier transforms of 24 numbers, a vector of them at a time.
+// Fourier transforms of 24 numbers, for a vector of them at a time.
 #pragma once
 #include "memory.h"
 
 constexpr int SIDE = 24;
 
-// A vector of complex numbers: real parts, then imaginary ones, also in memory.
+// A vector of complex numbers: real parts, then imaginary parts, also in memory.
 struct Complex {
     Floats re, im;
 };
@@ -17,17 +17,17 @@ INLINE void store_complex(float* memory, Complex x) {
 INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
 INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
 INLINE Complex operator*(Floats a, Complex b) { return {a * b.re, a * b.im}; }
-INLINE Complex turned(Complex x) { return {-x.im, x.re}; }  // times i
+INLINE Complex times_i(Complex x) { return {-x.im, x.re}; }
 
 // y[k] = x[0] + x[1] i^k + x[2] i^2k + x[3] i^3k
 INLINE void transform_4(Complex x0, Complex x1, Complex x2, Complex x3, Complex* y) {
-    const Complex even = x0 + x2, odd = x1 + x3, evens = x0 - x2, odds = turned(x1 - x3);
+    const Complex even = x0 + x2, odd = x1 + x3, evens = x0 - x2, odds = times_i(x1 - x3);
     y[0] = even + odd, y[1] = evens + odds, y[2] = even - odd, y[3] = evens - odds;
 }
 
-// From x(n) to put(k, sum over n of x(n) exp(2 pi i n k / 24)): eight transforms of three numbers, then three of eight.
-// Since 3 and 8 have no divisor in common, the right order of numbers leaves no factors between the two (Good, "The
-// interaction algorithm and practical Fourier analysis", 1958): n = 8 a + 3 b and k = 16 c + 9 d make
+// Reads x(n) and calls put(k, sum over n of x(n) exp(2 pi i n k / 24)): eight transforms of 3 numbers, then three of 8.
+// Since 3 and 8 are coprime, no twiddle factors are needed between the two (Good, "The interaction algorithm and practical
+// Fourier analysis", 1958): n = 8 a + 3 b and k = 16 c + 9 d give
 // exp(2 pi i n k / 24) = exp(2 pi i a c / 3) exp(2 pi i b d / 8).
 template <class From, class Put>
 INLINE void transform(From x, Put put) {
@@ -36,7 +36,7 @@ INLINE void transform(From x, Put put) {
 #pragma GCC unroll 8
     for (int b = 0; b < 8; b++) {
         const Complex first = x(3 * b % SIDE), second = x((8 + 3 * b) % SIDE), third = x((16 + 3 * b) % SIDE);
-        const Complex sum = second + third, across = turned(high * (second - third)), middle = first - half * sum;
+        const Complex sum = second + third, across = times_i(high * (second - third)), middle = first - half * sum;
         thirds[0][b] = first + sum, thirds[1][b] = middle + across, thirds[2][b] = middle - across;
     }
 #pragma GCC unroll 3
@@ -45,9 +45,9 @@ INLINE void transform(From x, Put put) {
         Complex even[4], odd[4];
         transform_4(of[0], of[2], of[4], of[6], even);
         transform_4(of[1], of[3], of[5], of[7], odd);
-        odd[1] = diagonal * (odd[1] + turned(odd[1]));
-        odd[2] = turned(odd[2]);
-        odd[3] = diagonal * (turned(odd[3]) - odd[3]);
+        odd[1] = diagonal * (odd[1] + times_i(odd[1]));
+        odd[2] = times_i(odd[2]);
+        odd[3] = diagonal * (times_i(odd[3]) - odd[3]);
 #pragma GCC unroll 4
         for (int d = 0; d < 4; d++) {
             put((16 * c + 9 * d) % SIDE, even[d] + odd[d]);
@@ -56,14 +56,14 @@ INLINE void transform(From x, Put put) {
     }
 }
 
-// Rows of real numbers go in pairs, as the real and the imaginary part of one row: half of a real row's transform, up to
-// HALF, says all of it, since the other half is its conjugate.
+// Two rows of real numbers are transformed together, as real and imaginary part of one row. Of a real row's transform only
+// the first HALF + 1 numbers are needed, since the others are their conjugates.
 constexpr int HALF = SIDE / 2;
 
-// From x(n), the two rows' numbers, to put(k, one's transform, the other's) for k up to HALF, both doubled.
+// Reads x(n), the numbers of two rows, and calls put(k, one transform, the other) for k up to HALF, both doubled.
 template <class From, class Put>
 INLINE void transform_rows(From x, Put put) {
-    Floats re[SIDE], im[SIDE];  // apart: the compiler copies pairs of them badly
+    Floats re[SIDE], im[SIDE];  // separate arrays: compilers copy pairs inefficiently
     transform(x, [&](int k, Complex y) { re[k] = y.re, im[k] = y.im; });
 #pragma GCC unroll 16
     for (int k = 0; k <= HALF; k++) {
@@ -72,7 +72,7 @@ INLINE void transform_rows(From x, Put put) {
     }
 }
 
-// Back: from what one(k) and other(k) give for k up to HALF to put(n, one's number, the other's).
+// Inverse: reads one(k) and other(k) for k up to HALF and calls put(n, one row's number, the other's).
 template <class One, class Other, class Put>
 INLINE void transform_back(One one, Other other, Put put) {
     transform(

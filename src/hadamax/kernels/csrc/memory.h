@@ -1,4 +1,4 @@
-// Between memory and vectors: floats, bfloat16 rounded to nearest even, and bytes.
+// Loads and stores of vectors: floats, bfloat16 (rounded to nearest even), bytes.
 #pragma once
 #include "vector.h"
 
@@ -48,8 +48,7 @@ INLINE Halves round_to_bfloat16(Floats x) {
 #endif
 }
 
-// How a tensor's elements lie in memory: `Raw` is a vector of them as stored, `Mask` an integer vector of
-// that width and `Lane` one integer of it.
+// Types of elements in memory: `Raw` is a vector of them, `Mask` an integer vector of the same width, `Lane` one integer.
 template <class Element>
 struct Stored;
 template <>
@@ -85,8 +84,8 @@ INLINE void store(bfloat16* memory, Floats x, Count count) {
 }
 INLINE void store(float* memory, Floats x) { store(memory, x, Whole{}); }
 
-// Past the caches, which saves fetching what is overwritten. Only where every vector is whole and aligned;
-// `end_stream` before another thread may read.
+// Stores past the caches, which avoids fetching the overwritten lines. Vectors must be whole and aligned; call `end_stream`
+// before another thread reads.
 template <class Element>
 INLINE void stream(Element* memory, Floats x) {
 #ifdef HADAMAX_AVX512
@@ -104,7 +103,7 @@ INLINE void end_stream() {
 #endif
 }
 
-// Small integers, between a byte in memory and the lanes they choose between.
+// Small integers, as bytes in memory and as lanes of a mask.
 INLINE Ints widen(Bytes raw) {
 #ifdef HADAMAX_AVX512
     return (Ints)_mm512_cvtepu8_epi32((__m128i)raw);
@@ -131,7 +130,7 @@ INLINE Bytes to_bytes(Ints x) {
 #if defined(HADAMAX_AVX512)
     return (Bytes)_mm512_cvtepi32_epi8((__m512i)x);
 #elif defined(HADAMAX_AVX2)
-    const __m256i lowest = _mm256_set1_epi32(0x0c080400);  // bytes of either half, to its first four
+    const __m256i lowest = _mm256_set1_epi32(0x0c080400);  // the lowest bytes of each half, moved to its first four
     const __m256i packed = _mm256_shuffle_epi8((__m256i)x, lowest);
     return (Bytes)_mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4))[0];
 #else

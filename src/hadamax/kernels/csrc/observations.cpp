@@ -1,6 +1,6 @@
-// Observations for a convolution: bytes [image, channel, row, column] to numbers [image, row, column, channel], each
-// looked up in a table of 256, with a margin of zeros around the map. One pass instead of a copy, a division and a pad.
-// Images may lie `apart` bytes from one another: a replay's stacks share frames with those that follow them.
+// Converts uint8 observations [image, channel, row, column] to [image, row, column, channel] by a table of 256 values, with a
+// margin of zeros: one pass instead of a copy, a division and a pad. Images are `image_stride` bytes apart, because stacks
+// in a replay buffer share frames.
 #include <algorithm>
 #include <cstddef>
 
@@ -14,7 +14,7 @@ struct Shape {
     int32_t threads;
 };
 
-// The channels of a pixel, from planes that lie `plane` bytes apart.
+// Converts the channels of a pixel, from planes that are `plane` bytes apart.
 template <int CHANNELS>
 INLINE void pixel(const Element* table, const uint8_t* byte, size_t plane, int channels, Element* out) {
     if constexpr (CHANNELS == 4 && sizeof(Element) == 2) {  // one store instead of four
@@ -30,7 +30,7 @@ INLINE void pixel(const Element* table, const uint8_t* byte, size_t plane, int c
 }
 
 template <int CHANNELS>
-static void convert(const Shape s, int64_t apart, const Element* table, const uint8_t* bytes, Element* out) {
+static void convert(const Shape s, int64_t image_stride, const Element* table, const uint8_t* bytes, Element* out) {
     const size_t plane = size_t(s.rows) * s.columns, channels = s.channels;
     const size_t width = s.left + s.columns + s.right, height = s.top + s.rows + s.bottom;
 #pragma omp parallel for collapse(2) num_threads(s.threads) schedule(static)
@@ -41,7 +41,7 @@ static void convert(const Shape s, int64_t apart, const Element* table, const ui
             std::fill(to, to + (margin ? width : s.left) * channels, Element{});
             if (margin) continue;
             to += s.left * channels;
-            const uint8_t* from = bytes + image * apart + (row - s.top) * s.columns;
+            const uint8_t* from = bytes + image * image_stride + (row - s.top) * s.columns;
             for (int column = 0; column < s.columns; column++)
                 pixel<CHANNELS>(table, from + column, plane, s.channels, to + column * channels);
             to += s.columns * channels;
@@ -50,7 +50,7 @@ static void convert(const Shape s, int64_t apart, const Element* table, const ui
 }
 
 extern "C" void hadamax_observations(
-    const Shape* s, int64_t apart, const Element* table, const uint8_t* bytes, Element* out) {
+    const Shape* s, int64_t image_stride, const Element* table, const uint8_t* bytes, Element* out) {
     auto specialised = s->channels == 4 ? convert<4> : s->channels == 1 ? convert<1> : convert<0>;
-    specialised(*s, apart, table, bytes, out);
+    specialised(*s, image_stride, table, bytes, out);
 }

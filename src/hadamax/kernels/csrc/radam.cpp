@@ -1,21 +1,21 @@
-// RAdam on the CPU: every parameter, gradient and moment read once, the gradient scaled on the way.
+// RAdam on the CPU: reads every parameter, gradient and moment once and clips the gradient in the same pass.
 #include <algorithm>
 #include <cstddef>
 
 #include "memory.h"
 #include "arithmetic.h"
 
-constexpr int64_t BLOCK = 1 << 15;  // elements that one thread takes at a time
+constexpr int64_t BLOCK = 1 << 15;  // elements per unit of work
 
-// Numbers of one step, worked out in double by the caller.
+// Numbers of one step, computed in double by the caller.
 struct Step {
-    float clip;                // what gradients are multiplied by
-    float new1, new2;          // 1 - beta1, 1 - beta2: the weights of what is new in the moments
+    float clip;                // multiplies the gradients
+    float new1, new2;          // 1 - beta1, 1 - beta2: weights of the new gradient in the moments
     float beta2;
-    float rate;                // learning rate / (1 - beta1^t), times the rectification where that applies
+    float rate;                // learning rate / (1 - beta1^t), times the rectification if it applies
     float root_bias2;          // sqrt(1 - beta2^t)
     float epsilon;
-    int32_t rectified;         // 0: the variance is not to be trusted yet, and the step is plain momentum
+    int32_t rectified;         // 0: too few steps for the variance; take a momentum step
     int32_t threads;
 };
 
@@ -29,7 +29,7 @@ INLINE void update(float* p, const float* g, float* m, float* v, const Step& s, 
     store(v, second, count);
     Floats change = first * s.rate;
     if (s.rectified) {
-        Floats positive = second < 1e-36f ? splat(1e-36f) : second;  // its root is nothing beside epsilon; NaN stays
+        Floats positive = second < 1e-36f ? splat(1e-36f) : second;  // its root is negligible beside epsilon; propagates NaN
         Floats root = positive * inverse_root(positive);
         change *= s.root_bias2 * reciprocal(root + s.epsilon);
         change = second == second ? change : second;
@@ -39,7 +39,7 @@ INLINE void update(float* p, const float* g, float* m, float* v, const Step& s, 
 
 extern "C" {
 
-// Sum of squares, the same for any number of threads.
+// Sum of squares; does not depend on the number of threads.
 double hadamax_squares(const float* x, int64_t n, int32_t threads) {
     const int64_t blocks = (n + BLOCK - 1) / BLOCK;
     double* sums = new double[blocks];
@@ -48,7 +48,7 @@ double hadamax_squares(const float* x, int64_t n, int32_t threads) {
         const float* from = x + block * BLOCK;
         const int length = int(std::min(BLOCK, n - block * BLOCK));
         double total = 0;
-        for (int start = 0; start < length; start += 1024) {  // short sums in float, long ones in double
+        for (int start = 0; start < length; start += 1024) {  // short sums in float, long sums in double
             Floats squares = {};
             for_channels(std::min(1024, length - start), [&](int i, auto count) {
                 Floats value = load(from + start + i, count);

@@ -1,4 +1,4 @@
-// OpenMP's threads, or one where there is none, and the memory they work in.
+// OpenMP threads (or one thread without OpenMP), and their workspaces.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -12,29 +12,29 @@
 static inline int omp_get_thread_num() { return 0; }
 #endif
 
-// What each thread works with: made by itself, lest two write to one line of the cache, and before the work begins, since
-// a thread must not throw where others wait for it. What is small is then moved to its stack, where the compiler sees that
-// nobody else writes to it.
+// Creates one workspace per thread. Each thread allocates its own, so that no two share a cache line, and before the work
+// begins, because an exception must not leave a parallel region. Small parts are then moved to the thread's stack, where the
+// compiler knows that nothing else writes to them.
 template <class Make>
 static auto for_threads(int threads, Make make) {
-    using Room = decltype(make());
-    std::vector<std::unique_ptr<Room>> rooms(threads);
-    std::atomic<bool> enough{true};
+    using Workspace = decltype(make());
+    std::vector<std::unique_ptr<Workspace>> workspaces(threads);
+    std::atomic<bool> has_memory{true};
 #pragma omp parallel num_threads(threads)
     try {
-        rooms[omp_get_thread_num()].reset(new Room(make()));
+        workspaces[omp_get_thread_num()].reset(new Workspace(make()));
     } catch (const std::bad_alloc&) {
-        enough = false;
+        has_memory = false;
     }
-    if (!enough) throw std::bad_alloc();
-    for (auto& room : rooms)  // of threads that there may be
-        if (!room) room.reset(new Room(make()));
-    return rooms;
+    if (!has_memory) throw std::bad_alloc();
+    for (auto& workspace : workspaces)  // if OpenMP started fewer threads
+        if (!workspace) workspace.reset(new Workspace(make()));
+    return workspaces;
 }
 
-// 1 where the work was done, 0 where there was too little memory for it.
+// Returns 1 if the work was done, 0 if memory could not be allocated.
 template <class Work>
-static int32_t done(Work work) {
+static int32_t returns_success(Work work) {
     try {
         work();
         return 1;

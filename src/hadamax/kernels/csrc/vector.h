@@ -1,5 +1,5 @@
-// A few floats at a time: the widest registers this machine has, written once for all of them.
-// The compiler's vector types do the arithmetic; the few instructions it would not find are behind #if.
+// Vectors of floats in the widest registers of the target (AVX-512, AVX2 or 128 bit). The compiler's vector types do the
+// arithmetic; instructions that it would not choose are behind #if.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -18,7 +18,7 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 
-#define INLINED inline __attribute__((always_inline))  // of a class
+#define INLINED inline __attribute__((always_inline))  // for member functions
 #define INLINE static INLINED
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -32,24 +32,24 @@ struct bfloat16 {
     uint16_t bits;
 };
 
-// As an integer: adding a zero of floats is an operation, which a compiler may not leave out.
+// By an integer operation: adding a float zero must not be optimised away.
 INLINE Floats splat(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return (Floats)(Words{} + bits);
 }
 
-// `Whole` and `Part` say how many lanes of a vector exist in memory, so that any number of channels works: a
-// loop body that takes either is compiled twice, and only the last vector of a row pays for being incomplete.
+// `Whole` and `Part` state how many lanes of a vector exist in memory, so that any number of channels works. A loop body
+// that takes either is compiled twice, and only the last vector of a row pays for being incomplete.
 
 struct Whole {};
 struct Part {
     int lanes;
 };
 
-// Lanes that do not exist become zero.
-INLINE Floats existing(Floats x, Whole) { return x; }
-INLINE Floats existing(Floats x, Part part) {
+// Sets lanes that do not exist to zero.
+INLINE Floats mask_lanes(Floats x, Whole) { return x; }
+INLINE Floats mask_lanes(Floats x, Part part) {
     Ints lane;
     for (int i = 0; i < LANES; i++) lane[i] = i;
     return lane < part.lanes ? x : Floats{};

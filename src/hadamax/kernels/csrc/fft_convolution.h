@@ -1,13 +1,13 @@
-// Convolution by spectra: where one tile of the input's Fourier transform meets that of the kernel, a product is all that
-// is left of every window in the tile.
+// FFT convolution: the Fourier transforms of a tile of the input and of the kernel are multiplied element by element.
 //
-// A tile is 24 x 24 of the input and gives as many outputs as a kernel has places in it (17 x 17 of 8 x 8). With T for sums
-// with exp(+2 pi i ...), a correlation y[p] = sum over k of x[p + k] w[k], summed over planes, and the kernel's gradient are
+// A tile is 24 x 24 inputs and yields as many outputs as the kernel has positions in it (17 x 17 for 8 x 8). With T for
+// transforms with exp(+2 pi i ...), the correlation y[p] = sum over k of x[p + k] w[k], summed over planes, and the kernel's
+// gradient are
 //     y = T( sum of conj(T(x)) T(w) ) / 24^2,    dw[k] = T( sum of conj(T(x)) T(dy) ) / 24^2.
-// Numbers are real, so half of a transform is enough. Planes and channels each have their own: what one of them holds,
-// however large, or not a number, leaves the others as they are.
+// Inputs are real, so half of a transform is stored. Each plane and channel has its own transform, so large values or NaN
+// in one do not affect the others.
 //
-// All is computed in float32, whatever the outputs are stored as. A stride is taken first, as so many planes more.
+// Everything is computed in float32, whatever the output type. A stride s turns each plane into s^2 planes first.
 #pragma once
 #include <type_traits>
 
@@ -15,9 +15,9 @@
 #include "fourier.h"
 
 constexpr int COLUMNS = HALF + 1, CELLS = SIDE * COLUMNS;  // of a transform
-constexpr int TOGETHER = 4;              // tiles, for which the kernel's transform is read once
-constexpr int GROUP = LANES / TOGETHER;  // planes that share a vector with them
-constexpr float UNIT = 0.25f / (SIDE * SIDE);  // what is left of 1 after two transforms of rows, doubled, and one back
+constexpr int TOGETHER = 4;              // tiles per group, for which the kernel's transform is read once
+constexpr int GROUP = LANES / TOGETHER;  // planes that share a vector with the tiles of a group
+constexpr float UNIT = 0.25f / (SIDE * SIDE);  // normalisation of two doubled row transforms and an inverse one
 
 #if defined(__x86_64__) && !defined(__AVX2__)
 constexpr bool PAYS = false;  // registers are too few and too small
@@ -42,7 +42,7 @@ struct Tiles : Convolution {
     int tile_columns() const { return SIDE - tap_columns() + 1; }
     int across() const { return (columns + tile_columns() - 1) / tile_columns(); }
     int tiles() const { return (rows + tile_rows() - 1) / tile_rows() * across(); }
-    // Tiles that are computed together, of so many images: groups of almost one size. They count on from image to image.
+    // Groups of tiles computed together, for a number of images: of nearly equal size, across images.
     int groups(int of_images) const { return (of_images * tiles() + TOGETHER - 1) / TOGETHER; }
     Span group(int number, int of_images) const {
         const int64_t all = of_images * tiles(), each = groups(of_images);
@@ -60,14 +60,14 @@ struct Tiles : Convolution {
         return {first, std::min(first + tile_columns(), columns)};
     }
 
-    // Floats of a block of channels of the kernel's transform: [column][row][plane][re, im][channel]; and of a column of it.
+    // Layout of the kernel's transform: [block of channels][column][row][plane][re, im][channel]; sizes in floats.
     size_t of_column() const { return size_t(SIDE) * planes() * COMPLEX; }
     size_t of_block() const { return COLUMNS * of_column(); }
     size_t at(int block, int column, int row, int plane) const {
         return block * of_block() + column * of_column() + (size_t(row) * planes() + plane) * COMPLEX;
     }
 
-    // Where a weight of a channel is in [input, kernel row, kernel column]; -1 beyond the kernel.
+    // Index of a weight of a channel in [input, kernel row, kernel column]; -1 outside the kernel.
     int index(int plane, int row, int column) const {
         row = row * stride + plane / stride % stride;
         column = column * stride + plane % stride;
@@ -76,22 +76,22 @@ struct Tiles : Convolution {
     }
 };
 
-// The kernel's transform, of every block of channels.
-class Kernels {
+// Transform of the kernel, for every block of channels.
+class KernelTransforms {
     const Tiles s;
-    Lines<float> spectra;
+    Lines<float> transforms;
 
   public:
-    Kernels(const Tiles& sizes, const float* weight) : s(sizes), spectra(s.blocks() * s.of_block()) {
-        auto rooms = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
+    KernelTransforms(const Tiles& sizes, const float* weight) : s(sizes), transforms(s.blocks() * s.of_block()) {
+        auto workspaces = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
 #pragma omp parallel for num_threads(s.threads) schedule(static)
         for (int block = 0; block < s.blocks(); block++)
             for (int plane = 0; plane < s.planes(); plane++) {
-                float* room = rooms[omp_get_thread_num()]->data();  // [column][row]
+                float* workspace = workspaces[omp_get_thread_num()]->data();  // [column][row]
                 for (int row = 0; row < s.tap_rows(); row += 2) {
                     auto store_both = [&](int column, Complex one, Complex other) {
-                        store_complex(room + (column * SIDE + row) * COMPLEX, one);
-                        store_complex(room + (column * SIDE + row + 1) * COMPLEX, other);
+                        store_complex(workspace + (column * SIDE + row) * COMPLEX, one);
+                        store_complex(workspace + (column * SIDE + row + 1) * COMPLEX, other);
                     };
                     transform_rows(
                         [&](int column) {
@@ -104,16 +104,16 @@ class Kernels {
                 for (int column = 0; column < COLUMNS; column++)
                     transform(
                         [&](int row) {
-                            const float* from = room + (column * SIDE + row) * COMPLEX;
+                            const float* from = workspace + (column * SIDE + row) * COMPLEX;
                             return row < s.tap_rows() ? load_complex(from) : Complex{};
                         },
-                        [&](int row, Complex x) { store_complex(&spectra[s.at(block, column, row, plane)], x); });
+                        [&](int row, Complex x) { store_complex(&transforms[s.at(block, column, row, plane)], x); });
             }
     }
-    const float* of(int block, int column) const { return &spectra[s.at(block, column, 0, 0)]; }
+    const float* of(int block, int column) const { return &transforms[s.at(block, column, 0, 0)]; }
 
   private:
-    // A weight of a vector of channels.
+    // One weight for a vector of channels.
     Floats taps(const float* weight, int block, int index) const {
         Floats found = {};
         if (index < 0) return found;
@@ -123,51 +123,51 @@ class Kernels {
     }
 };
 
-// The conjugates of the transforms of a group of tiles: [vector][column][row][re, im][plane of the vector][tile].
-class Spectra {
-    Lines<float> room, lines, spectra;
+// Conjugate transforms of a group of tiles: [vector][column][row][re, im][plane of the vector][tile].
+class TileTransforms {
+    Lines<float> workspace, lines, transforms;
 
   protected:
     const Tiles s;
 
-    explicit Spectra(const Tiles& sizes)
-        : room(CELLS * COMPLEX), lines(SIDE * COMPLEX), spectra(sizes.vectors() * CELLS * COMPLEX), s(sizes) {}
+    explicit TileTransforms(const Tiles& sizes)
+        : workspace(CELLS * COMPLEX), lines(SIDE * COMPLEX), transforms(sizes.vectors() * CELLS * COMPLEX), s(sizes) {}
 
-    // From fill(row of a tile, first plane, line), which gets a line of zeros for the planes of a vector.
+    // Calls fill(row of a tile, first plane, line) to fill zeroed lines for the planes of a vector, and transforms them.
     template <class Fill>
     void transform_lines(Fill fill) {
         for (int vector = 0; vector < s.vectors(); vector++) {
-            float* to = &spectra[vector * CELLS * COMPLEX];
+            float* to = &transforms[vector * CELLS * COMPLEX];
             for (int row = 0; row < SIDE; row += 2) {
                 std::fill(lines.begin(), lines.end(), 0.0f);
-                for (int also : {0, 1}) fill(row + also, vector * GROUP, lines.data() + also * LANES);
+                for (int second : {0, 1}) fill(row + second, vector * GROUP, lines.data() + second * LANES);
                 auto store_both = [&](int column, Complex one, Complex other) {
-                    store_complex(&room[(column * SIDE + row) * COMPLEX], one);
-                    store_complex(&room[(column * SIDE + row + 1) * COMPLEX], other);
+                    store_complex(&workspace[(column * SIDE + row) * COMPLEX], one);
+                    store_complex(&workspace[(column * SIDE + row + 1) * COMPLEX], other);
                 };
                 transform_rows([&](int column) { return load_complex(&lines[column * COMPLEX]); }, store_both);
             }
             for (int column = 0; column < COLUMNS; column++, to += SIDE * COMPLEX)
-                transform([&](int row) { return load_complex(&room[(column * SIDE + row) * COMPLEX]); },
+                transform([&](int row) { return load_complex(&workspace[(column * SIDE + row) * COMPLEX]); },
                           [&](int row, Complex x) { store_complex(to + row * COMPLEX, {x.re, -x.im}); });
         }
     }
-    // Where in a line a plane's first number of a tile is.
+    // Position in a line of the first number of a plane of a tile.
     static size_t place(int plane, int tile) { return plane * TOGETHER + tile; }
 
   public:
-    // Of the first plane and tile: other tiles lie beside it, imaginary parts LANES further, other planes at an offset.
-    const float* of(int row, int column) const { return &spectra[(column * SIDE + row) * COMPLEX]; }
+    // Address for the first plane and tile. Other tiles are adjacent, imaginary parts LANES further, planes at `offset`.
+    const float* of(int row, int column) const { return &transforms[(column * SIDE + row) * COMPLEX]; }
     static size_t offset(int plane) { return plane / GROUP * size_t(CELLS) * COMPLEX + plane % GROUP * TOGETHER; }
 };
 
-// sum + z * x, of the same number z for every lane.
+// sum + z * x, with the same number z for every lane.
 INLINE void add_product(Complex& sum, const float* z, Complex x) {
     const Floats re = splat(z[0]), im = splat(z[LANES]);
     sum.re += re * x.re, sum.im += re * x.im, sum.re -= im * x.im, sum.im += im * x.re;
 }
 
-// Calls body(integral constant of the number) for a number of tiles.
+// Calls body with the number of tiles as a compile-time constant.
 template <class Body>
 INLINE void for_count(int count, Body body) {
     switch (count) {

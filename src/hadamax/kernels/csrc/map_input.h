@@ -1,10 +1,10 @@
-// The spectra of maps of numbers, channels-last; they have no stride.
+// Fourier transforms of tiles of float maps, channels-last, stride 1.
 #pragma once
-#include "spectra.h"
+#include "fft_convolution.h"
 
-class MapData : public Spectra {
+class MapData : public TileTransforms {
   public:
-    explicit MapData(const Tiles& sizes) : Spectra(sizes) {}
+    explicit MapData(const Tiles& sizes) : TileTransforms(sizes) {}
 
     void read(const float* images, Span group) {
         transform_lines([&](int row, int first, float* line) {
@@ -19,7 +19,7 @@ class MapData : public Spectra {
         const int from_row = s.rows_of(tile).begin + row - s.top, from_column = s.columns_of(tile).begin - s.left;
         if (from_row < 0 || from_row >= s.input_rows) return;
         const int begin = std::max(0, -from_column), end = std::min(SIDE, s.input_columns - from_column);
-        planes += s.image_of(tile) * s.apart + size_t(from_row) * s.input_columns * s.inputs;
+        planes += s.image_of(tile) * s.image_stride + size_t(from_row) * s.input_columns * s.inputs;
         for (int column = begin; column < end; column++) {
             const float* pixel = planes + size_t(from_column + column) * s.inputs;
             for (int plane = 0; plane < count; plane++) to[column * COMPLEX + place(plane, 0)] = pixel[plane];

@@ -1,10 +1,10 @@
-// The spectra of bytes, plane after plane.
+// Fourier transforms of tiles of uint8 images, plane by plane.
 #pragma once
-#include "spectra.h"
+#include "fft_convolution.h"
 
-class ByteData : public Spectra {
+class ByteData : public TileTransforms {
   public:
-    explicit ByteData(const Tiles& sizes) : Spectra(sizes) {}
+    explicit ByteData(const Tiles& sizes) : TileTransforms(sizes) {}
 
     void read(const uint8_t* image, Span group) {
         transform_lines([&](int row, int first, float* line) {
@@ -22,7 +22,7 @@ class ByteData : public Spectra {
         const int begin = from_column < 0 ? (s.stride - 1 - from_column) / s.stride : 0;
         const int end = std::min(SIDE, (s.input_columns - from_column + s.stride - 1) / s.stride);
         const size_t from = plane / (s.stride * s.stride) * size_t(s.input_rows) + from_row;
-        const uint8_t* bytes = image + s.image_of(tile) * s.apart + from * s.input_columns + from_column;
+        const uint8_t* bytes = image + s.image_of(tile) * s.image_stride + from * s.input_columns + from_column;
         for (int column = begin; column < end; column++) to[column * COMPLEX] = bytes[column * s.stride];
     }
 };

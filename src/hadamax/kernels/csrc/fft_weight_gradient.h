@@ -1,12 +1,12 @@
-// The gradients of weights and bias of a convolution by spectra.
+// Gradients of weights and bias of an FFT convolution.
 #pragma once
-#include "spectra.h"
+#include "fft_convolution.h"
 
-// Summed over images by one thread.
+// Gradients summed over images by one thread.
 class Gradients {
     const Tiles s;
     Lines<float> half;              // the output's gradient, transformed along rows: [tile][row][column]
-    Lines<float> sums;              // [block] as the kernel's transform
+    Lines<float> sums;              // laid out as the kernel's transform
     std::vector<double> bias_sums;  // [channel]
 
   public:
@@ -16,8 +16,8 @@ class Gradients {
           sums(s.blocks() * s.of_block(), 0.0f),
           bias_sums(s.channels) {}
 
-    // A group of tiles: dy [image, row, column, channel].
-    void add(const Spectra& data, Span group, const Element* dy) {
+    // Adds a group of tiles; dy is [image, row, column, channel].
+    void add(const TileTransforms& data, Span group, const Element* dy) {
         for (int block = 0; block < s.blocks(); block++) {
             for (int tile = group.begin; tile < group.end; tile++)
                 begin(tile, tile - group.begin, dy + block * LANES);
@@ -31,19 +31,19 @@ class Gradients {
         for (int channel = 0; channel < s.channels; channel++) bias_sums[channel] += other.bias_sums[channel];
     }
 
-    // Of the plain weights [channel, input, kernel row, kernel column] and the bias [channel].
+    // Writes the gradients of the weights [channel, input, kernel row, kernel column] and the bias [channel].
     void write(float* dweight, float* dbias) const {
         for (int channel = 0; channel < s.channels; channel++) dbias[channel] = bias_sums[channel];
-        auto rooms = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
+        auto workspaces = for_threads(s.threads, [] { return Lines<float>(CELLS * COMPLEX); });
 #pragma omp parallel for num_threads(s.threads) schedule(static)
         for (int block = 0; block < s.blocks(); block++)
             for (int plane = 0; plane < s.planes(); plane++) {
-                float* room = rooms[omp_get_thread_num()]->data();  // [row][column]
+                float* workspace = workspaces[omp_get_thread_num()]->data();  // [row][column]
                 for (int column = 0; column < COLUMNS; column++)
                     transform([&](int row) { return load_complex(&sums[s.at(block, column, row, plane)]); },
-                              [&](int row, Complex x) { store_complex(room + (row * COLUMNS + column) * COMPLEX, x); });
+                              [&](int row, Complex x) { store_complex(workspace + (row * COLUMNS + column) * COMPLEX, x); });
                 for (int row = 0; row < s.tap_rows(); row += 2) {
-                    const float *one = room + row * COLUMNS * COMPLEX, *other = one + COLUMNS * COMPLEX;
+                    const float *one = workspace + row * COLUMNS * COMPLEX, *other = one + COLUMNS * COMPLEX;
                     transform_back([&](int column) { return load_complex(one + column * COMPLEX); },
                                    [&](int column) { return load_complex(other + column * COMPLEX); },
                                    [&](int column, Floats x, Floats x_next) {
@@ -83,8 +83,8 @@ class Gradients {
     }
 
     template <int COUNT>
-    __attribute__((noinline)) void add(const Spectra& data, int block, int column) {
-        Floats re[SIDE][COUNT], im[SIDE][COUNT];  // apart: the compiler copies pairs of them badly
+    __attribute__((noinline)) void add(const TileTransforms& data, int block, int column) {
+        Floats re[SIDE][COUNT], im[SIDE][COUNT];  // separate arrays: compilers copy pairs inefficiently
         for (int tile = 0; tile < COUNT; tile++) {
             const float* from = &half[(tile * CELLS + column) * COMPLEX];
             transform([&](int row) { return row < s.tile_rows() ? load_complex(from + row * COLUMNS * COMPLEX) : Complex{}; },
@@ -102,7 +102,7 @@ class Gradients {
             }
         }
         if (column == 0)
-            for (int tile = 0; tile < COUNT; tile++)  // a transform's first cell is the sum of what went in, here doubled
+            for (int tile = 0; tile < COUNT; tile++)  // a transform's first cell is the sum of its input, here doubled
                 for (int lane = 0; lane < LANES; lane++) bias_sums[block * LANES + lane] += 0.5 * re[0][tile][lane];
     }
 };

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hadamax.kernels.plain import conv2d
+from hadamax.kernels.conv_bias_gradient import conv2d
 
 
 def tensors(*, stride: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -16,7 +16,7 @@ def tensors(*, stride: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def summed_apart(y: Tensor) -> bool:
-    return type(y.grad_fn).__name__ == "_SummedApartBackward"
+    return type(y.grad_fn).__name__ == "_SeparateBiasGradientBackward"
 
 
 @pytest.mark.parametrize("stride", [1, 2])

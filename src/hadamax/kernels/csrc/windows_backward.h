@@ -1,14 +1,14 @@
-// Pooling windows that do not overlap, backward: each output has one pixel that its gradient reaches.
+// Backward pass of pooling windows that do not overlap.
 #pragma once
 #include "pixels.h"
 
-// A window on its way back. Each channel has one pixel that the gradient reaches: activations and their
-// slopes are computed once an output, not once a pixel.
+// Backward pass of one window. The gradient reaches one pixel per channel, so activations and slopes are computed once per
+// output instead of once per pixel.
 struct WindowGradient {
     const Sizes& s;
     const Affine& affine;
     int cells, stride;
-    std::vector<float> scales, shifts;   // [branch, cell]: each pixel's norm; LANES more may be read
+    std::vector<float> scales, shifts;   // [branch, cell]: norm of each pixel; LANES more are readable
     std::vector<float> slopes, offsets;  // [branch, cell]
     std::vector<float> gradients;        // [branch, padded channel], to `normalised` of the winning pixel
     std::vector<float> products;         // the same times `normalised`
@@ -29,7 +29,7 @@ struct WindowGradient {
           winners(s.padded_channels()),
           sums(size_t(BRANCHES) * 2 * stride) {}
 
-    // The winners' gradients, from the output's gradient `dy` and the positions kept by the forward pass.
+    // Computes the gradients at the maxima, from the output's gradient `dy` and the positions saved by the forward pass.
     void select(const Element* strip, const Pixels& pixels, const Statistics& statistics, const Element* dy,
                 const uint8_t* positions, AffineGradient& affine_gradient, size_t next_strip) {
         pixels.for_each<false>([&](int pixel, int cell) {
@@ -70,8 +70,8 @@ struct WindowGradient {
         });
     }
 
-    // What the winners' gradients owe to the means and variances of their pixels.
-    void spread_over_norm() {
+    // Computes the terms of the norm's backward pass for each pixel.
+    void prepare_norm_backward() {
         const int channels = s.padded_channels();
         for (int cell = 0; cell < cells; cell++) {
             Floats gradient[BRANCHES] = {}, product[BRANCHES] = {};
@@ -90,7 +90,7 @@ struct WindowGradient {
         for (int b = 0; b < BRANCHES; b++)
             for (int cell = 0; cell < cells; cell += LANES) {
                 int at = b * stride + cell;
-                spread(load(&scales[at]), load(&shifts[at]), row_sums(&sums[2 * b * stride + cell]),
+                norm_backward_terms(load(&scales[at]), load(&shifts[at]), row_sums(&sums[2 * b * stride + cell]),
                        row_sums(&sums[(2 * b + 1) * stride + cell]), 1.0f / s.channels(), &slopes[at],
                        &offsets[at]);
             }
@@ -107,7 +107,7 @@ struct WindowGradient {
                 for_channels(s.channels(), [&](int c, auto count) {
                     Ints here = (Ints)load((float*)&winners[c]) == cell;
                     Floats result = here ? load(gradient + c) * scales[at] : Floats{};
-                    if (NORMED) result += owed(load(from + c, count), shifts[at], slopes[at], offsets[at]);
+                    if (NORMED) result += norm_correction(load(from + c, count), shifts[at], slopes[at], offsets[at]);
                     if (streams)
                         stream(to + c, result);
                     else {
@@ -120,27 +120,27 @@ struct WindowGradient {
     }
 };
 
-// dx like x; to_affine: [thread, scales or biases, branch, channel], zeros on entry.
+// dx is laid out as x; to_affine: [thread, scales or biases, branch, channel], zeros on entry.
 inline void backward_windows(const Sizes& sizes, const Element* x, const Affine& affine, const Element* dy,
                              const uint8_t* positions, Element* dx, double* to_affine) {
     const Sizes s = sizes;
     const size_t row_size = s.columns * s.pixel(), next_strip = s.window() * row_size;
     const bool streams = s.images * s.rows * row_size * sizeof(Element) > LARGE && s.channels() % LANES == 0
                          && size_t(dx) % sizeof(Floats) == 0;
-    struct Room {
+    struct Workspace {
         Statistics statistics;
         AffineGradient affine_gradient;
         WindowGradient window;
     };
-    auto rooms = for_threads(s.threads, [&] {
-        return Room{Statistics(s.window() * s.columns), AffineGradient(s), WindowGradient(s, affine)};
+    auto workspaces = for_threads(s.threads, [&] {
+        return Workspace{Statistics(s.window() * s.columns), AffineGradient(s), WindowGradient(s, affine)};
     });
 #pragma omp parallel num_threads(s.threads)
     {
         const int thread = omp_get_thread_num();
-        Statistics statistics = std::move(rooms[thread]->statistics);
-        AffineGradient affine_gradient = std::move(rooms[thread]->affine_gradient);
-        WindowGradient window = std::move(rooms[thread]->window);
+        Statistics statistics = std::move(workspaces[thread]->statistics);
+        AffineGradient affine_gradient = std::move(workspaces[thread]->affine_gradient);
+        WindowGradient window = std::move(workspaces[thread]->window);
 #pragma omp for collapse(2) schedule(static)
         for (int image = 0; image < s.images; image++)
             for (int pooled_row = 0; pooled_row < s.pooled_rows; pooled_row++) {
@@ -154,7 +154,7 @@ inline void backward_windows(const Sizes& sizes, const Element* x, const Affine&
                         * s.channels();
                     const Pixels pixels = {s, rows, columns};
                     window.select(x + start, pixels, statistics, dy + out, positions + out, affine_gradient, next_strip);
-                    if (NORMED) window.spread_over_norm();
+                    if (NORMED) window.prepare_norm_backward();
                     if (streams)
                         window.write<true>(x + start, pixels, dx + start);
                     else

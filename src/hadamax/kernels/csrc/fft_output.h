@@ -1,6 +1,6 @@
-// The outputs of a convolution by spectra, from transforms of data and kernel.
+// Outputs of an FFT convolution, from the transforms of data and kernel.
 #pragma once
-#include "spectra.h"
+#include "fft_convolution.h"
 
 class Outputs {
     const Tiles s;
@@ -9,8 +9,8 @@ class Outputs {
   public:
     explicit Outputs(const Tiles& sizes) : s(sizes), half(size_t(TOGETHER) * CELLS * COMPLEX) {}
 
-    // A group of tiles, to y [image, row, column, channel].
-    void write(const Spectra& data, const Kernels& kernels, const float* bias, Span group, Element* y) {
+    // Writes a group of tiles to y [image, row, column, channel].
+    void write(const TileTransforms& data, const KernelTransforms& kernels, const float* bias, Span group, Element* y) {
         for (int block = 0; block < s.blocks(); block++) {
             for (int column = 0; column < COLUMNS; column++)
                 for_count(group.size(), [&](auto count) { add<count>(data, kernels.of(block, column), column); });
@@ -21,8 +21,8 @@ class Outputs {
 
   private:
     template <int COUNT>
-    __attribute__((noinline)) void add(const Spectra& data, const float* kernel, int column) {
-        Floats re[COUNT][SIDE], im[COUNT][SIDE];  // apart: the compiler copies pairs of them badly
+    __attribute__((noinline)) void add(const TileTransforms& data, const float* kernel, int column) {
+        Floats re[COUNT][SIDE], im[COUNT][SIDE];  // separate arrays: compilers copy pairs inefficiently
         for (int row = 0; row < SIDE; row++) {
             Complex sums[COUNT] = {};
             const float* cell = data.of(row, column);
@@ -44,7 +44,7 @@ class Outputs {
         }
     }
 
-    // Two rows at a time; of the last, alone, twice the same.
+    // Two rows at a time; an odd last row is computed twice.
     __attribute__((noinline)) void finish(int tile, int number, Floats bias, Element* y) const {
         const Span rows = s.rows_of(tile), columns = s.columns_of(tile);
         y += s.image_of(tile) * s.outputs();

@@ -1,25 +1,25 @@
-// Pooling windows that overlap, and the backward pass without a pool: a pixel may serve several outputs or
-// one, so its value and its gradient are computed for every pixel, an image at a time.
+// Overlapping pooling windows, and the backward pass without a pool: a pixel may belong to several outputs, so its value
+// and gradient are computed for every pixel, one image at a time.
 #pragma once
 #include "call.h"
 
-// As `forward_windows`: each product once, into a map of the thread's own, then the pool over that map.
+// As `forward_windows`: computes each product once, into a map of the thread's own, and pools that map.
 inline void forward_overlaps(const Sizes& sizes, const Element* x, const Affine& affine, Element* y,
                              uint8_t* positions) {
     const Sizes s = sizes;
     const int pixels = s.rows * s.columns, stride = s.padded_channels();
-    struct Room {
+    struct Workspace {
         Statistics statistics;
         std::vector<float> map;
     };
-    auto rooms = for_threads(s.threads, [&] {
-        return Room{Statistics(pixels), std::vector<float>(size_t(pixels) * stride)};
+    auto workspaces = for_threads(s.threads, [&] {
+        return Workspace{Statistics(pixels), std::vector<float>(size_t(pixels) * stride)};
     });
 #pragma omp parallel num_threads(s.threads)
     {
         const int thread = omp_get_thread_num();
-        Statistics statistics = std::move(rooms[thread]->statistics);
-        std::vector<float> map = std::move(rooms[thread]->map);
+        Statistics statistics = std::move(workspaces[thread]->statistics);
+        std::vector<float> map = std::move(workspaces[thread]->map);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
@@ -66,7 +66,7 @@ inline void forward_overlaps(const Sizes& sizes, const Element* x, const Affine&
     }
 }
 
-// For each pixel along one axis, the outputs whose windows hold it.
+// For each pixel along one axis, the range of outputs whose windows contain it.
 inline std::vector<Span> outputs_of(const Sizes& s, int pixels, int outputs) {
     std::vector<Span> spans(pixels);
     for (int pixel = 0; pixel < pixels; pixel++) {
@@ -90,7 +90,7 @@ INLINE Floats pooled_gradient(const Sizes& s, Span rows, Span columns, const Ele
     return gradient;
 }
 
-// As `backward_windows`, LANES pixels at a time so that one tree of additions serves all of them.
+// As `backward_windows`, LANES pixels at a time, so that one tree of additions reduces all of them.
 inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& affine, const Element* dy,
                             const uint8_t* positions, Element* dx, double* to_affine) {
     const Sizes s = sizes;
@@ -98,20 +98,20 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
     const size_t outputs = size_t(s.pooled_rows) * s.pooled_columns * s.channels();
     const std::vector<Span> row_outputs = outputs_of(s, s.rows, s.pooled_rows);
     const std::vector<Span> column_outputs = outputs_of(s, s.columns, s.pooled_columns);
-    struct Room {
+    struct Workspace {
         Statistics statistics;
         AffineGradient affine_gradient;
         std::vector<float> gradients;  // [pixel, branch, padded channel]
     };
-    auto rooms = for_threads(s.threads, [&] {
-        return Room{Statistics(pixels), AffineGradient(s), std::vector<float>(size_t(LANES) * BRANCHES * stride)};
+    auto workspaces = for_threads(s.threads, [&] {
+        return Workspace{Statistics(pixels), AffineGradient(s), std::vector<float>(size_t(LANES) * BRANCHES * stride)};
     });
 #pragma omp parallel num_threads(s.threads)
     {
         const int thread = omp_get_thread_num();
-        Statistics statistics = std::move(rooms[thread]->statistics);
-        AffineGradient affine_gradient = std::move(rooms[thread]->affine_gradient);
-        std::vector<float> gradients = std::move(rooms[thread]->gradients);
+        Statistics statistics = std::move(workspaces[thread]->statistics);
+        AffineGradient affine_gradient = std::move(workspaces[thread]->affine_gradient);
+        std::vector<float> gradients = std::move(workspaces[thread]->gradients);
 #pragma omp for schedule(static)
         for (int image = 0; image < s.images; image++) {
             const Element* from = x + size_t(image) * pixels * s.pixel();
@@ -153,7 +153,7 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                 });
                 for (int b = 0; b < BRANCHES; b++) {
                     float slopes[LANES], offsets[LANES];
-                    spread(load(&statistics.scales[b][first]), load(&statistics.shifts[b][first]),
+                    norm_backward_terms(load(&statistics.scales[b][first]), load(&statistics.shifts[b][first]),
                            row_sums(sums[b]), row_sums(products[b]), 1.0f / s.channels(), slopes, offsets);
                     for (int i = 0; i < group; i++) {
                         size_t at = (first + i) * s.pixel() + b * s.channels();
@@ -161,8 +161,8 @@ inline void backward_pixels(const Sizes& sizes, const Element* x, const Affine& 
                             Floats result = load(&gradients[(size_t(i) * BRANCHES + b) * stride + c])
                                             * statistics.scales[b][first + i];
                             if (NORMED)
-                                result += owed(load(from + at + c, count), statistics.shifts[b][first + i], slopes[i],
-                                               offsets[i]);
+                                result += norm_correction(load(from + at + c, count),
+                                                          statistics.shifts[b][first + i], slopes[i], offsets[i]);
                             store(to + at + c, result, count);
                         });
                     }

@@ -10,8 +10,8 @@ from tests.kernels.blocks import HADAMAX, KINDS, POOLS
 from tests.kernels.convolutions import SAME, layer, needs, observations, off
 from torch import Tensor
 
-from hadamax.kernels import ConvolutionGeometry, Stage, byte_convolution, fused_stage, hadamax_block
-from hadamax.kernels.convolution import plain_convolution
+from hadamax.kernels import ByteConvConfig, ConvBlockConfig, byte_convolution, fused_conv_block, hadamax_block
+from hadamax.kernels.byte_convolution import plain_convolution
 from hadamax.kernels.reference import reference_block
 from hadamax.networks import build_encoder
 
@@ -21,9 +21,9 @@ def _served(kernel: None, small_maps: None) -> None:
     """Skips where nothing can be compiled."""
 
 
-def stage_of(dtype: torch.dtype = torch.float32, stride: int = 1) -> Stage:
-    geometry = ConvolutionGeometry((stride, stride), SAME, 255.0, dtype)
-    return Stage(geometry, HADAMAX.variant((4, 4, 0, 0)))
+def stage_of(dtype: torch.dtype = torch.float32, stride: int = 1) -> ConvBlockConfig:
+    config = ByteConvConfig((stride, stride), SAME, 255.0, dtype)
+    return ConvBlockConfig(config, HADAMAX.variant((4, 4, 0, 0)))
 
 
 def weights(channels: int, affine: bool = True) -> list[Tensor | None]:
@@ -33,11 +33,11 @@ def weights(channels: int, affine: bool = True) -> list[Tensor | None]:
     return [weight, bias, (torch.rand(channels) + 0.5).requires_grad_(), torch.randn(channels).requires_grad_()]
 
 
-def apart(x: Tensor, tensors: list[Tensor | None], stage: Stage) -> Tensor:
+def apart(x: Tensor, tensors: list[Tensor | None], stage: ConvBlockConfig) -> Tensor:
     weight, bias, *norm = tensors
     assert weight is not None
-    between = byte_convolution(x, weight, bias, stage.geometry)
-    return hadamax_block(between, *norm, **stage.variant._asdict())
+    between = byte_convolution(x, weight, bias, stage.conv)
+    return hadamax_block(between, *norm, **stage.block._asdict())
 
 
 def gradients(y: Tensor, tensors: list[Tensor | None], gradient: Tensor) -> list[Tensor]:
@@ -57,16 +57,16 @@ def gradients(y: Tensor, tensors: list[Tensor | None], gradient: Tensor) -> list
 def test_equals_the_two_one_after_the_other(
     kind: object, pool: object, size: tuple[int, int], stride: int, dtype: torch.dtype, threads: int, affine: bool
 ) -> None:
-    stage = stage_of(dtype, stride)._replace(variant=kind.variant(pool))  # type: ignore[attr-defined]
-    tensors = weights(96, affine and stage.variant.norm is not None)
+    stage = stage_of(dtype, stride)._replace(block=kind.variant(pool))  # type: ignore[attr-defined]
+    tensors = weights(96, affine and stage.block.norm is not None)
     x = observations(9, 4, *size)
     torch.set_num_threads(threads)
-    assume(stage.serves(x, *tensors))
-    ours, theirs = fused_stage(x, *tensors, stage), apart(x, tensors, stage)  # type: ignore[arg-type]
+    assume(stage.supports(x, *tensors))
+    ours, theirs = fused_conv_block(x, *tensors, stage), apart(x, tensors, stage)  # type: ignore[arg-type]
     assert torch.equal(ours, theirs)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        assert torch.equal(fused_stage(x, *tensors, stage), theirs)  # type: ignore[arg-type]
+        assert torch.equal(fused_conv_block(x, *tensors, stage), theirs)  # type: ignore[arg-type]
     gradient = torch.randn_like(ours)
     for mine, other in zip(gradients(ours, tensors, gradient), gradients(theirs, tensors, gradient), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6)
@@ -75,17 +75,17 @@ def test_equals_the_two_one_after_the_other(
 def test_an_encoder_takes_it_and_is_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, x = build_encoder("hadamax", (4, 84, 84)), observations(8, 4, 84, 84)
     asked = []
-    serves = Stage.serves
+    serves = ConvBlockConfig.serves
 
-    def ask(self: Stage, *tensors: Tensor | None) -> bool:
+    def ask(self: ConvBlockConfig, *tensors: Tensor | None) -> bool:
         asked.append(serves(self, *tensors))  # type: ignore[arg-type]
         return asked[-1]
 
-    monkeypatch.setattr(Stage, "serves", ask)
+    monkeypatch.setattr(ConvBlockConfig, "serves", ask)
     y = encoder(x)
     assert asked == [True]
     found = torch.autograd.grad(y.square().sum(), list(encoder.parameters()))
-    monkeypatch.setattr(Stage, "serves", lambda *_: False)
+    monkeypatch.setattr(ConvBlockConfig, "serves", lambda *_: False)
     assert torch.equal(encoder(x), y)
     expected = torch.autograd.grad(encoder(x).square().sum(), list(encoder.parameters()))
     for mine, other in zip(found, expected, strict=True):
@@ -95,40 +95,40 @@ def test_an_encoder_takes_it_and_is_the_same_without(monkeypatch: pytest.MonkeyP
 def test_gradients_of_some_and_of_none() -> None:
     stage, tensors, x = stage_of(), weights(64), observations(8, 4, 20, 20)
     gradient = torch.randn(8, 32, 5, 5)
-    everything = gradients(fused_stage(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
+    everything = gradients(fused_conv_block(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
     for wanted in range(4):
         for number, tensor in enumerate(tensors):
             assert tensor is not None
             tensor.requires_grad_(number == wanted)
-        y = fused_stage(x, *tensors, stage)  # type: ignore[arg-type]
+        y = fused_conv_block(x, *tensors, stage)  # type: ignore[arg-type]
         assert torch.equal(gradients(y, [tensors[wanted]], gradient)[0], everything[wanted])
     for tensor in tensors:
         assert tensor is not None
         tensor.requires_grad_(False)
-    assert not fused_stage(x, *tensors, stage).requires_grad  # type: ignore[arg-type]
+    assert not fused_conv_block(x, *tensors, stage).requires_grad  # type: ignore[arg-type]
 
 
 def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
     stage, tensors, x = stage_of(), weights(64), observations(8, 4, 20, 20)
     gradient = torch.randn(8, 32, 5, 5)
-    expected = gradients(fused_stage(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
-    y = fused_stage(x, *tensors, stage)  # type: ignore[arg-type]
+    expected = gradients(fused_conv_block(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
+    y = fused_conv_block(x, *tensors, stage)  # type: ignore[arg-type]
     x.numpy()[:] = 0
     assert all(map(torch.equal, gradients(y, tensors, gradient), expected))
 
 
 def test_gradients_of_gradients_and_many_at_once() -> None:
     stage, x = stage_of(), observations(8, 4, 12, 12)
-    stage = stage._replace(variant=stage.variant._replace(eps=1e-2))
+    stage = stage._replace(block=stage.block._replace(eps=1e-2))
     drawn = [tensor.detach() for tensor in weights(64) if tensor is not None]
     found = []
     for dtype in (torch.float32, torch.float64):
         tensors = [tensor.to(dtype).requires_grad_() for tensor in drawn]
         if dtype == torch.float32:
-            y = fused_stage(x, *tensors, stage)
+            y = fused_conv_block(x, *tensors, stage)
         else:
-            wide = stage.geometry._replace(dtype=dtype)
-            y = reference_block(plain_convolution(x, *tensors[:2], wide), *tensors[2:], stage.variant)
+            wide = stage.conv._replace(dtype=dtype)
+            y = reference_block(plain_convolution(x, *tensors[:2], wide), *tensors[2:], stage.block)
         (first,) = torch.autograd.grad(y.square().sum(), tensors[0], create_graph=True)
         second = torch.autograd.grad(first.square().sum(), tensors, retain_graph=True)
         many = torch.autograd.grad(y, tensors, torch.stack([y.detach(), y.detach().cos()]), is_grads_batched=True)
@@ -140,11 +140,11 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
 def test_a_hook_that_gives_back_something_else_reaches_no_kernel() -> None:
     stage, tensors, x = stage_of(), weights(64), observations(8, 4, 12, 12)
     gradient = torch.randn(8, 32, 3, 3)
-    expected = gradients(fused_stage(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
+    expected = gradients(fused_conv_block(x, *tensors, stage), tensors, gradient)  # type: ignore[arg-type]
     with torch.autograd.graph.saved_tensors_hooks(
         lambda kept: kept, lambda kept: kept.double() if kept.is_floating_point() and kept.ndim == 4 else kept
     ):
-        y = fused_stage(x, *tensors, stage)  # type: ignore[arg-type]
+        y = fused_conv_block(x, *tensors, stage)  # type: ignore[arg-type]
     found = gradients(y, tensors, gradient)
     for ours, theirs in zip(found, expected, strict=True):
         assert off(ours, theirs.double()) < 1e-5
@@ -160,9 +160,9 @@ def test_a_hook_that_gives_back_something_else_reaches_no_kernel() -> None:
     ],
 )
 def test_what_it_does_not_serve(x: Tensor, why: str) -> None:
-    assert not stage_of().serves(x, *weights(64)), why
+    assert not stage_of().supports(x, *weights(64)), why
 
 
 def test_bfloat16_is_the_kernels() -> None:
     needs(torch.bfloat16)
-    assert stage_of(torch.bfloat16).serves(observations(8, 4, 20, 20), *weights(64))
+    assert stage_of(torch.bfloat16).supports(observations(8, 4, 20, 20), *weights(64))

@@ -1,4 +1,4 @@
-"""Recorded functions: what is replayed is what would have been done, or nothing is replayed."""
+"""GraphedFunction functions: what is replayed is what would have been done, or nothing is replayed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.tape import Tape, _Writing
 from torch import Tensor
 
 from hadamax.errors import UserError
-from hadamax.kernels import recorded
-from hadamax.kernels.recorded import WARM, CudaGraphs, Recorded, recorder
+from hadamax.kernels import cuda_graphs
+from hadamax.kernels.cuda_graphs import WARMUP_CALLS, CudaGraphCapturer, GraphedFunction, graph_capturer
 
 
 class Sum:
@@ -28,35 +28,35 @@ class Sum:
 
 def test_replays_do_what_the_function_does() -> None:
     function, plain, tape = Sum(), Sum(), Tape()
-    recording = Recorded(function, tape, lambda: [[function.total]])
+    recording = GraphedFunction(function, tape, lambda: [[function.total]])
     for number in range(10):
         x, factor = torch.arange(3.0) + number, torch.tensor(0.5 * number)
         for found, expected in zip(recording(x, factor), plain(x, factor), strict=True):
             assert torch.equal(found, expected)
         assert torch.equal(function.total, plain.total)
-    assert function.runs == WARM + 2  # once more to compare with, once to record
-    assert tape.replays == 10 - WARM
+    assert function.runs == WARMUP_CALLS + 2  # once more to compare with, once to record
+    assert tape.replays == 10 - WARMUP_CALLS
 
 
 def test_what_it_gave_does_not_change() -> None:
-    recording = Recorded(lambda x: (x * 2,), Tape())
+    recording = GraphedFunction(lambda x: (x * 2,), Tape())
     kept = [recording(torch.full((2,), float(number)))[0] for number in range(12)]
     assert [int(value[0]) for value in kept] == [2 * number for number in range(12)]
 
 
 def test_every_form_of_the_inputs_is_recorded_by_itself() -> None:
     tape = Tape()
-    recording = Recorded(lambda x: (x.float().mean(),), tape)
+    recording = GraphedFunction(lambda x: (x.float().mean(),), tape)
     for number in range(12):
         for x in (torch.full((2,), number), torch.full((5,), number), torch.full((2,), float(number))):
             assert recording(x)[0] == number
-    assert len(recording.recordings) == 3
-    assert tape.replays == 3 * (12 - WARM)
+    assert len(recording.graphs) == 3
+    assert tape.replays == 3 * (12 - WARMUP_CALLS)
 
 
 def test_without_a_recorder_the_function_runs() -> None:
     function = Sum()
-    recording = Recorded(function, None, lambda: [[function.total]])
+    recording = GraphedFunction(function, None, lambda: [[function.total]])
     for _ in range(12):
         recording(torch.ones(3), torch.ones(()))
     assert function.runs == 12
@@ -92,7 +92,7 @@ class Elsewhere(Sum):
 @pytest.mark.parametrize("kind", [Counting, Asking, Elsewhere])
 def test_what_cannot_be_replayed_runs_as_written(kind: type[Sum], caplog: pytest.LogCaptureFixture) -> None:
     function, plain, tape = kind(), kind(), Tape()
-    recording = Recorded(function, tape, lambda: [[function.total]])
+    recording = GraphedFunction(function, tape, lambda: [[function.total]])
     with caplog.at_level(logging.WARNING):
         for number in range(12):
             plain.runs = function.runs  # one more was run to record
@@ -101,8 +101,8 @@ def test_what_cannot_be_replayed_runs_as_written(kind: type[Sum], caplog: pytest
                 assert torch.equal(found, expected)
             assert torch.equal(function.total, plain.total)
     assert tape.failed
-    assert not recording.recordings
-    assert [record.message.count("No recorded graphs") for record in caplog.records] == [1]
+    assert not recording.graphs
+    assert [record.message.count("No CUDA graphs") for record in caplog.records] == [1]
 
 
 def test_what_hardly_moves_is_judged_by_itself() -> None:
@@ -116,7 +116,7 @@ def test_what_hardly_moves_is_judged_by_itself() -> None:
         return (x.sum(),)
 
     tape = Tape()
-    recording = Recorded(function, tape, lambda: [[weights], [moments]])
+    recording = GraphedFunction(function, tape, lambda: [[weights], [moments]])
     for number in range(12):
         recording(torch.full((3,), 1.0 + number))
     assert tape.failed
@@ -125,35 +125,35 @@ def test_what_hardly_moves_is_judged_by_itself() -> None:
 
 def test_one_that_failed_is_not_asked_again() -> None:
     tape = Tape()
-    asking, plain = Recorded(Asking(), tape), Recorded(lambda x: (x * 2,), tape)
+    asking, plain = GraphedFunction(Asking(), tape), GraphedFunction(lambda x: (x * 2,), tape)
     for number in range(12):
         asking(torch.ones(3), torch.ones(()))
         assert plain(torch.full((2,), float(number)))[0][0] == 2 * number
-    assert not plain.recordings
+    assert not plain.graphs
 
 
 def test_a_difference_of_rounding_is_none_and_a_larger_one_is() -> None:
     value = torch.tensor([1.0, -200.0])
-    assert recorded._alike([value * 1.01], [value])
-    assert not recorded._alike([value * 1.03], [value])
-    assert not recorded._alike([value * torch.nan], [value])
+    assert cuda_graphs._same_outputs([value * 1.01], [value])
+    assert not cuda_graphs._same_outputs([value * 1.03], [value])
+    assert not cuda_graphs._same_outputs([value * torch.nan], [value])
     before, after = torch.zeros(2), torch.tensor([3.0, 4.0])
-    assert recorded._moved_alike([after + 0.1], [after], [before])
-    assert recorded._moved_alike([before], [before], [before])
-    assert recorded._moved_alike([after * (1 + 1e-8)], [after], [after])
-    assert not recorded._moved_alike([after * (1 + 1e-6)], [after], [after])
-    assert not recorded._moved_alike([after + 1], [after], [before])
-    assert not recorded._moved_alike([before], [after], [before])
-    assert not recorded._moved_alike([after * torch.nan], [after], [before])
+    assert cuda_graphs._same_change([after + 0.1], [after], [before])
+    assert cuda_graphs._same_change([before], [before], [before])
+    assert cuda_graphs._same_change([after * (1 + 1e-8)], [after], [after])
+    assert not cuda_graphs._same_change([after * (1 + 1e-6)], [after], [after])
+    assert not cuda_graphs._same_change([after + 1], [after], [before])
+    assert not cuda_graphs._same_change([before], [after], [before])
+    assert not cuda_graphs._same_change([after * torch.nan], [after], [before])
 
 
 def test_only_a_card_records_and_not_where_it_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert recorder(torch.device("cpu")) is None
+    assert graph_capturer(torch.device("cpu")) is None
     monkeypatch.setenv("HADAMAX_GRAPHS", "off")
-    assert recorder(torch.device("cuda")) is None
+    assert graph_capturer(torch.device("cuda")) is None
     monkeypatch.setenv("HADAMAX_GRAPHS", "no")
     with pytest.raises(UserError, match="HADAMAX_GRAPHS: 'no' is not known; valid: auto, off"):
-        recorder(torch.device("cpu"))
+        graph_capturer(torch.device("cpu"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
@@ -161,10 +161,10 @@ def test_on_a_card() -> None:
     device = torch.device("cuda")
     function, plain = Sum(), Sum()
     function.total, plain.total = function.total.to(device), plain.total.to(device)
-    recording = Recorded(function, CudaGraphs(device), lambda: [[function.total]])
+    recording = GraphedFunction(function, CudaGraphCapturer(device), lambda: [[function.total]])
     for number in range(10):
         x, factor = torch.arange(3.0, device=device) + number, torch.tensor(0.5 * number, device=device)
         for found, expected in zip(recording(x, factor), plain(x, factor), strict=True):
             assert torch.equal(found, expected)
-    assert function.runs == WARM + 2
+    assert function.runs == WARMUP_CALLS + 2
     assert torch.equal(function.total, plain.total)

@@ -1,15 +1,15 @@
-// Pooling windows that do not overlap, forward (backward: winners.h): each pixel belongs to at most one output. No pool
-// is a window of one pixel.
+// Forward pass of pooling windows that do not overlap: each pixel belongs to at most one output. Without a pool, a window is
+// one pixel. The backward pass is in windows_backward.h.
 #pragma once
 #include "pixels.h"
 
-// What a window found of a vector of channels.
+// Maximum of a window and its position, for a vector of channels.
 struct Maximum {
     Floats value;
     Ints cell;
 };
 
-// A window on its way forward.
+// Forward pass of one window.
 struct Window {
     const Sizes& s;
     const Affine& affine;
@@ -22,38 +22,39 @@ struct Window {
     template <class Count>
     INLINED Maximum maximum(int c, Count count) const {
         if constexpr (HADAMAX_WINDOW == 1) return only(c, count);
-        bool doubtful;
-        const Maximum found = pixels.whole() ? of_numbers<true>(c, count, doubtful) : of_numbers<false>(c, count, doubtful);
-        return doubtful ? of_all(c, count) : found;
+        bool may_have_nan;
+        const Maximum found = pixels.whole() ? maximum_without_nan<true>(c, count, may_have_nan)
+                                             : maximum_without_nan<false>(c, count, may_have_nan);
+        return may_have_nan ? maximum_with_nan(c, count) : found;
     }
 
   private:
     template <class Count>
     INLINED Maximum only(int c, Count count) const {
         Floats found;
-        look<true>(c, count, [&](Floats value, Ints) { found = value; });
+        for_each_value<true>(c, count, [&](Floats value, Ints) { found = value; });
         return {found, Ints{}};
     }
 
-    // Right where there is no NaN. The sum tells, for one addition a pixel, where to compare would take those units of the
-    // processor of which a pixel needs most; infinities can look like one.
+    // Correct if there is no NaN. NaN is detected by the sum, which costs one addition per pixel; a comparison would need the
+    // execution units that are the bottleneck. Infinities set `may_have_nan` too.
     template <bool whole, class Count>
-    INLINED Maximum of_numbers(int c, Count count, bool& doubtful) const {
+    INLINED Maximum maximum_without_nan(int c, Count count, bool& may_have_nan) const {
         Maximum best = first();
         Floats sum = {};
-        look<whole>(c, count, [&](Floats value, Ints cell) {
+        for_each_value<whole>(c, count, [&](Floats value, Ints cell) {
             const Ints better = value > best.value;
             best = {better ? value : best.value, better ? cell : best.cell};
             sum += value;
         });
-        doubtful = any(sum != sum);
+        may_have_nan = any(sum != sum);
         return best;
     }
 
     template <class Count>
-    __attribute__((noinline)) Maximum of_all(int c, Count count) const {
+    __attribute__((noinline)) Maximum maximum_with_nan(int c, Count count) const {
         Maximum best = first();
-        look<false>(c, count, [&](Floats value, Ints cell) {
+        for_each_value<false>(c, count, [&](Floats value, Ints cell) {
             const Ints better = (value > best.value) | (value != value);
             best = {better ? value : best.value, better ? cell : best.cell};
         });
@@ -64,7 +65,7 @@ struct Window {
 
     // Calls body(value, cell) for each pixel.
     template <bool whole, class Count, class Body>
-    INLINED void look(int c, Count count, Body body) const {
+    INLINED void for_each_value(int c, Count count, Body body) const {
         Floats scale[BRANCHES], bias[BRANCHES];
         for (int b = 0; b < BRANCHES; b++) scale[b] = affine.scale(b, c), bias[b] = affine.bias(b, c);
         pixels.for_each<whole>([&](int pixel, int cell) __attribute__((always_inline)) {
@@ -80,15 +81,15 @@ struct Window {
     }
 };
 
-// y and positions: [image, pooled row, pooled column, channel]; a position is a cell of the window.
+// y and positions: [image, pooled row, pooled column, channel]; a position is a cell index of the window.
 inline void forward_windows(const Sizes& sizes, const Element* x, const Affine& affine, Element* y,
                             uint8_t* positions) {
     const Sizes s = sizes;
     const size_t next_strip = size_t(s.window()) * s.columns * s.pixel();
-    auto rooms = for_threads(s.threads, [&] { return Statistics(s.window() * s.columns); });
+    auto workspaces = for_threads(s.threads, [&] { return Statistics(s.window() * s.columns); });
 #pragma omp parallel num_threads(s.threads)
     {
-        Statistics statistics = std::move(*rooms[omp_get_thread_num()]);
+        Statistics statistics = std::move(*workspaces[omp_get_thread_num()]);
 #pragma omp for collapse(2) schedule(static)
         for (int image = 0; image < s.images; image++)
             for (int pooled_row = 0; pooled_row < s.pooled_rows; pooled_row++) {
