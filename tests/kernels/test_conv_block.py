@@ -75,17 +75,17 @@ def test_equals_the_two_one_after_the_other(
 def test_an_encoder_takes_it_and_is_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, x = build_encoder("hadamax", (4, 84, 84)), observations(8, 4, 84, 84)
     asked = []
-    serves = ConvBlockConfig.serves
+    supports = ConvBlockConfig.supports
 
     def ask(self: ConvBlockConfig, *tensors: Tensor | None) -> bool:
-        asked.append(serves(self, *tensors))  # type: ignore[arg-type]
+        asked.append(supports(self, *tensors))  # type: ignore[arg-type]
         return asked[-1]
 
-    monkeypatch.setattr(ConvBlockConfig, "serves", ask)
+    monkeypatch.setattr(ConvBlockConfig, "supports", ask)
     y = encoder(x)
     assert asked == [True]
     found = torch.autograd.grad(y.square().sum(), list(encoder.parameters()))
-    monkeypatch.setattr(ConvBlockConfig, "serves", lambda *_: False)
+    monkeypatch.setattr(ConvBlockConfig, "supports", lambda *_: False)
     assert torch.equal(encoder(x), y)
     expected = torch.autograd.grad(encoder(x).square().sum(), list(encoder.parameters()))
     for mine, other in zip(found, expected, strict=True):
