@@ -23,15 +23,15 @@ def imported(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "not_even"),
     [
-        ("import hadamax.cli.entry", ("importlib.metadata",)),  # before it nobody hears Ctrl-C
+        ("import hadamax.cli", ("importlib.metadata",)),  # before it nobody hears Ctrl-C
         ("import hadamax", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--version'])", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--help'])", ("torch", "numpy", "tyro", "rich")),
-        ("from hadamax import HadamardLinear, build_encoder", ("tyro", "rich", "hadamax.training")),
-        ("import hadamax; hadamax.networks.QNetwork; hadamax.functional.lambda_returns", ("tyro", "hadamax.training")),
-        ("import hadamax.diagnostics", ("tyro", "rich", "hadamax.training")),
-        ("from hadamax import load", ("tyro", "rich", "hadamax.training", "hadamax.algorithms")),
-        ("from hadamax.environments import EnvironmentSettings", ("tyro", "hadamax.training")),
+        ("from hadamax import HadamardLinear, build_encoder", ("tyro", "rich", "hadamax.runs.loop")),
+        ("import hadamax; hadamax.networks.QNetwork; hadamax.functional.lambda_returns", ("tyro", "hadamax.runs.loop")),
+        ("import hadamax.diagnostics", ("tyro", "rich", "hadamax.runs.loop")),
+        ("from hadamax import load", ("tyro", "rich", "hadamax.runs.loop", "hadamax.algorithms.pqn")),
+        ("from hadamax.environments import EnvironmentSettings", ("tyro", "hadamax.runs.loop")),
         ("import hadamax.agents.loading", ("tyro",)),
         ("import hadamax.cli.train", ()),
     ],

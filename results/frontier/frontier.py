@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from hadamax.experiments.collect import Run, collect
+from hadamax.confidence import ci95_half_width
 from hadamax.papers.style import COLOURS, DASHES
-from hadamax.student import half_width
-from hadamax.training.published import random_human
+from hadamax.published import random_human
+from hadamax.studies.collect import Run, collect
 
 BASELINE = "nature-norm"
 POINTS = 200
@@ -53,12 +53,12 @@ def table(title: str, scores: Scores) -> list[str]:
     }
     for variant, found in scores.items():
         cells = [np.array([found[game][seed] for seed in seeds]) for game in games]
-        shown = [f"{cell.mean():.1f} ± {half_width(cell):.1f}" for cell in cells]
+        shown = [f"{cell.mean():.1f} ± {ci95_half_width(cell):.1f}" for cell in cells]
         gap = over_games[variant] - over_games[BASELINE]
-        against = "" if variant == BASELINE else f"{gap.mean():+.2f} ± {half_width(gap):.2f}"
+        against = "" if variant == BASELINE else f"{gap.mean():+.2f} ± {ci95_half_width(gap):.2f}"
         whole = over_games[variant]
         lines.append(
-            f"| `{variant}` | {' | '.join(shown)} | {whole.mean():.2f} ± {half_width(whole):.2f} | {against} |"
+            f"| `{variant}` | {' | '.join(shown)} | {whole.mean():.2f} ± {ci95_half_width(whole):.2f} | {against} |"
         )
     return lines
 
@@ -80,7 +80,7 @@ def draw(runs: list[Run], variants: list[str], minutes: float, out: Path) -> Non
             own = [run for run in runs if (run.variant, run.game) == (variant, game)]
             places = np.linspace(0, min(run.frame for run in own), POINTS + 1)[1:]
             curves = np.array([[training_score(run, frame) for frame in places] for run in own])
-            mean, half = curves.mean(axis=0), half_width(curves)
+            mean, half = curves.mean(axis=0), ci95_half_width(curves)
             colour, label = COLOURS[number], f"{variant} ({len(own)} seeds)"
             for axes, x in ((column[0], places / own[0].settings.run.frames * minutes), (column[1], places / 1e6)):
                 axes.plot(x, mean, color=colour, linestyle=DASHES[number], label=label)

@@ -13,7 +13,7 @@ from scipy import stats
 from tests.runs.runs import BREAKOUT, CARTPOLE, checkpoint, make
 
 import hadamax
-from hadamax.agents.loading import untrained
+from hadamax.agents.run_agent import untrained
 from hadamax.errors import UserError
 from hadamax.runs.folder import RunFolder
 

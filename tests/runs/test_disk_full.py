@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tests.runs.runs import CARTPOLE, flags, frames, hadamax, kill_after, make, outcome, run_to_the_end, same
 
-from hadamax.runs import checkpoints, curve, logs
+from hadamax.cli import evaluate
+from hadamax.runs import checkpoints, curve, folder, logs
 
 GAME = {**CARTPOLE, "frames": 512, "checkpoint_every": 128, "log_every": 64}
 
@@ -26,7 +27,8 @@ class Disk:
         for owner, name in (
             (checkpoints, "write_flushed"),
             (logs, "write_all"),
-            (checkpoints, "write_atomically"),
+            (folder, "write_atomically"),
+            (evaluate, "write_atomically"),
             (curve, "write_atomically"),
         ):
             self._watch(patch, owner, name)

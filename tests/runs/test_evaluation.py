@@ -12,9 +12,9 @@ from scipy import stats
 from tests.probes import Event, ScriptedEngine
 from tests.runs.runs import BREAKOUT, contents, hadamax, run_to_the_end
 
-from hadamax.agents import evaluation
 from hadamax.agents.evaluation import best_constant, capped, games_said, summary
 from hadamax.environments import EnvironmentSettings, VectorEnvironment
+from hadamax.environments import play as playing
 from hadamax.environments.play import Played, constant_policy, play, random_policy
 from hadamax.published import published_scores
 
@@ -29,7 +29,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, rule: Any) -> list[VectorEnvironme
         made.append(VectorEnvironment(ScriptedEngine(rule, games), seed=seed))
         return made[-1]
 
-    monkeypatch.setattr(evaluation, "make_environment", make)
+    monkeypatch.setattr(playing, "make_environment", make)
     return made
 
 

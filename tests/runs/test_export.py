@@ -20,9 +20,10 @@ import torch
 from tests.runs.runs import BREAKOUT, CARTPOLE, checkpoint, contents, flags, hadamax
 
 import hadamax as library
+from hadamax import files
+from hadamax.agents import export
 from hadamax.cli.arguments import parse
 from hadamax.errors import UserError
-from hadamax.runs import checkpoints
 from hadamax.runs.loop import Loop
 from hadamax.runs.settings import settings_type
 from hadamax.runs.setup import start
@@ -106,7 +107,7 @@ def some(environment: Any, number: int = 50) -> np.ndarray:
 def test_the_loader_needs_no_training_code(exported: Path) -> None:
     code = (
         "import sys, torch; from loader import load; print(load()(torch.zeros(2, 4)).tolist()); "
-        "print([m for m in sys.modules if m.startswith(('hadamax.training', 'hadamax.algorithms', 'gymnasium', "
+        "print([m for m in sys.modules if m.startswith(('hadamax.runs.loop', 'hadamax.algorithms.pqn', 'gymnasium', "
         "'hadamax.environments', 'ale_py', 'scipy', 'matplotlib', 'tensorboard'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True, check=True)
@@ -151,7 +152,7 @@ def test_nothing_is_overwritten(exported: Path, run: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("after", range(5))
 def test_a_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    write, left = checkpoints.write_flushed, [after]
+    write, left = files.write_flushed, [after]
 
     def full(path: Path, data: bytes) -> None:
         if not left[0]:
@@ -159,7 +160,7 @@ def test_a_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pyte
         left[0] -= 1
         write(path, data)
 
-    monkeypatch.setattr(checkpoints, "write_flushed", full)
+    monkeypatch.setattr(export, "write_flushed", full)
     before = sorted(tmp_path.iterdir())
     assert "cannot be written: No space left on device" in hadamax("export", run, "--out", tmp_path / "agent").refusal
     assert sorted(tmp_path.iterdir()) == before
@@ -167,7 +168,7 @@ def test_a_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_killed_before_the_end_nothing_has_its_name(run: Path, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from hadamax import cli; from hadamax.training import export; "
+        "import os, sys; from hadamax import cli; from hadamax.agents import export; "
         "os.rename = lambda *_: os._exit(9); sys.exit(cli.main(sys.argv[1:]))"
     )
     arguments = ("export", str(run), "--out", str(tmp_path / "agent"))

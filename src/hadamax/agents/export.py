@@ -21,8 +21,8 @@ import tomli_w
 from safetensors.torch import save
 
 from hadamax.agents import exported
-from hadamax.agents.loading import fill, find, make_network
 from hadamax.agents.model_card import Card
+from hadamax.agents.run_agent import fill, find, make_network
 from hadamax.errors import UserError
 from hadamax.files import flush_folder, write_flushed
 from hadamax.runs.curve import draw_curve

@@ -16,7 +16,7 @@ PAPERS = """- Hadamard Representations: [arXiv 2406.09079](https://arxiv.org/abs
 class Card(NamedTuple):
     """What a card tells of an agent."""
 
-    config: dict[str, Any]  # of the artefact, without its seal
+    config: dict[str, Any]  # of the exported agent, without its hashes
     settings: TrainSettings[Any]
     evaluation: dict[str, Any] | None  # of these very weights
     parameters: int

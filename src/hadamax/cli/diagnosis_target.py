@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hadamax.agents.loading import load_run
+from hadamax.agents.run_agent import load_run
 from hadamax.cli.arguments import say
 from hadamax.diagnostics.modes import evaluating
 from hadamax.diagnostics.selection import select

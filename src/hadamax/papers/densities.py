@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hadamax.agents.loading import load_run
+from hadamax.agents.run_agent import load_run
 from hadamax.diagnostics import Sample, kde_peak_density, observe
 from hadamax.diagnostics.health import DEAD_PEAK
 from hadamax.diagnostics.pictures import draw_densities
