@@ -23,7 +23,7 @@ def unknown(kind: str, value: object, valid: Iterable[str], most: int = MOST_NAM
     near = [by_key[key] for key in difflib.get_close_matches(str(value).lower(), by_key, n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = names if len(names) <= most else [*names[:most], f"and {len(names) - most} more"]
-    return UserError(f"{kind}: {value!r} is not known; {hint}valid: {', '.join(listed)}")
+    return UserError(f"{kind}: {value!r} is unknown; {hint}expected one of {', '.join(listed)}")
 
 
 class EnvironmentVariableError(UserError, ValueError):
@@ -38,7 +38,7 @@ def environment_variable(name: str, choices: Sequence[str]) -> str:
     """
     value = os.environ.get(name, choices[0])
     if value not in choices:
-        raise EnvironmentVariableError(f"{name}: {value!r} is not known; valid: {', '.join(choices)}")
+        raise EnvironmentVariableError(f"{name}: {value!r} is unknown; expected one of {', '.join(choices)}")
     return value
 
 

@@ -191,17 +191,17 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"num_envs": 0}, "num_envs: 0 is too small; valid: 1 or more"),
+        ({"num_envs": 0}, "num_envs: 0 is too small; expected 1 or more"),
         ({"num_epochs": 0}, "num_epochs: 0 is too small"),
-        ({"num_test_envs": -1}, "num_test_envs: -1 is too small; valid: 0 or more"),
+        ({"num_test_envs": -1}, "num_test_envs: -1 is too small; expected 0 or more"),
         (
             {"num_minibatches": 33},
-            "num_minibatches: 33 does not divide num_envs x num_steps = 4096; valid: a divisor, such as 32",
+            "num_minibatches: 33 does not divide num_envs x num_steps = 4096; expected a divisor, such as 32",
         ),
-        ({"gamma": 1.01}, "gamma: 1.01 is out of range; valid: 0 to 1"),
+        ({"gamma": 1.01}, "gamma: 1.01 is out of range; expected 0 to 1"),
         ({"q_lambda": float("nan")}, "q_lambda: nan is out of range"),
         ({"epsilon_end": -0.1}, "epsilon_end: -0.1 is out of range"),
-        ({"learning_rate": 0.0}, "learning_rate: 0.0 is out of range; valid: a finite number above 0"),
+        ({"learning_rate": 0.0}, "learning_rate: 0.0 is out of range; expected a finite number above 0"),
         ({"max_grad_norm": float("inf")}, "max_grad_norm: inf is out of range"),
     ],
 )

@@ -22,19 +22,19 @@ from hadamax.benchmark.targets import TARGETS
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--only netwrok", "only: 'netwrok' is not known; did you mean 'network'?"),
-        ("--threads 5000", "threads: 5000 is out of range; valid: 0 to 1024"),
+        ("--only netwrok", "only: 'netwrok' is unknown; did you mean 'network'?"),
+        ("--threads 5000", "threads: 5000 is out of range; expected 0 to 1024"),
         ("--encoder mlp", "encoder: 'mlp' does not take observations (4, 84, 84)"),
-        ("--rounds 0", "rounds: 0 is too small; valid: 1 or more"),
+        ("--rounds 0", "rounds: 0 is too small; expected 1 or more"),
         ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
         ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),
-        ("--json .", "json: '.' is a folder; valid: a file"),
-        ("--json bench.png --out ./bench.png", "out: './bench.png' is where the numbers go; valid: another file"),
+        ("--json .", "json: '.' is a folder; expected a file"),
+        ("--json bench.png --out ./bench.png", "out: './bench.png' is where the numbers go; expected another file"),
         (
             "--only blocks memory --out b.png",
             "out: nothing of blocks, memory is drawn; valid with iteration or network",
         ),
-        ("--only", "only: no section is named; valid: blocks, network, memory, iteration, run"),
+        ("--only", "only: no section is named; expected blocks, network, memory, iteration, run"),
     ],
 )
 def test_what_is_refused(arguments: str, said: str) -> None:

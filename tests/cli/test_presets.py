@@ -46,10 +46,10 @@ def test_what_is_given_beside_a_preset_wins(tmp_path: Path) -> None:
     [
         (
             ("pqn", "--preset", "strngest"),
-            "preset: 'strngest' is not known; did you mean 'strongest'? valid: strongest",
+            "preset: 'strngest' is unknown; did you mean 'strongest'? expected one of strongest",
         ),
-        (("pqn", "--preset"), "preset: none given; valid: --preset NAME"),
-        (("ppo", "--preset", "strongest"), "preset: 'strongest' is not known; ppo has none"),
+        (("pqn", "--preset"), "preset: none given; expected --preset NAME"),
+        (("ppo", "--preset", "strongest"), "preset: 'strongest' is unknown; ppo has none"),
     ],
 )
 def test_presets_that_are_not_there(arguments: tuple[str, ...], line: str) -> None:
@@ -61,9 +61,9 @@ def test_presets_that_are_not_there(arguments: tuple[str, ...], line: str) -> No
     [
         ({"branches": 0}, "branches must be 1 or more, not 0"),
         ({"activation": ("crelu", "tanh"), "branches": 2}, "mixes crelu, twice as wide, with others"),
-        ({"activation": "rleu"}, 'activation "rleu" is not known; did you mean "relu"?'),
-        ({"match_parameters": 5}, "parameters 5 cannot be matched by width; valid: "),
-        ({"bins": 1}, "bins: 1 is too small; valid: 2 or more"),
+        ({"activation": "rleu"}, 'activation "rleu" is unknown; did you mean "relu"?'),
+        ({"match_parameters": 5}, "parameters 5 cannot be matched by width; expected "),
+        ({"bins": 1}, "bins: 1 is too small; expected 2 or more"),
         ({"v_min": 3, "v_max": 3}, "v_min: 3.0 is not below v_max 3.0"),
     ],
 )
@@ -94,6 +94,6 @@ def test_ppo_from_training_to_a_sampling_agent(tmp_path: Path) -> None:
 def test_a_q_value_is_nothing_to_sample_from(tmp_path: Path) -> None:
     assert hadamax(*flags(tmp_path / "run", CARTPOLE, frames=64)).code == 0
     refusal = hadamax("evaluate", tmp_path / "run", "--sample").refusal
-    assert refusal == "sample: pqn has no policy to draw from; valid: greedy, or an epsilon above 0"
+    assert refusal == "sample: pqn has no policy to draw from; expected greedy, or an epsilon above 0"
     with pytest.raises(ValueError, match="sample: actions cannot be drawn from a Q-value"):
         library.load(tmp_path / "run").act(np.zeros((1, 4), np.float32), sample=True)

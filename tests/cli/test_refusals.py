@@ -11,11 +11,11 @@ from tests.runs.runs import BREAKOUT, CARTPOLE, flags, hadamax, train
 REFUSED: list[tuple[str, list[str]]] = [
     ("--env Pnog", ["env", "'Pnog'", "did you mean 'Pong'?", "Breakout"]),
     ("--env=", ["env", "''"]),
-    ("--env Pendulum-v1", ["env", "Pendulum-v1", "Box(-2.0, 2.0", "discrete", "valid: ", "CartPole-v1"]),
+    ("--env Pendulum-v1", ["env", "Pendulum-v1", "Box(-2.0, 2.0", "discrete", "expected ", "CartPole-v1"]),
     ("--env MinAtar/Breakuot-v1", ["env", "'MinAtar/Breakuot-v1'", "did you mean 'MinAtar/Breakout-v1'?"]),
     ("--encoder hadamx", ["encoder", "hadamx", 'did you mean "hadamax"?', "nature"]),
-    ("--encoder mlp", ["encoder", "'mlp'", "(4, 84, 84)", "valid: auto, or one for images, such as hadamax"]),
-    ("--env CartPole-v1", ["encoder", "'nature-norm'", "(4,)", "valid: auto, or mlp"]),
+    ("--encoder mlp", ["encoder", "'mlp'", "(4, 84, 84)", "expected auto, or one for images, such as hadamax"]),
+    ("--env CartPole-v1", ["encoder", "'nature-norm'", "(4,)", "expected auto, or mlp"]),
     ("--activation tahn", ["activation", "tahn", 'did you mean "tanh"?', "sigmoid"]),
     ("--activation tanh relu gelu", ["activation", "branches"]),
     ("--branches 0", ["branches", "0", "1 or more"]),
@@ -51,7 +51,7 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("--num-envs 0", ["num_envs", "0", "1 or more"]),
     ("--num-steps 0", ["num_steps", "0", "1 or more"]),
     ("--num-epochs 0", ["num_epochs", "0", "1 or more"]),
-    ("--num-minibatches 3", ["num_minibatches", "3", "32", "valid: a divisor, such as 2"]),
+    ("--num-minibatches 3", ["num_minibatches", "3", "32", "expected a divisor, such as 2"]),
     ("--num-test-envs -1", ["num_test_envs", "-1", "0 or more"]),
     ("--learning-rate 0", ["learning_rate", "0.0", "above 0"]),
     ("--learning-rate nan", ["learning_rate", "nan", "above 0"]),
@@ -64,9 +64,9 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("--epsilon-decay 0", ["epsilon_decay", "0.0", "above 0"]),
     ("--lr-decay maybe", ["maybe"]),
     ("--protocol strict", ["protocol", "strict", "papers", "sticky"]),
-    ("--sticky-actions 2", ["sticky_actions", "2.0", "valid: 0 or more, below 1"]),
-    ("--mask-probability 0", ["mask_probability", "0.0", "valid: above 0, up to 1"]),
-    ("--mask-probability 2", ["mask_probability", "2.0", "valid: above 0, up to 1"]),
+    ("--sticky-actions 2", ["sticky_actions", "2.0", "expected 0 or more, below 1"]),
+    ("--mask-probability 0", ["mask_probability", "0.0", "expected above 0, up to 1"]),
+    ("--mask-probability 2", ["mask_probability", "2.0", "expected above 0, up to 1"]),
     ("--buffer-size 10", ["Unrecognized option: --buffer-size; "]),
     ("--buffer-size 10 --setting=3", ["Unrecognized options: --buffer-size, --setting"]),
     ("--sticky-actions nan", ["sticky_actions", "nan", "below 1"]),
@@ -105,7 +105,7 @@ def test_one_line_and_nothing_left(here: Path, asked: str, words: list[str]) -> 
 def test_the_environment_is_looked_at_first(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "fast")
     refusal = hadamax(*flags("runs/x", BREAKOUT, frames=256)).refusal
-    assert f"{name}: 'fast' is not known; valid: auto, " in refusal
+    assert f"{name}: 'fast' is unknown; expected one of auto, " in refusal
     assert list(here.iterdir()) == []
 
 

@@ -130,12 +130,12 @@ def test_commands_for_others(study: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["sweep", "nothing"], "study: 'nothing' is not known; valid: FILE.toml, "),
+        (["sweep", "nothing"], "study: 'nothing' is unknown; expected one of FILE.toml, "),
         (["sweep", "nothing.toml"], "nothing.toml: cannot be read: No such file or directory"),
-        (["sweep", "small.toml", "--shard", "3/2"], "shard: '3/2' is not a share; valid: i/n with i from 1 to n"),
+        (["sweep", "small.toml", "--shard", "3/2"], "shard: '3/2' is not a share; expected i/n with i from 1 to n"),
         (["sweep", "small.toml", "--shard", "x"], "shard: 'x' is not a share"),
-        (["sweep", "small.toml", "--workers", "0"], "workers: 0 is too small; valid: 1 or more"),
-        (["sweep", "small.toml", "--episodes", "0"], "episodes: 0 is too small; valid: 1 or more"),
+        (["sweep", "small.toml", "--workers", "0"], "workers: 0 is too small; expected 1 or more"),
+        (["sweep", "small.toml", "--episodes", "0"], "episodes: 0 is too small; expected 1 or more"),
         (["sweep", "small.toml", "--gpus", "1.5"], "gpus: 1.5 is neither a share of a card nor a number of them"),
         (["sweep", "small.toml", "--gpus", "64"], "gpus: 64 of each run are more than the "),
         (["status", "."], "study: . has no runs below it; begin some with: hadamax sweep"),

@@ -150,5 +150,5 @@ def test_the_games_of_other_settings_are_refused(changed: dict) -> None:
 def test_what_cannot_be_is_one_plain_line() -> None:
     with pytest.raises(UserError, match="max_episode_frames: 3 is less than one step of 4 frames"):
         make(max_episode_frames=3)
-    with pytest.raises(UserError, match="env: 'Pog' is not known; did you mean 'Pong'"):
+    with pytest.raises(UserError, match="env: 'Pog' is unknown; did you mean 'Pong'"):
         AtariEngine("Pog", 1)

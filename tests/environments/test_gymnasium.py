@@ -155,8 +155,8 @@ def test_observations_without_a_size_are_refused(space: spaces.Space) -> None:
 @pytest.mark.parametrize(
     ("attempt", "line"),
     [
-        (lambda: make("Pendulum-v1"), r"^env: Pendulum-v1 has actions Box\(.*\), not discrete ones; valid: one with"),
-        (lambda: engine_of(spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2])), "not discrete ones; valid: one with"),
+        (lambda: make("Pendulum-v1"), r"^env: Pendulum-v1 has actions Box\(.*\), not discrete ones; expected one with"),
+        (lambda: engine_of(spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2])), "not discrete ones; expected one"),
         (lambda: make("GymV21Environment-v0"), "^env: GymV21Environment-v0 cannot be made: .*install.*$"),
     ],
 )

@@ -81,7 +81,7 @@ def test_what_is_no_atari_game(env: str, family: str) -> None:
     ],
 )
 def test_unknown_names_get_a_suggestion(env: str, suggestion: str) -> None:
-    with pytest.raises(UserError, match=rf"^env: '{env}' is not known; .*{suggestion}.*valid: .*$") as caught:
+    with pytest.raises(UserError, match=rf"^env: '{env}' is unknown; .*{suggestion}.*expected .*$") as caught:
         make_environment(settings(env), 1, seed=0)
     assert "\n" not in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_where_a_lost_life_ends_nothing_no_step_after_it_may_go_unlearned() -> N
     assert settings(protocol="sticky", life_loss_terminal=True, fire_after_life_loss=True).resolved()
     for protocol in ("papers", "sticky"):
         wrong = settings(protocol=protocol, life_loss_terminal=False, fire_after_life_loss=True)
-        with pytest.raises(UserError, match=r"^fire_after_life_loss: True needs life_loss_terminal.*valid: False"):
+        with pytest.raises(UserError, match=r"^fire_after_life_loss: True needs life_loss_terminal.*expected False"):
             wrong.resolved()
 
 
@@ -182,27 +182,27 @@ def test_sticky_actions_mean_nothing_to_gymnasium() -> None:
     ],
 )
 def test_numbers_that_are_too_small(name: str, value: int, least: int) -> None:
-    with pytest.raises(UserError, match=f"^{name}: {value} is too small; valid: {least} or more$"):
+    with pytest.raises(UserError, match=f"^{name}: {value} is too small; expected {least} or more$"):
         settings(**{name: value}).resolved()
     assert getattr(settings(**{name: least}).resolved(), name) == least
 
 
 @pytest.mark.parametrize(("name", "most"), [("noop_max", 100_000), ("max_episode_frames", 2**31 - 1)])
 def test_numbers_that_no_emulator_takes(name: str, most: int) -> None:
-    with pytest.raises(UserError, match=f"^{name}: {10**20} is too large; valid: {most} or less$"):
+    with pytest.raises(UserError, match=f"^{name}: {10**20} is too large; expected {most} or less$"):
         settings(**{name: 10**20}).resolved()
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan")])
 def test_sticky_actions_are_a_probability_below_1(value: float) -> None:
     with pytest.raises(
-        UserError, match=f"^sticky_actions: {value} is not a probability below 1; valid: 0 or more, below 1$"
+        UserError, match=f"^sticky_actions: {value} is not a probability below 1; expected 0 or more, below 1$"
     ):
         settings(sticky_actions=value).resolved()
 
 
 def test_an_unknown_protocol() -> None:
-    with pytest.raises(UserError, match=r"^protocol: 'mine' is not known; valid: papers, sticky$"):
+    with pytest.raises(UserError, match=r"^protocol: 'mine' is unknown; expected one of papers, sticky$"):
         settings(protocol="mine").resolved()
 
 

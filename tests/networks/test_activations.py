@@ -88,7 +88,7 @@ def test_a_name_per_branch_or_one_for_all() -> None:
 @pytest.mark.parametrize(
     ("activation", "branches", "error", "message"),
     [
-        ("sigmoit", 2, ValueError, 'activation "sigmoit" is not known; did you mean "sigmoid"?'),
+        ("sigmoit", 2, ValueError, 'activation "sigmoit" is unknown; did you mean "sigmoid"?'),
         (("tanh",), 2, ValueError, "names 1 branches and the layer has 2"),
         (("tanh", "crelu"), 2, ValueError, "mixes crelu"),
         (torch.tanh, 2, TypeError, "activation must be a name"),

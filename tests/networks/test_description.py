@@ -93,7 +93,7 @@ def test_every_variation(name: str, activation: Any, combine: str, norm: Any, la
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"kind": "transformer"}, 'kind "transformer" is not known'),
+        ({"kind": "transformer"}, 'kind "transformer" is unknown'),
         ({"kind": None}, "kind must be a name"),
         ({"bonus": 1}, "missing or too many: bonus"),
         ({"flatten": "sideways"}, "flatten"),
@@ -101,7 +101,7 @@ def test_every_variation(name: str, activation: Any, combine: str, norm: Any, la
         ({"input_scale": -1}, "input_scale"),
         ({"observation_shape": [4]}, "HadamardLinear|observation_shape|features"),
         ({"settings": {"code": "import os"}}, "code"),
-        ({"dense": [{"layer": "os.system"}]}, 'layer "os.system" is not known'),
+        ({"dense": [{"layer": "os.system"}]}, 'layer "os.system" is unknown'),
         ({"dense": [{"layer": "dense", "features": 8, "colour": 1}]}, "colour is no setting of a Dense layer"),
         ({"dense": [{"layer": "conv", "channels": 8, "kernel": 3}]}, "a dense layer must be a Dense"),
         ({"dense": [{"layer": "dense", "features": 8, "activation": "tahn"}]}, 'did you mean "tanh"'),

@@ -16,7 +16,7 @@ from hadamax.networks import Conv, EncoderSpec, Pool, build_encoder
             ("hadamx",),
             {},
             ValueError,
-            'encoder "hadamx" is not known; did you mean "hadamax"? valid: nature, ',
+            'encoder "hadamx" is unknown; did you mean "hadamax"? expected one of nature, ',
         ),
         ((3,), {}, TypeError, "encoder must be a name"),
         (
@@ -42,7 +42,7 @@ from hadamax.networks import Conv, EncoderSpec, Pool, build_encoder
         ),
         (("nature", (4, 84, 84), "255"), {}, TypeError, "input_scale must be a number above 0, not '255'"),
         (("nature",), {"width": float("nan")}, ValueError, "width must be a finite number above 0"),
-        (("nature",), {"layers": "first"}, ValueError, 'layers "first" is not known; valid: all, last'),
+        (("nature",), {"layers": "first"}, ValueError, 'layers "first" is unknown; expected one of all, last'),
         (("nature",), {"features": 0}, ValueError, "features must be 1 or more, not 0"),
         (
             ("hadamax",),
@@ -70,7 +70,7 @@ def test_refused_data() -> None:
         build_encoder(spec, features=8)
     with pytest.raises(ValueError, match="has no layers"):
         build_encoder(replace(spec, blocks=()))
-    with pytest.raises(ValueError, match='flatten "cwh" is not known'):
+    with pytest.raises(ValueError, match='flatten "cwh" is unknown'):
         build_encoder(replace(spec, flatten="cwh"))
     with pytest.raises(TypeError, match="a block must be a Conv, a Residual or an Activate, not Pool"):
         replace(spec, blocks=(Pool(2, 2),))  # type: ignore[arg-type]

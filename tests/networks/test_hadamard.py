@@ -135,10 +135,10 @@ def test_the_printed_form_tells_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"combine": "prodct"}, ValueError, 'combine "prodct" is not known; did you mean "product"?'),
+        ({"combine": "prodct"}, ValueError, 'combine "prodct" is unknown; did you mean "product"?'),
         ({"branches": 0}, ValueError, "branches must be 1 or more, not 0"),
         ({"activation": ("tanh", "relu", "tanh")}, ValueError, "names 3 branches and the layer has 2"),
-        ({"norm": "layer"}, ValueError, 'norm "layer" is not known'),
+        ({"norm": "layer"}, ValueError, 'norm "layer" is unknown'),
         ({"in_features": 0}, ValueError, "in_features must be 1 or more, not 0"),
         ({"out_features": 2.0}, TypeError, "out_features must be a whole number, 1 or more, not 2.0"),
     ],

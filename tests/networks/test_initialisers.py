@@ -76,7 +76,7 @@ def test_branches_start_apart() -> None:
 
 
 def test_unknown_initialiser() -> None:
-    with pytest.raises(ValueError, match=r'initialiser "he" is not known; .*valid: torch, lecun_normal'):
+    with pytest.raises(ValueError, match=r'initialiser "he" is unknown; .*expected torch, lecun_normal'):
         HadamardLinear(9, 6, initialiser="he")
     with pytest.raises(TypeError, match="initialiser must be a name"):
         HadamardLinear(9, 6, initialiser=None)  # type: ignore[arg-type]

@@ -35,5 +35,5 @@ def test_the_width_of_the_network_itself() -> None:
 
 def test_counts_that_no_width_has() -> None:
     for parameters in (3, 10**12):
-        with pytest.raises(ValueError, match=f"parameters {parameters} cannot be matched by width; valid: "):
+        with pytest.raises(ValueError, match=f"parameters {parameters} cannot be matched by width; expected "):
             matching_width(parameters, "nature")

@@ -79,7 +79,7 @@ def test_gradient_is_that_of_the_formula() -> None:
 @pytest.mark.parametrize(
     ("norm", "error", "message"),
     [
-        ("chanels", ValueError, 'norm "chanels" is not known; did you mean "channels"? valid: channels, map'),
+        ("chanels", ValueError, 'norm "chanels" is unknown; did you mean "channels"? expected one of channels, map'),
         (5, TypeError, "norm must be a name"),
         (True, TypeError, "norm must be a name"),
     ],
@@ -91,7 +91,7 @@ def test_refusals(norm: object, error: type[Exception], message: str) -> None:
 
 
 def test_refused_norm_data() -> None:
-    with pytest.raises(ValueError, match='norm over "batch" is not known'):
+    with pytest.raises(ValueError, match='norm over "batch" is unknown'):
         Norm("batch", True, 1e-5)
     with pytest.raises(ValueError, match="norm eps must be a finite number above 0, not 0"):
         Norm("map", True, 0.0)

@@ -71,12 +71,12 @@ def test_what_waits_says_why(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("hr-figure-77",), "paper: 'hr-figure-77' is not known; did you mean 'hr-figure-7'? valid: list, hr-table-1"),
+        (("hr-figure-77",), "paper: 'hr-figure-77' is unknown; did you mean 'hr-figure-7'? expected one of list"),
         (("hr-table-3", "--runs", "."), "runs: hr-table-3 needs none"),
         (("hr-figure-7", "--runs", "nowhere"), "runs: there is none in nowhere"),
-        (("hr-figure-7", "--seeds", "0"), "seeds: 0 is too small; valid: 1 or more"),
+        (("hr-figure-7", "--seeds", "0"), "seeds: 0 is too small; expected 1 or more"),
         (("hr-figure-7", "--frames", "0"), "frames: 0 is too small"),
-        (("hr-figure-7", "--games", "Tetris3", "--seeds", "1"), "game: 'Tetris3' is not known"),
+        (("hr-figure-7", "--games", "Tetris3", "--seeds", "1"), "game: 'Tetris3' is unknown"),
     ],
 )
 def test_mistakes_are_one_line(

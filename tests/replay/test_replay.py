@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest
         Replay(10**6, 1, (4, 84, 84), np.dtype(np.uint8), stack=4)
     line = str(caught.value)
     assert line.startswith(
-        "replay_size: 1,000,000 transitions need 7.07 GB and there is 2.00 GB on cpu; valid: up to 282,"
+        "replay_size: 1,000,000 transitions need 7.07 GB and there is 2.00 GB on cpu; expected up to 282,"
     )
     monkeypatch.undo()
     with pytest.raises(UserError, match="replay_size: 1,000,000,000,000 transitions need"):
@@ -174,7 +174,7 @@ def test_free_memory_is_what_the_system_says() -> None:
 
 
 def test_a_return_longer_than_the_replay_is_refused() -> None:
-    with pytest.raises(UserError, match="n_step: 5 is longer than the replay; valid: up to 4"):
+    with pytest.raises(UserError, match="n_step: 5 is longer than the replay; expected up to 4"):
         Replay(10, 2, (4,), np.dtype(np.float32), n_step=5)
 
 

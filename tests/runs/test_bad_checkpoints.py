@@ -220,7 +220,7 @@ def test_evaluation_refuses_what_it_was_asked_for_by_name(run: Path) -> None:
     (checkpoint(run, 512) / WEIGHTS).write_bytes(b"")
     refusal = hadamax("evaluate", run, "--checkpoint", 512).refusal
     line = f"checkpoint: '512' of {run} cannot be used (weights.safetensors is damaged)"
-    assert refusal in (f"{line}; valid: latest, best, 256, 384", f"{line}; valid: latest, 256, 384")
+    assert refusal in (f"{line}; expected latest, best, 256, 384", f"{line}; expected latest, 256, 384")
     rewrite(checkpoint(run, 384), weights=other_shape)
     assert "another architecture" in hadamax("evaluate", run, "--checkpoint", 384).refusal
 
@@ -230,13 +230,13 @@ def test_only_what_works_is_said_to_be_valid(run: Path) -> None:
         rewrite(checkpoint(run, frame), manifest=about(score=None))
     refusal = hadamax("evaluate", run, "--checkpoint", "best").refusal
     none = "none has a score: no game had finished"
-    assert refusal == f"checkpoint: 'best' of {run} cannot be used ({none}); valid: latest, 256, 384, 512"
+    assert refusal == f"checkpoint: 'best' of {run} cannot be used ({none}); expected latest, 256, 384, 512"
     rewrite(checkpoint(run, 384), manifest=about(score=5.0))
     refusal = hadamax("evaluate", run, "--checkpoint", "3").refusal
-    assert refusal == f"checkpoint: '3' of {run} cannot be used; valid: latest, best, 256, 384, 512"
+    assert refusal == f"checkpoint: '3' of {run} cannot be used; expected latest, best, 256, 384, 512"
     for frame in (256, 384, 512):
         (checkpoint(run, frame) / MANIFEST).write_text("{")
     for name in ("best", "512"):
         refusal = hadamax("evaluate", run, "--checkpoint", name).refusal
-        assert refusal.endswith("; valid: none, since all are damaged; train it again"), refusal
+        assert refusal.endswith("; expected none, since all are damaged; train it again"), refusal
     assert "no game" not in refusal

@@ -233,7 +233,7 @@ def test_checkpoints_by_name(run: Path) -> None:
         result = hadamax("evaluate", run, "--episodes", 1, "--max-episode-frames", 40, "--checkpoint", name)
         assert result.code == code, result
         if code:
-            assert result.refusal == (f"checkpoint: {name!r} of {run} cannot be used; valid: latest, best, 1280")
+            assert result.refusal == (f"checkpoint: {name!r} of {run} cannot be used; expected latest, best, 1280")
         else:
             assert "needs two games" in result.out
             assert "Breakout: 1 game, cut at 40 frames, epsilon 0" in result.out

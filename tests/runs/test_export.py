@@ -194,7 +194,7 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     assert "is not a run's folder" in hadamax("export", tmp_path, "--out", out).refusal
     assert "out" in hadamax("export", run).refusal
     assert "checkpoint: '7' of" in (line := refusal("--checkpoint", "7"))
-    assert "valid: latest, best, 128, 256" in line
+    assert "expected latest, best, 128, 256" in line
     config = run / "config.toml"
     text = config.read_text()
     config.write_text(text.replace("features = 16", "features = 17"))
@@ -210,7 +210,7 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     assert "checkpoint: 'latest'" in left.err.splitlines()[-1]
     assert not out.exists()
     shutil.rmtree(run / "checkpoints")
-    assert "valid: none yet; train it first" in refusal()
+    assert "expected none yet; train it first" in refusal()
 
 
 # -- the card ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_what_is_not_a_run(tmp_path: Path, command: str) -> None:
 
 def test_a_run_without_a_checkpoint_has_no_agent(config: Path) -> None:
     refusal = hadamax("evaluate", config.parent).refusal
-    assert refusal == f"checkpoint: 'latest' of {config.parent} cannot be used; valid: none yet; train it first"
+    assert refusal == f"checkpoint: 'latest' of {config.parent} cannot be used; expected none yet; train it first"
 
 
 HOLDER = """
@@ -124,25 +124,25 @@ def test_another_process_has_it(tmp_path: Path) -> None:
 
 
 BROKEN = [
-    ("format = 1", "format = 2", "format 2 is not one this hadamax reads; valid: up to 1"),
-    ("format = 1", "", "format None is not one this hadamax reads; valid: up to 1"),
-    ("format = 1", "format = '1'", "format '1' is not one this hadamax reads; valid: up to 1"),
+    ("format = 1", "format = 2", "format 2 is not one this hadamax reads; expected up to 1"),
+    ("format = 1", "", "format None is not one this hadamax reads; expected up to 1"),
+    ("format = 1", "format = '1'", "format '1' is not one this hadamax reads; expected up to 1"),
     ("format = 1", "format = = 1", "is not a TOML file: Invalid value (at line 1, column 10)"),
     ("format = 1", "\0", "is not a TOML file: Invalid statement (at line 1, column 1)"),
-    ('"pqn"', '"pqm"', "algorithm: 'pqm' is not known; did you mean 'pqn'? valid: pqn, dqn, c51, ppo, rainbow"),
-    ('"pqn"', "['pqn']", "algorithm: ['pqn'] is not known; "),
-    ("seed = 1", "sead = 1", "setting: 'sead' is not known; did you mean 'seed'? valid: "),
-    ("seed = 1", "seed = 1.0", "seed: 1.0 is of the wrong type; valid: a whole number"),
-    ("seed = 1", "seed = true", "seed: True is of the wrong type; valid: a whole number"),
-    ("seed = 1", "seed = '1'", "seed: '1' is of the wrong type; valid: a whole number"),
-    ("seed = 1", "seed = -1", "seed: -1 is too small; valid: 0 or more"),
-    ("seed = 1", "seed = 1\nkeep_checkpoints_at = 5", "keep_checkpoints_at: 5 is of the wrong type; valid: a list of"),
-    ("seed = 1", "seed = 1\nmax_minutes = 'x'", "max_minutes: 'x' is of the wrong type; valid: a number"),
-    ('precision = "float32"', 'precision = "float8"', "precision: 'float8' is of the wrong type; valid: auto, float32"),
-    ("gamma = 0.99", "gamma = [0.99]", "gamma: [0.99] is of the wrong type; valid: a number"),
-    ("gamma = 0.99", "gamma = nan", "gamma: nan is out of range; valid: 0 to 1"),
-    ("lr_decay = true", "lr_decay = 1", "lr_decay: 1 is of the wrong type; valid: true or false"),
-    ("[network]", "[run.x]\n[network]", "setting: 'x' is not known; "),
+    ('"pqn"', '"pqm"', "algorithm: 'pqm' is unknown; did you mean 'pqn'? expected one of pqn, dqn, c51, ppo, rainbow"),
+    ('"pqn"', "['pqn']", "algorithm: ['pqn'] is unknown; "),
+    ("seed = 1", "sead = 1", "setting: 'sead' is unknown; did you mean 'seed'? expected one of "),
+    ("seed = 1", "seed = 1.0", "seed: 1.0 is of the wrong type; expected a whole number"),
+    ("seed = 1", "seed = true", "seed: True is of the wrong type; expected a whole number"),
+    ("seed = 1", "seed = '1'", "seed: '1' is of the wrong type; expected a whole number"),
+    ("seed = 1", "seed = -1", "seed: -1 is too small; expected 0 or more"),
+    ("seed = 1", "seed = 1\nkeep_checkpoints_at = 5", "keep_checkpoints_at: 5 is of the wrong type; expected a list"),
+    ("seed = 1", "seed = 1\nmax_minutes = 'x'", "max_minutes: 'x' is of the wrong type; expected a number"),
+    ('precision = "float32"', 'precision = "float8"', "precision: 'float8' is of the wrong type; expected auto"),
+    ("gamma = 0.99", "gamma = [0.99]", "gamma: [0.99] is of the wrong type; expected a number"),
+    ("gamma = 0.99", "gamma = nan", "gamma: nan is out of range; expected 0 to 1"),
+    ("lr_decay = true", "lr_decay = 1", "lr_decay: 1 is of the wrong type; expected true or false"),
+    ("[network]", "[run.x]\n[network]", "setting: 'x' is unknown; "),
     ("[network]", "[[network]]", "network: [{"),
 ]
 

@@ -195,13 +195,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert machine.choose_device("auto") == machine.choose_device("cpu") == torch.device("cpu")
     for name in ("cuda", "cuda:0", "gpu", "", "cpu:0", "cuda:-1"):
-        with pytest.raises(UserError, match=re.escape(f"device: {name!r} is not on this machine; valid: auto, cpu")):
+        with pytest.raises(UserError, match=re.escape(f"device: {name!r} is not on this machine; expected auto, cpu")):
             machine.choose_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert machine.choose_device("auto").type == "cuda"
     assert machine.choose_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(UserError, match=r"'cuda:2' .* valid: auto, cpu, cuda:0, cuda:1"):
+    with pytest.raises(UserError, match=r"'cuda:2'.*expected auto, cpu, cuda:0, cuda:1"):
         machine.choose_device("cuda:2")
 
 

@@ -31,7 +31,7 @@ def test_the_line_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> Non
             loop.train()
     assert str(caught.value) == (
         "num_minibatches: 1 makes updates of 1024 rows, too many for the memory of this machine; "
-        "valid: 8 (128 rows fit); there is no checkpoint yet"
+        "expected 8 (128 rows fit); there is no checkpoint yet"
     )
 
 

@@ -196,7 +196,7 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, undisturbed: dict[str,
 def test_a_replay_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     refusal = train(tmp_path / "run", REPLAY, replay_size=10**12).refusal
     assert refusal.startswith("replay_size: 1,000,000,000,000 transitions need 1,9")  # GB
-    assert "valid: up to " in refusal
+    assert "expected up to " in refusal
     refusal = train(tmp_path / "run", REPLAY, n_step=50).refusal
-    assert refusal == "n_step: 50 is longer than the replay; valid: up to 44 (replay_size)"
+    assert refusal == "n_step: 50 is longer than the replay; expected up to 44 (replay_size)"
     assert contents(tmp_path) == {}

@@ -107,7 +107,7 @@ def test_on_the_baselines_scale(root: Path) -> None:
     assert ranges == {"Breakout": (-2.0, 2.0), "Pong": (0.0, 4.0)}
     pooled = pool(score_table(runs, "training")[0], lambda s, game: baseline_normalised(s, ranges[game]))
     assert pooled["other"] == {"Breakout": [13 / 4, 14 / 4], "Pong": [13 / 4, 14 / 4]}
-    with pytest.raises(UserError, match="variant: 'bsae' is not known; did you mean 'base'"):
+    with pytest.raises(UserError, match="variant: 'bsae' is unknown; did you mean 'base'"):
         baseline_ranges(runs, "bsae", "training")
 
 
@@ -182,7 +182,7 @@ def test_sources_are_not_pooled_and_no_run_counts_twice(root: Path) -> None:
         pool([*table, table[0]._replace(source="test", seed=9)])
     with pytest.raises(UserError, match="are both base, Breakout, seed 1"):
         pool([*table, table[0]])
-    with pytest.raises(UserError, match="source: 'trainign' is not known; did you mean 'training'"):
+    with pytest.raises(UserError, match="source: 'trainign' is unknown; did you mean 'training'"):
         score_table([], "trainign")
     with pytest.raises(UserError, match="game: 'Chess' has no published"):
         pool([table[0]._replace(game="Chess")], human_normalised)

@@ -48,7 +48,7 @@ def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
         assert state_of(tmp_path / run.name) is State.DONE
         assert progress_of(tmp_path / run.name).source == "final evaluation"
     (reason,) = Ledger(tmp_path).set_aside().values()
-    assert "gamma: 2.0 is out of range; valid: 0 to 1; see " in reason
+    assert "gamma: 2.0 is out of range; expected 0 to 1; see " in reason
     assert events(tmp_path).count((refused.name, "failed")) == 2
 
     before = events(tmp_path)

@@ -45,7 +45,7 @@ def test_nobody_answers(taken: int) -> None:
     assert refusal(f"127.0.0.1:{free}").startswith(nobody)
     assert refusal(f"127.0.0.1:{taken}").startswith(f"ray_address: nobody answers at '127.0.0.1:{taken}': ")
     for wrong in ("here", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":6379"):
-        assert refusal(wrong).startswith(f"ray_address: {wrong!r} is not an address; valid: HOST:PORT")
+        assert refusal(wrong).startswith(f"ray_address: {wrong!r} is not an address; expected HOST:PORT")
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_estimates_are_near_the_published_medians(agent: str) -> None:
 
 
 def test_estimates_that_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="subset: 'Atari-4' is not known; valid: Atari-5, Atari-10"):
+    with pytest.raises(ValueError, match="subset: 'Atari-4' is unknown; expected one of Atari-5, Atari-10"):
         estimate_median({}, "Atari-4")
     with pytest.raises(ValueError, match="Atari-3: no score of BattleZone, Phoenix"):
         estimate_median({"NameThisGame": 1.0, "Phoenix": math.nan}, "Atari-3")

@@ -252,7 +252,7 @@ def test_a_study_that_is_wrong(toml: str, words: list[str]) -> None:
 
 
 def test_a_study_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"study: 'hadamax-ablation' is not known; did you mean 'hadamax-ablations'\?"):
+    with pytest.raises(UserError, match=r"study: 'hadamax-ablation' is unknown; did you mean 'hadamax-ablations'\?"):
         read_study("hadamax-ablation")
     with pytest.raises(UserError, match=r"other.toml: cannot be read"):
         read_study(Path("other.toml"))

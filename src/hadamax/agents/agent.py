@@ -71,7 +71,7 @@ class Agent:
             ValueError: `sample` of an agent that has no policy to draw from.
         """
         if sample and not self.has_policy:
-            raise ValueError(f"sample: actions cannot be drawn from a {self.score_name}; valid: agents with a policy")
+            raise ValueError(f"sample: actions cannot be drawn from a {self.score_name}; expected agents with a policy")
         q = self.q_values(observations)
         if sample:
             q = torch.nn.functional.one_hot(sample_actions(q, generator), q.shape[1]).float()

@@ -180,13 +180,13 @@ def check_filming(
         UserError: neither Atari nor MinAtar, no .mp4, or a number out of range.
     """
     if settings.family == "gymnasium":
-        raise UserError(f"video: {settings.env} cannot be filmed; valid: Atari and MinAtar games")
+        raise UserError(f"video: {settings.env} cannot be filmed; expected Atari and MinAtar games")
     if path.suffix != ".mp4":
         raise UserError(f"video: {str(path)!r} does not end in .mp4")
     if not 0 <= epsilon <= 1:
-        raise UserError(f"epsilon: {epsilon} is not a probability; valid: 0 to 1")
+        raise UserError(f"epsilon: {epsilon} is not a probability; expected 0 to 1")
     if max_seconds is not None and not max_seconds > 0:
-        raise UserError(f"max_seconds: {max_seconds} is too short; valid: more than 0")
+        raise UserError(f"max_seconds: {max_seconds} is too short; expected more than 0")
 
 
 WIDTH, HEIGHT, MARGIN = 480, 630, 20

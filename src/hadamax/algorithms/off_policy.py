@@ -39,18 +39,18 @@ def check(settings: Any) -> None:
     for name, smallest in {**least, "target_every": 1, "iteration_steps": 1, "n_step": 1, "num_atoms": 2}.items():
         value = getattr(settings, name, None)
         if value is not None and value < smallest:
-            raise UserError(f"{name}: {value} is too small; valid: {smallest} or more")
+            raise UserError(f"{name}: {value} is too small; expected {smallest} or more")
     for name in ("gamma", "epsilon_start", "epsilon_end", "priority_exponent", "beta_start"):
         value = getattr(settings, name, None)
         if value is not None and not 0 <= value <= 1:
-            raise UserError(f"{name}: {value} is out of range; valid: 0 to 1")
+            raise UserError(f"{name}: {value} is out of range; expected 0 to 1")
     for name in ("learning_rate", "adam_eps", "epsilon_decay", "noise"):
         value = getattr(settings, name, None)
         if value is not None and not 0 < value < float("inf"):
-            raise UserError(f"{name}: {value} is out of range; valid: a finite number above 0")
+            raise UserError(f"{name}: {value} is out of range; expected a finite number above 0")
     low, high = getattr(settings, "v_min", -1.0), getattr(settings, "v_max", 1.0)
     if not -float("inf") < low < high < float("inf"):
-        raise UserError(f"v_min: {low} is not below v_max {high}; valid: two finite numbers, the smaller one first")
+        raise UserError(f"v_min: {low} is not below v_max {high}; expected finite v_min < v_max")
 
 
 class OffPolicyLearner:

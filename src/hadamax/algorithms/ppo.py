@@ -86,25 +86,25 @@ class PPOSettings:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
+                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 1 or more")
         if not 0 <= self.env_groups <= self.num_envs:
-            raise UserError(f"env_groups: {self.env_groups} is out of range; valid: 0 to num_envs = {self.num_envs}")
+            raise UserError(f"env_groups: {self.env_groups} is out of range; expected 0 to num_envs = {self.num_envs}")
         for name in ("num_test_envs", "redo_every"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
+                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 0 or more")
         if self.num_envs * self.num_steps % self.num_minibatches:
             rows = self.num_envs * self.num_steps
             line = f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}"
-            raise UserError(f"{line}; valid: a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
+            raise UserError(f"{line}; expected a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to 1")
         for name in ("learning_rate", "adam_epsilon", "max_grad_norm", "clip", "redo_tau"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number above 0")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected a finite number above 0")
         for name in ("entropy_coefficient", "value_coefficient"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number, 0 or more")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected a finite number, 0 or more")
 
 
 class PPO(OnPolicyLearner):

@@ -97,28 +97,28 @@ class PQNSettings:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "ensemble"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 1 or more")
+                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 1 or more")
         if not 0 <= self.env_groups <= self.num_envs:
-            raise UserError(f"env_groups: {self.env_groups} is out of range; valid: 0 to num_envs = {self.num_envs}")
+            raise UserError(f"env_groups: {self.env_groups} is out of range; expected 0 to num_envs = {self.num_envs}")
         for name in ("num_test_envs", "redo_every"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; valid: 0 or more")
+                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 0 or more")
         if self.num_envs * self.num_steps % self.num_minibatches:
             rows = self.num_envs * self.num_steps
             line = f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}"
-            raise UserError(f"{line}; valid: a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
+            raise UserError(f"{line}; expected a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
         for name in ("gamma", "q_lambda", "epsilon_start", "epsilon_end"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to 1")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to 1")
         for name in ("learning_rate", "max_grad_norm", "epsilon_decay", "bin_sigma", "redo_tau"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: a finite number above 0")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected a finite number above 0")
         if not 0 < self.mask_probability <= 1:
-            raise UserError(f"mask_probability: {self.mask_probability} is out of range; valid: above 0, up to 1")
+            raise UserError(f"mask_probability: {self.mask_probability} is out of range; expected above 0, up to 1")
         if self.bins < 2:
-            raise UserError(f"bins: {self.bins} is too small; valid: 2 or more")
+            raise UserError(f"bins: {self.bins} is too small; expected 2 or more")
         if not -float("inf") < self.v_min < self.v_max < float("inf"):
-            raise UserError(f"v_min: {self.v_min} is not below v_max {self.v_max}; valid: two finite numbers in order")
+            raise UserError(f"v_min: {self.v_min} is not below v_max {self.v_max}; expected finite v_min < v_max")
 
 
 class PQN(OnPolicyLearner):

@@ -55,7 +55,7 @@ class Arguments:
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax bench")
     if "--only" in arguments and not given.only:
-        raise UserError(f"only: no section is named; valid: {', '.join(SECTIONS)}")
+        raise UserError(f"only: no section is named; expected {', '.join(SECTIONS)}")
     plan = _plan(given)
     _check_targets(given)
     machine = describe(plan.threads)
@@ -81,14 +81,14 @@ def _check_targets(given: Arguments) -> None:
         if not path.parent.is_dir():
             raise UserError(f"{name}: {target!r} is in no folder that exists")
         if path.is_dir():
-            raise UserError(f"{name}: {target!r} is a folder; valid: a file")
+            raise UserError(f"{name}: {target!r} is a folder; expected a file")
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
         except OSError as error:
             raise UserError(f"{name}: {target!r} cannot be written: {error.strerror}") from None
     if given.json and given.out and Path(given.json).resolve() == Path(given.out).resolve():
-        raise UserError(f"out: {given.out!r} is where the numbers go; valid: another file")
+        raise UserError(f"out: {given.out!r} is where the numbers go; expected another file")
     if given.out and given.only and not set(given.only) & DRAWN:
         raise UserError(f"out: nothing of {', '.join(given.only)} is drawn; valid with {' or '.join(sorted(DRAWN))}")
 
@@ -116,9 +116,9 @@ def _plan(given: Arguments) -> Plan:
         if name not in SECTIONS:
             raise unknown("only", name, SECTIONS)
     if not 0 <= given.threads <= MOST_THREADS:
-        raise UserError(f"threads: {given.threads} is out of range; valid: 0 to {MOST_THREADS}")
+        raise UserError(f"threads: {given.threads} is out of range; expected 0 to {MOST_THREADS}")
     if given.rounds is not None and given.rounds < 1:
-        raise UserError(f"rounds: {given.rounds} is too small; valid: 1 or more")
+        raise UserError(f"rounds: {given.rounds} is too small; expected 1 or more")
     native = choose_precision("auto", torch.device("cpu"))
     precisions = ("float32", native) if native != "float32" else ("float32",)
     if given.precision != "auto":

@@ -63,12 +63,12 @@ class Arguments:
         if self.module is not None and self.observations is None:
             raise UserError("observations: a module needs some; give --observations FILE.npy or FILE.safetensors")
         if self.count < 2:
-            raise UserError(f"count: {self.count} is too small; valid: 2 or more")
+            raise UserError(f"count: {self.count} is too small; expected 2 or more")
         if not 0 <= self.epsilon <= 1:
-            raise UserError(f"epsilon: {self.epsilon} is out of range; valid: 0 to 1")
+            raise UserError(f"epsilon: {self.epsilon} is out of range; expected 0 to 1")
         for name, most in (("seed", 2**63 - 1), ("threads", MOST_THREADS)):
             if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to {most}")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to {most}")
 
 
 WORDS = ("observations", "layer", "part")  # columns of diagnostics.csv that hold no numbers
@@ -224,7 +224,7 @@ def read_observations(path: Path) -> Tensor:
         if path.suffix == ".npy":
             read = np.load(path, allow_pickle=False)
             if not isinstance(read, np.ndarray):
-                raise UserError(f"observations: {path} is an archive of arrays; valid: one array")
+                raise UserError(f"observations: {path} is an archive of arrays; expected one array")
             observations = torch.from_numpy(read.astype(read.dtype.newbyteorder("="), copy=False))
         elif path.suffix == ".safetensors":
             tensors = load_file(path)
@@ -232,7 +232,7 @@ def read_observations(path: Path) -> Tensor:
                 raise UserError(f"observations: {path} holds {len(tensors)} tensors and none is named observations")
             observations = tensors.get("observations", next(iter(tensors.values())))
         else:
-            raise UserError(f"observations: {str(path)!r} is of no known kind; valid: .npy, .safetensors")
+            raise UserError(f"observations: {str(path)!r} is of no known kind; expected .npy, .safetensors")
     except OSError as error:
         raise UserError(f"observations: {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, SafetensorError, EOFError) as error:

@@ -72,7 +72,7 @@ def _told(arguments: list[str], heard: SignalHandler) -> int:
 
 def _run(arguments: list[str]) -> int:
     if not arguments:
-        raise UserError(f"verb: none given; valid: {', '.join(VERBS)}; see: hadamax --help")
+        raise UserError(f"verb: none given; expected {', '.join(VERBS)}; see: hadamax --help")
     if arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0

@@ -57,16 +57,16 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
-            raise UserError(f"episodes: {self.episodes} is too small; valid: 1 or more")
+            raise UserError(f"episodes: {self.episodes} is too small; expected 1 or more")
         if not 0 <= self.epsilon <= 1:
-            raise UserError(f"epsilon: {self.epsilon} is out of range; valid: 0 to 1")
+            raise UserError(f"epsilon: {self.epsilon} is out of range; expected 0 to 1")
         if self.video is not None and Path(self.video).suffix != ".mp4":  # now, not after the games
             raise UserError(f"video: {self.video!r} does not end in .mp4")
         if self.video_seconds is not None and not self.video_seconds > 0:
-            raise UserError(f"video_seconds: {self.video_seconds} is too short; valid: more than 0")
+            raise UserError(f"video_seconds: {self.video_seconds} is too short; expected more than 0")
         for name, most in (("seed", 2**63 - 1), ("threads", MOST_THREADS)):
             if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; valid: 0 to {most}")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to {most}")
 
 
 def run(arguments: list[str]) -> int:
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
     spaces = folder.spaces()
     agent = load_run(path, given.checkpoint, device=given.device, say=say)
     if given.sample and not agent.has_policy:
-        raise UserError(f"sample: {algorithm} has no policy to draw from; valid: greedy, or an epsilon above 0")
+        raise UserError(f"sample: {algorithm} has no policy to draw from; expected greedy, or an epsilon above 0")
     torch.set_num_threads(given.threads or settings.run.threads)
 
     players: dict[str, Policy] = {"agent": _greedy(agent, given)}

@@ -52,7 +52,7 @@ class Arguments:
         for name, least in (("seeds", 1), ("frames", 1), ("workers", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+                raise UserError(f"{name}: {value} is too small; expected {least} or more")
 
 
 def run(arguments: list[str]) -> int:

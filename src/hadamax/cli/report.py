@@ -38,9 +38,9 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if not self.runs:
-            raise UserError("runs: none given; valid: folders with runs below them; see: hadamax report --help")
+            raise UserError("runs: none given; expected folders with runs below them; see: hadamax report --help")
         if self.replicates < 1:
-            raise UserError(f"replicates: {self.replicates} is too small; valid: 1 or more")
+            raise UserError(f"replicates: {self.replicates} is too small; expected 1 or more")
 
 
 def run(arguments: list[str]) -> int:

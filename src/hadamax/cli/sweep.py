@@ -67,9 +67,9 @@ class Arguments:
         for name, least in (("workers", 1), ("threads", 0), ("episodes", 1), ("gpus", 0), ("measure", 0)):
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+                raise UserError(f"{name}: {value} is too small; expected {least} or more")
         if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
-            raise UserError(f"gpus: {self.gpus} is neither a share of a card nor a number of them; valid: 0.25, 1, 2")
+            raise UserError(f"gpus: {self.gpus} is neither a share of a card nor a number of them; expected 0.25, 1, 2")
 
 
 def run(arguments: list[str]) -> int:
@@ -166,7 +166,7 @@ def _runs(study: Study, given: Arguments) -> list[Run]:
 def _shard(runs: list[Run], shard: str) -> list[Run]:
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"shard: {shard!r} is not a share; valid: i/n with i from 1 to n, such as 1/4")
+        raise UserError(f"shard: {shard!r} is not a share; expected i/n with i from 1 to n, such as 1/4")
     return runs[int(match[1]) - 1 :: int(match[2])]
 
 

@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
         if arguments and arguments[0] in ("-h", "--help"):
             print(f"usage: hadamax train ALGORITHM [--config FILE.toml] [SETTINGS]\nalgorithms: {names}")
             return 0
-        raise UserError(f"algorithm: none given; valid: hadamax train {names}")
+        raise UserError(f"algorithm: none given; expected hadamax train {names}")
     algorithm, *rest = arguments
     kind = settings_type(algorithm)
     resuming, rest = _flag("resume", rest)
@@ -140,7 +140,7 @@ def _games(arguments: list[str]) -> tuple[int, list[str]]:
     """The number of games of `--evaluate`, 0 where it is not given, and the other arguments."""
     value, rest = _take("evaluate", "GAMES", arguments)
     if value is not None and (not value.isdecimal() or not int(value)):
-        raise UserError(f"evaluate: {value!r} is not a number of games; valid: 1 or more")
+        raise UserError(f"evaluate: {value!r} is not a number of games; expected 1 or more")
     return int(value or 0), rest
 
 
@@ -162,7 +162,7 @@ def _with_preset(arguments: list[str], algorithm: str) -> list[str]:
         return rest
     presets = ALGORITHMS[algorithm].presets
     if not presets:
-        raise UserError(f"preset: {name!r} is not known; {algorithm} has none")
+        raise UserError(f"preset: {name!r} is unknown; {algorithm} has none")
     if name not in presets:
         raise unknown("preset", name, presets)
     return toml_arguments(dict(presets[name]), algorithm, Path(f"preset {name}")) + rest
@@ -174,7 +174,7 @@ def _take(option: str, what: str, arguments: list[str]) -> tuple[str | None, lis
         flag, equals, value = argument.partition("=")
         if flag == f"--{option}":
             if not equals and i + 1 == len(arguments):
-                raise UserError(f"{option}: none given; valid: --{option} {what}")
+                raise UserError(f"{option}: none given; expected --{option} {what}")
             value = value if equals else arguments[i + 1]
             return value, arguments[:i] + arguments[i + (1 if equals else 2) :]
     return None, arguments

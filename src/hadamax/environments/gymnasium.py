@@ -34,7 +34,7 @@ class GymnasiumEngine:
         first = self._environments[0]
         if not isinstance(first.action_space, gymnasium.spaces.Discrete):
             line = f"env: {first.spec and first.spec.id} has actions {first.action_space}, not discrete ones"
-            raise UserError(f"{line}; valid: one with discrete actions, such as Pong or CartPole-v1")
+            raise UserError(f"{line}; expected one with discrete actions, such as Pong or CartPole-v1")
         space = first.observation_space
         self.num_envs = num_envs
         shape = tuple(space.shape)

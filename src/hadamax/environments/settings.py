@@ -121,7 +121,7 @@ class EnvironmentSettings:
         if self.family == "gymnasium":
             return {"reward_clipping": False, "max_episode_frames": None}
         if self.protocol not in PROTOCOLS:
-            raise UserError(f"protocol: {self.protocol!r} is not known; valid: {', '.join(PROTOCOLS)}")
+            raise UserError(f"protocol: {self.protocol!r} is unknown; expected one of {', '.join(PROTOCOLS)}")
         return {**ATARI, **PROTOCOLS[self.protocol]}
 
     def _check(self) -> None:
@@ -135,17 +135,17 @@ class EnvironmentSettings:
         for name, (least, most) in bounds.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UserError(f"{name}: {value} is too small; valid: {least} or more")
+                raise UserError(f"{name}: {value} is too small; expected {least} or more")
             if value is not None and value > most:
-                raise UserError(f"{name}: {value} is too large; valid: {most} or less")
+                raise UserError(f"{name}: {value} is too large; expected {most} or less")
         if self.fire_after_life_loss and not self.life_loss_terminal:
             raise UserError(
                 "fire_after_life_loss: True needs life_loss_terminal: the step that presses FIRE is not learned from, "
-                "so nothing before it may build on its value; valid: False, or life_loss_terminal True"
+                "so nothing before it may build on its value; expected False, or life_loss_terminal True"
             )
         if self.sticky_actions is not None and not 0 <= self.sticky_actions < 1:
             raise UserError(
-                f"sticky_actions: {self.sticky_actions} is not a probability below 1; valid: 0 or more, below 1"
+                f"sticky_actions: {self.sticky_actions} is not a probability below 1; expected 0 or more, below 1"
             )
 
     def fingerprint(self) -> str:

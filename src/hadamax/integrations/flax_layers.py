@@ -84,7 +84,7 @@ def initialisers(setting: InitialiserSetting, fan_in: int) -> tuple[Function, Fu
         return make.variance_scaling(chosen.scale, fan, "truncated_normal"), make.zeros
     if isinstance(chosen, Orthogonal):
         return make.orthogonal(chosen.gain), make.zeros
-    raise ValueError(f"initialiser {setting!r} has no form in Flax; valid: {', '.join(INITIALISERS)}")
+    raise ValueError(f"initialiser {setting!r} has no form in Flax; expected {', '.join(INITIALISERS)}")
 
 
 # -- layers: called inside a module, where Flax names what they make ------------------------------------------------

@@ -84,7 +84,7 @@ def _read_layer(data: Mapping[str, Any]) -> Layer:
     valid = [field.name for field in fields(kind)]
     for name in values:
         if name not in valid:
-            raise ValueError(f"{name} is no setting of a {kind.__name__} layer; valid: {', '.join(valid)}")
+            raise ValueError(f"{name} is no setting of a {kind.__name__} layer; expected {', '.join(valid)}")
     for name, made in (("pool", Pool), ("norm", Norm)):
         if isinstance(values.get(name), dict):
             values[name] = made(**values[name])

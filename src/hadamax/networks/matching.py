@@ -57,7 +57,7 @@ def matching_width(
     low, high = 1e-3, WIDEST
     least, most = count(low), count(high)
     if not least <= parameters <= most:
-        raise ValueError(f"parameters {parameters} cannot be matched by width; valid: {least} to {most}")
+        raise ValueError(f"parameters {parameters} cannot be matched by width; expected {least} to {most}")
     for _ in range(HALVINGS):  # the count grows with the width, in steps
         middle = (low + high) / 2
         low, high = (middle, high) if count(middle) <= parameters else (low, middle)

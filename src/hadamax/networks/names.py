@@ -22,7 +22,7 @@ def lookup(setting: str, name: object, registry: Mapping[str, T]) -> T:
         return registry[name]
     nearest = difflib.get_close_matches(name, registry, n=1)
     hint = f'did you mean "{nearest[0]}"? ' if nearest else ""
-    raise ValueError(f'{setting} "{name}" is not known; {hint}valid: {valid}')
+    raise ValueError(f'{setting} "{name}" is unknown; {hint}expected one of {valid}')
 
 
 def whole(setting: str, value: SupportsIndex, minimum: int = 1) -> int:

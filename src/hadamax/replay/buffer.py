@@ -76,7 +76,7 @@ class Replay:
     ) -> None:
         per_env = -(-size // num_envs)
         if n_step >= per_env:
-            raise UserError(f"n_step: {n_step} is longer than the replay; valid: up to {per_env - 1} (replay_size)")
+            raise UserError(f"n_step: {n_step} is longer than the replay; expected up to {per_env - 1} (replay_size)")
         self.size, self.num_envs, self.n_step, self.gamma = size, num_envs, n_step, gamma
         self.capacity = per_env + 1  # and the row that was not acted on yet
         self.length = self.capacity + stack - 1 + slack

@@ -38,7 +38,7 @@ def require_room(needed: int, transitions: int, device: torch.device) -> None:
     if free is not None and needed > free:
         raise UserError(
             f"replay_size: {transitions:,} transitions need {gigabytes(needed)} and there is {gigabytes(free)} on "
-            f"{device}; valid: up to {int(transitions * free / needed):,}"
+            f"{device}; expected up to {int(transitions * free / needed):,}"
         )
 
 

@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cpu" or (kind == "cuda" and (not number or number.isdecimal()) and int(number or 0) < cards):
         return torch.device(name)
     here = ["auto", "cpu", *(f"cuda:{i}" for i in range(cards))]
-    raise UserError(f"device: {name!r} is not on this machine; valid: {', '.join(here)}")
+    raise UserError(f"device: {name!r} is not on this machine; expected {', '.join(here)}")
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -51,7 +51,7 @@ def advice(algorithm: Algorithm, error: BaseException) -> UserError:
         games = algorithm.environment.num_envs
         return UserError(
             f"num_envs, num_test_envs: {games} games played and acted for at once are too many for the memory of "
-            f"{where}; valid: fewer, or a smaller encoder (width, features)"
+            f"{where}; expected fewer, or a smaller encoder (width, features)"
         )
     current, *smaller = _batches(getattr(algorithm, "settings", None))
     begin = f"{current.name}: {current.value} makes updates of {current.rows} rows, too many for the memory of {where}"
@@ -60,8 +60,8 @@ def advice(algorithm: Algorithm, error: BaseException) -> UserError:
     precision = getattr(algorithm, "precision", torch.float32)
     for batch in smaller:
         if fits(algorithm.network, row, batch.rows, precision):
-            return UserError(f"{begin}; valid: {batch.value} ({batch.rows} rows fit)")
-    return UserError(f"{begin}, and so are fewer; valid: a smaller encoder (width, features) or fewer num_envs")
+            return UserError(f"{begin}; expected {batch.value} ({batch.rows} rows fit)")
+    return UserError(f"{begin}, and so are fewer; expected a smaller encoder (width, features) or fewer num_envs")
 
 
 def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtype) -> bool:

@@ -67,12 +67,12 @@ class RunSettings:
         for name, low in {**least, "decay_frames": 1}.items():
             value = getattr(self, name)
             if value is not None and value < low:
-                raise UserError(f"{name}: {value} is too small; valid: {low} or more")
+                raise UserError(f"{name}: {value} is too small; expected {low} or more")
         for name, high in {"seed": 2**63 - 1, "threads": MOST_THREADS}.items():
             if getattr(self, name) > high:
-                raise UserError(f"{name}: {getattr(self, name)} is too large; valid: up to {high}")
+                raise UserError(f"{name}: {getattr(self, name)} is too large; expected up to {high}")
         if self.max_minutes is not None and not self.max_minutes > 0:
-            raise UserError(f"max_minutes: {self.max_minutes} is too small; valid: more than 0")
+            raise UserError(f"max_minutes: {self.max_minutes} is too small; expected more than 0")
         for frame in self.keep_checkpoints_at:
             if not 0 < frame <= self.frames:
                 raise UserError(f"keep_checkpoints_at: {frame} is not within the run's {self.frames} frames")
@@ -167,7 +167,7 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
         elif name == "algorithm" and value != algorithm:
             raise UserError(f"{path}: algorithm: {value!r} is not the {algorithm!r} that was asked for")
         elif name == "format" and value != FORMAT:
-            raise UserError(f"{path}: format: {value!r} is not one this hadamax reads; valid: {FORMAT}")
+            raise UserError(f"{path}: format: {value!r} is not one this hadamax reads; expected {FORMAT}")
         elif name not in ("format", "algorithm"):
             flat[name] = value
     known = {name: kind for group in setting_types(algorithm).values() for name, kind in group.items()}
@@ -177,7 +177,7 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
             raise UserError(f"{path}: {unknown('setting', name, known)}")
         if not _fits(value, known[name]) and not _fits([value], known[name]):
             kind = _describe(known[name])
-            raise UserError(f"{path}: {name}: {value!r} is of the wrong type; valid: {kind}")
+            raise UserError(f"{path}: {name}: {value!r} is of the wrong type; expected {kind}")
         flag = name.replace("_", "-")
         if isinstance(value, bool) and known[name] is bool:
             arguments.append(f"--{flag}" if value else f"--no-{flag}")
@@ -205,7 +205,7 @@ def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[A
     """
     written = content.get("format")
     if not isinstance(written, int) or written > FORMAT:
-        raise UserError(f"{path}: format {written!r} is not one this hadamax reads; valid: up to {FORMAT}")
+        raise UserError(f"{path}: format {written!r} is not one this hadamax reads; expected up to {FORMAT}")
     algorithm = content.get("algorithm", "")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UserError(f"{path}: {unknown('algorithm', algorithm, ALGORITHMS)}")
@@ -218,7 +218,7 @@ def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[A
             if name not in types:
                 raise UserError(f"{path}: {unknown('setting', name, types)}")
             if not _fits(value, types[name]):
-                raise UserError(f"{path}: {name}: {value!r} is of the wrong type; valid: {_describe(types[name])}")
+                raise UserError(f"{path}: {name}: {value!r} is of the wrong type; expected {_describe(types[name])}")
         values[group] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     try:
         own = ALGORITHMS[algorithm].settings(**values["algorithm"])

@@ -69,7 +69,7 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
     shape, width = spaces.observation_shape, settings.width
     if settings.encoder in ENCODERS and bool(ENCODERS[settings.encoder].blocks) != (len(shape) == 3):
         valid = "one for images, such as hadamax" if len(shape) == 3 else "mlp"
-        raise UserError(f"encoder: {settings.encoder!r} does not take observations {shape}; valid: auto, or {valid}")
+        raise UserError(f"encoder: {settings.encoder!r} does not take observations {shape}; expected auto, or {valid}")
     try:
         if settings.match_parameters is not None:
             actions = len(spaces.action_names)
@@ -133,7 +133,7 @@ def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
         raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
     if settings.run.frames < built.frames_per_iteration:
         least = built.frames_per_iteration
-        raise UserError(f"frames: {settings.run.frames} is less than one iteration; valid: {least} or more")
+        raise UserError(f"frames: {settings.run.frames} is less than one iteration; expected {least} or more")
     return built
 
 

@@ -73,13 +73,14 @@ def _definition(content: dict[str, Any], path: Path) -> Definition:
         if key not in KEYS:
             raise unknown("key", key, KEYS)
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
-            raise UserError(f"{key}: {value!r} is of the wrong type; valid: {' or '.join(KINDS[k] for k in KEYS[key])}")
+            kinds = " or ".join(KINDS[kind] for kind in KEYS[key])
+            raise UserError(f"{key}: {value!r} is of the wrong type; expected {kinds}")
     name = _name("name", content.get("name", path.stem))
     games, seeds = _games(content), _seeds(content)
     grid, steps = _columns("grid", content.get("grid", {})), _columns("list", content.get("list", {}))
     lengths = {len(values) for values in steps.values()}
     if len(lengths) > 1:
-        raise UserError(f"list: its settings have {sorted(lengths)} values; valid: as many each, taken one by one")
+        raise UserError(f"list: its settings have {sorted(lengths)} values; expected as many each, taken one by one")
     variants = content.get("variants", {"base": {}} if not grid and not steps else {"": {}})
     if not variants:
         raise UserError("variants: there is none; leave the table out for a study of one")
@@ -99,7 +100,7 @@ def _games(content: dict[str, Any]) -> tuple[str, ...]:
     given = [game for suite in named for game in suite_games(suite)] + content.get("games", [])
     games = [known_game(game) for game in given]
     if not games:
-        raise UserError("suite: there are no games; valid: a suite, or games = [...]")
+        raise UserError("suite: there are no games; expected a suite, or games = [...]")
     _refuse_twice("games", games)
     return tuple(games)
 
@@ -108,13 +109,13 @@ def _seeds(content: dict[str, Any]) -> tuple[int, ...]:
     """A number is so many seeds from 1."""
     given = content.get("seeds", 1)
     if isinstance(given, int) and given > MOST_SEEDS:
-        raise UserError(f"seeds: {given} is too many; valid: up to {MOST_SEEDS}")
+        raise UserError(f"seeds: {given} is too many; expected up to {MOST_SEEDS}")
     seeds = list(range(1, given + 1)) if isinstance(given, int) else given
     if not seeds:
-        raise UserError(f"seeds: {given!r} is none; valid: how many, from seed 1, or a list of them")
+        raise UserError(f"seeds: {given!r} is none; expected how many, from seed 1, or a list of them")
     for seed in seeds:
         if type(seed) is not int or seed < 0:
-            raise UserError(f"seeds: {seed!r} is not a seed; valid: whole numbers from 0")
+            raise UserError(f"seeds: {seed!r} is not a seed; expected whole numbers from 0")
     _refuse_twice("seeds", seeds)
     return tuple(seeds)
 
@@ -190,5 +191,5 @@ def _text(value: Any) -> str:
 
 def _name(key: str, value: str) -> str:
     if not NAME.fullmatch(value):
-        raise UserError(f"{key}: {value!r} is not a name for a folder; valid: letters, digits and . _ = , + -")
+        raise UserError(f"{key}: {value!r} is not a name for a folder; expected letters, digits and . _ = , + -")
     return value

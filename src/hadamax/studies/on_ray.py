@@ -109,7 +109,7 @@ class OnRay:
                 self.ray.shutdown()
                 raise UserError(
                     f"{name}: {wanted:g} of each run is more than any node of the cluster has; "
-                    f"valid: up to {most[kind]:g} {what}"
+                    f"expected up to {most[kind]:g} {what}"
                 )
 
 
@@ -163,7 +163,7 @@ def connect(address: str) -> Any:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except ConnectionError as error:
         there = "there is no cluster on this machine" if address == "auto" else " ".join(str(error).split())[:200]
-        raise UserError(f"ray_address: {address!r}: {there}; valid: HOST:PORT of one, or: ray start --head") from None
+        raise UserError(f"ray_address: {address!r}: {there}; expected HOST:PORT of one, or: ray start --head") from None
     except (ValueError, RuntimeError) as error:  # of another version, for one
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"ray_address: {address!r} is not a Ray cluster that can be used: {reason}") from None
@@ -176,7 +176,7 @@ def _require_a_listener(address: str) -> None:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(f"ray_address: {address!r} is not an address; valid: HOST:PORT, such as 10.0.0.1:6379, or auto")
+        raise UserError(f"ray_address: {address!r} is not an address; expected HOST:PORT, as in 10.0.0.1:6379, or auto")
     reason = "no answer"
     try:
         socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()

@@ -71,7 +71,7 @@ def estimate_median(scores: Mapping[str, float], subset: str = "Atari-10") -> Me
     """
     subsets = atari_subsets()
     if subset not in subsets:
-        raise ValueError(f"subset: {subset!r} is not known; valid: {', '.join(subsets)}")
+        raise ValueError(f"subset: {subset!r} is unknown; expected one of {', '.join(subsets)}")
     weights, error = subsets[subset]
     missing = [game for game in weights if game not in scores or not np.isfinite(scores[game])]
     if missing:

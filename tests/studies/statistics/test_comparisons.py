@@ -181,7 +181,7 @@ def test_what_is_refused() -> None:
         compare_games({"a": [1.0, np.nan]}, {"a": [1.0, 2.0]})
     with pytest.raises(ValueError, match="only one of the two has b"):
         probability_of_improvement({"a": [1.0], "b": [1.0]}, {"a": [1.0]})
-    with pytest.raises(ValueError, match="baseline: 'x' is not known; valid: a"):
+    with pytest.raises(ValueError, match="baseline: 'x' is unknown; expected one of a"):
         compare_over_games({"a": {"g": [1.0]}}, "x")
-    with pytest.raises(ValueError, match="correction: 'bonferroni' is not known; valid: holm, fdr"):
+    with pytest.raises(ValueError, match="correction: 'bonferroni' is unknown; expected one of holm, fdr"):
         compare_games({"a": [1.0]}, {"a": [1.0]}, correction="bonferroni")  # type: ignore[arg-type]

@@ -70,9 +70,9 @@ def percentiles(draws: Iterable[Array], confidence: float) -> tuple[Array, Array
 
 def check_options(replicates: int, confidence: float) -> None:
     if replicates < 1:
-        raise ValueError(f"replicates: {replicates} is too small; valid: 1 or more")
+        raise ValueError(f"replicates: {replicates} is too small; expected 1 or more")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence: {confidence} is out of range; valid: between 0 and 1")
+        raise ValueError(f"confidence: {confidence} is out of range; expected between 0 and 1")
 
 
 def hopeless(tables: Sequence[Runs], resample_games: bool) -> bool:

@@ -125,7 +125,7 @@ def compare_over_games(
         ValueError: no such baseline, or the games of two variants differ.
     """
     if baseline not in variants:
-        raise ValueError(f"baseline: {baseline!r} is not known; valid: {', '.join(variants)}")
+        raise ValueError(f"baseline: {baseline!r} is unknown; expected one of {', '.join(variants)}")
     found = {}
     for name, scores in variants.items():
         if name == baseline:
@@ -196,7 +196,7 @@ def holm(p_values: ArrayLike) -> Array:
 def _adjusted(found: dict[str, Comparison], correction: Correction) -> dict[str, Comparison]:
     """`fdr` bounds the share of false findings instead (Benjamini and Hochberg 1995)."""
     if correction not in ("holm", "fdr"):
-        raise ValueError(f"correction: {correction!r} is not known; valid: holm, fdr")
+        raise ValueError(f"correction: {correction!r} is unknown; expected one of holm, fdr")
     told = [name for name, comparison in found.items() if comparison.p_value is not None]
     p_values = [found[name].p_value for name in told]
     adjusted: Sequence[float] = []
