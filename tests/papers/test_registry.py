@@ -73,7 +73,7 @@ def test_what_waits_says_why(name: str) -> None:
     [
         (("hr-figure-77",), "paper: 'hr-figure-77' is unknown; did you mean 'hr-figure-7'? expected one of list"),
         (("hr-table-3", "--runs", "."), "runs: hr-table-3 needs none"),
-        (("hr-figure-7", "--runs", "nowhere"), "runs: there is none in nowhere"),
+        (("hr-figure-7", "--runs", "nowhere"), "runs: there are no runs in nowhere"),
         (("hr-figure-7", "--seeds", "0"), "seeds: 0 is too small; expected 1 or more"),
         (("hr-figure-7", "--frames", "0"), "frames: 0 is too small"),
         (("hr-figure-7", "--games", "Tetris3", "--seeds", "1"), "game: 'Tetris3' is unknown"),

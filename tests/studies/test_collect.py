@@ -197,7 +197,7 @@ def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="runs: there is none in"):
+    with pytest.raises(UserError, match="runs: there are no runs in"):
         collect([tmp_path])
 
 

@@ -21,7 +21,7 @@ from hadamax.studies.attempt import Attempt, Outcome
 from hadamax.studies.ledger import Ledger
 from hadamax.studies.local import Local
 from hadamax.studies.runs import Run, State, progress_of, state_of
-from hadamax.studies.work import SAME_KILLS, _hopeless, work
+from hadamax.studies.work import SAME_KILLS, _failed_too_often, work
 
 pytestmark = pytest.mark.slow
 
@@ -137,33 +137,33 @@ def test_a_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> N
 
         def stop(self) -> None: ...
 
-    with pytest.raises(UserError, match=r"No space left on device.*make room, then the same command"):
+    with pytest.raises(UserError, match=r"No space left on device.*free disk space and repeat"):
         work(tmp_path, [a_run(tmp_path, "run")], Full())
     assert not Ledger(tmp_path).set_aside()
 
 
-def test_what_is_hopeless() -> None:
+def test_what_is_failed_too_often() -> None:
     kill = Outcome("run", "from outside: signal 9, at frame 0")
     crash = Outcome("run", "RuntimeError: it broke")
-    assert not _hopeless(crash, [crash.failure])
-    assert _hopeless(crash, [crash.failure, "another", crash.failure])
-    assert _hopeless(crash, ["one", "another", crash.failure])
-    assert not _hopeless(kill, [kill.failure] * (SAME_KILLS - 1))
-    assert _hopeless(kill, [kill.failure] * SAME_KILLS)
-    assert not _hopeless(crash, [*[kill.failure] * 5, crash.failure])
+    assert not _failed_too_often(crash, [crash.failure])
+    assert _failed_too_often(crash, [crash.failure, "another", crash.failure])
+    assert _failed_too_often(crash, ["one", "another", crash.failure])
+    assert not _failed_too_often(kill, [kill.failure] * (SAME_KILLS - 1))
+    assert _failed_too_often(kill, [kill.failure] * SAME_KILLS)
+    assert not _failed_too_often(crash, [*[kill.failure] * 5, crash.failure])
 
 
 def test_cards_go_where_there_is_room(tmp_path: Path) -> None:
-    engine = Local(tmp_path, workers=9, gpus=0.5, cards=("0", "3"))
+    engine = Local(tmp_path, workers=9, gpus=0.5, gpu_names=("0", "3"))
     given = []
     for _ in range(4):
-        (card,) = engine._free_cards()
+        (card,) = engine._free_gpus()
         engine._room[card] -= 0.5
         given.append(card)
     assert given == ["0", "3", "0", "3"]
     assert not engine.has_room()
-    whole = Local(tmp_path, workers=9, gpus=2, cards=("0", "1", "2"))
-    assert whole._free_cards() == ["0", "1"]
+    whole = Local(tmp_path, workers=9, gpus=2, gpu_names=("0", "1", "2"))
+    assert whole._free_gpus() == ["0", "1"]
 
 
 def test_what_comes_next(tmp_path: Path) -> None:

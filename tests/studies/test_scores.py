@@ -30,7 +30,7 @@ def test_baseline_normalised() -> None:
 
 @pytest.mark.parametrize(
     ("curves", "words"),
-    [([], "no score"), ([[math.nan]], "no score"), ([[3.0], [3.0]], "lowest and its highest score are both 3")],
+    [([], "no score"), ([[math.nan]], "no score"), ([[3.0], [3.0]], "all scores are 3")],
 )
 def test_a_baseline_without_a_range(curves: list[list[float]], words: str) -> None:
     with pytest.raises(ValueError, match=words):

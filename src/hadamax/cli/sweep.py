@@ -22,7 +22,7 @@ from hadamax.runs.settings import difference
 from hadamax.runs.tracking import require_wandb
 from hadamax.studies.cost import Cost, kind, measure
 from hadamax.studies.ledger import Ledger
-from hadamax.studies.local import Local, visible_cards
+from hadamax.studies.local import Local, visible_gpus
 from hadamax.studies.runs import Run, State
 from hadamax.studies.status_table import states, summary, table, write_plan
 from hadamax.studies.study import Study, StudyRun, read_study
@@ -123,11 +123,11 @@ def _engine(given: Arguments, folder: Path, threads: int) -> Engine:
 
         return OnRay(folder, given.ray_address, workers=given.workers, gpus=given.gpus or 0.0, threads=threads)
     workers = given.workers or 1
-    cards = visible_cards()
+    cards = visible_gpus()
     gpus = given.gpus if given.gpus is not None else min(1.0, len(cards) / workers)
     if gpus > len(cards):
         raise UserError(f"gpus: {gpus:g} of each run are more than the {len(cards)} of this machine")
-    return Local(folder, workers=workers, gpus=gpus, cards=cards)
+    return Local(folder, workers=workers, gpus=gpus, gpu_names=cards)
 
 
 def _refuse_others(study: Study, out: Path) -> None:

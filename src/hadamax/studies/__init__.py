@@ -1,1 +1,1 @@
-"""Studies of many runs: which runs they are, what scores came of them, and what may be concluded."""
+"""Studies of many runs: definitions, execution engines, ledger, statistics and reports."""

@@ -1,8 +1,7 @@
-"""One attempt at a run: a `hadamax train --resume` in a process of its own, on whatever machine this is.
+"""One attempt at a run: `hadamax train --resume` in its own process on this machine.
 
-The lock of the run's folder is taken before the process is started, and the process inherits it: it is held until the
-process has ended, whatever becomes of those who wait for it. So no run is ever worked on twice, also when a sweep is
-killed and its process is not yet.
+The lock of the run's folder is acquired before the process starts, and the process inherits it. The lock is therefore
+held until that process ends, even if the sweep is killed first, so no run is ever executed twice at a time.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from hadamax.studies.runs import Run, State, progress_of, state_of, state_when_f
 
 INTERRUPTED = 130
 PROCESS = "hadamax.cli.study_worker"  # the module that the process runs
-# Set by a person or a scheduler, not by what a run does: the next attempt may well succeed.
+# Sent by a person or a scheduler, so the next attempt may succeed.
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-OUTSIDE = "from outside: "  # begins such a failure
+OUTSIDE = "from outside: "  # prefix of failures caused by these signals
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `taken`: nothing was tried, since another process has the run."""
+    """Result of an attempt. `taken`: nothing was tried, because another process works on the run."""
 
     run: str
-    failure: str = ""  # "" if the run is done
+    failure: str = ""  # empty if the run is done
     taken: bool = False
 
 
 class Attempt:
-    """A process at work on a run."""
+    """One process that works on a run."""
 
     def __init__(self, run: Run, study: Path, process: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
         self.run, self.study, self.process, self.log, self._log_start = run, study, process, log, log_start
 
     @classmethod
     def begin(cls, run: Run, study: Path, environment: Mapping[str, str]) -> Attempt | Outcome:
-        """Start the process; an outcome where there is nothing to start.
+        """Start the process, or return an outcome if there is nothing to start.
 
         Raises:
             OSError: the study's folder cannot be written.
@@ -71,7 +70,7 @@ class Attempt:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is the sweep's to pass on
+                    start_new_session=True,  # the sweep forwards Ctrl-C
                     pass_fds=[held],
                     env={**os.environ, **threads_environment(run.threads), **environment, HELD: str(held)},
                 )
@@ -80,7 +79,7 @@ class Attempt:
         return cls(run, study, process, log, start)
 
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it goes on."""
+        """Return the outcome, or None while the process is running."""
         code = self.process.poll()
         if not code:
             return None if code is None else Outcome(self.run.name)
@@ -90,23 +89,23 @@ class Attempt:
         return Outcome(self.run.name, said if code > 0 else f"crashed by signal {-code}: {said}")
 
     def stop(self) -> None:
-        """Have it write a checkpoint and end."""
+        """Make the run write a checkpoint and exit."""
         self.process.terminate()
 
     def _last_line(self) -> str:
         with open(self.log, "rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - 20_000, self._log_start))
             lines = file.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "there was no output"
 
 
 def threads_environment(threads: int) -> dict[str, str]:
-    """What tells libraries their share of the cores."""
+    """Return the environment variables that limit the threads of numerical libraries."""
     return dict.fromkeys(THREADS, str(threads))
 
 
 def stopped(run: Run, study: Path, how: str) -> Outcome:
-    """The outcome of an attempt that something else put an end to."""
+    """Return the outcome of an attempt that was stopped from outside."""
     return Outcome(run.name, f"{OUTSIDE}{how}, at frame {progress_of(study / run.name).frame:,}")
 
 

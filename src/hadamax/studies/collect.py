@@ -1,4 +1,4 @@
-"""Runs read back from their folders, half-written ones too."""
+"""Reading runs back from their folders, including unfinished ones."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from hadamax.studies.suites import folder_name
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds. Curves are raw scores by source: (frames, scores), points without a score left out."""
+    """Contents of a run's folder. Curves are (frames, raw scores) by source, without missing scores."""
 
     path: Path
     variant: str
     algorithm: str
     settings: TrainSettings[Any]
     fingerprint: str
-    frame: int  # the last one logged
+    frame: int  # last logged frame
     finished: bool
     curves: dict[str, tuple[Array, Array]]
-    returns: dict[str, list[float]]  # of the last games, by source
+    returns: dict[str, list[float]]  # of the last episodes, by source
     evaluation: dict[str, Any] | None
-    clock: tuple[Array, Array]  # frames, and seconds trained when they were logged
-    memory_mib: float | None  # of the last row
+    clock: tuple[Array, Array]  # frames, and seconds of training when they were logged
+    memory_mib: float | None  # at the last logged row
     versions: dict[str, Any]
 
     @property
@@ -46,7 +46,7 @@ class Run:
 
 
 def collect(roots: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
-    """Every run in or below `roots`, and a line for each folder that cannot be read.
+    """Read every run in or below `roots`; also return a line for each folder that cannot be read.
 
     Raises:
         UserError: there is no run.
@@ -55,7 +55,7 @@ def collect(roots: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     places = [Path(root) for root in roots]
     folders = {config.parent: None for place in places for config in sorted(place.rglob(CONFIG))}
     if not folders:
-        raise UserError(f"runs: there is none in {', '.join(map(str, places)) or 'nothing'}")
+        raise UserError(f"runs: there are no runs in {', '.join(map(str, places)) or 'nothing'}")
     for folder in folders:
         try:
             runs.append(read_run(folder))
@@ -65,13 +65,13 @@ def collect(roots: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
 
 
 def read_run(path: Path) -> Run:
-    """A run as it stands, finished or not.
+    """Read a run, finished or not.
 
-    Its variant is that of a study where it lies as a study's runs do, in VARIANT/GAME/seed-N; elsewhere its encoder
-    and algorithm name it.
+    In a study's layout (VARIANT/GAME/seed-N) the variant is the study's; elsewhere it is named by encoder and
+    algorithm.
 
     Raises:
-        UserError: not a run, or damaged.
+        UserError: it is not a run, or it is damaged.
     """
     folder = RunFolder(path)
     content = read_toml(folder.config)
@@ -91,13 +91,13 @@ def read_run(path: Path) -> Run:
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"run: {path} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from None
     last = frames[-1] if frames else 0
-    interval = last - frames[-2] if len(frames) > 1 else last  # at least one iteration, and the last row is the end's
+    interval = last - frames[-2] if len(frames) > 1 else last  # one iteration or more
     names = path.resolve().parts[-3:]
     in_study = names[1:] == (folder_name(settings.environment.game), f"seed-{settings.run.seed}")
     variant = names[0] if in_study else f"{settings.network.encoder}-{algorithm}"
-    if (path / "checkpoints").is_dir():  # where it was trained: it says itself
+    if (path / "checkpoints").is_dir():  # trained in this folder, which has a mark when finished
         finished = marked(path) is not None
-    else:  # its logs alone, as results are kept
+    else:  # only its logs, as in committed results
         finished = bool(frames) and settings.run.frames - last < interval
     versions = content["versions"] if isinstance(content.get("versions"), dict) else {}
     scores = last, finished, curves, returns, evaluation
@@ -105,9 +105,9 @@ def read_run(path: Path) -> Run:
 
 
 def read_columns(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Columns of a log by name; empty where there is no file. A last row cut by a kill is left out.
+    """Read columns of a log by name; empty lists if there is no file. An incomplete last row is ignored.
 
-    Logs hold numbers and plain words, so that a row is split at its commas: five times as fast as `csv`.
+    Logs contain no quoted commas, so rows are split at commas, which is 5 times faster than `csv`.
 
     Raises:
         KeyError: a column of `names` is missing.
@@ -132,16 +132,16 @@ def _rows(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _points(columns: dict[str, list[str]], name: str) -> tuple[Array, Array]:
-    """Frames and finite values of a column."""
+    """Return frames and finite values of a column."""
     if not columns[name]:
         return np.zeros(0), np.zeros(0)
     frames, values = (np.array([float(cell or "nan") for cell in columns[key]]) for key in ("frame", name))
-    told = np.isfinite(values)
-    return frames[told], values[told]
+    finite = np.isfinite(values)
+    return frames[finite], values[finite]
 
 
 def _last_returns(path: Path) -> dict[str, list[float]]:
-    """Read from the end, and no further than need be: these logs are long."""
+    """Read the last returns of each source, from the end of the file, since these logs are long."""
     found: dict[str, list[float]] = {source: [] for source in WINDOWS}
     header, rows = _rows(path)
     if rows:
@@ -162,6 +162,6 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
     report = json.loads(path.read_text())
     returns = [float(value) for value in report["agent"]["returns"]]
     if not returns or not np.isfinite(returns).all():
-        raise ValueError(f"{path.name} has no scores")
+        raise ValueError(f"{path.name} has no finite scores")
     protocol = f"{report['fingerprint']}, epsilon {float(report['epsilon']):g}"
     return {"returns": returns, "frame": int(report["frame"]), "protocol": protocol}

@@ -1,8 +1,8 @@
-"""What a study costs on this machine: hours and disk, from a short real run of each of its variants.
+"""Estimated cost of a study on this machine, in hours and disk space, from a short run of each variant.
 
-As many are run at a time as the study will run, since they share the machine's memory and caches. A short run's
-iterations are shorter (fewer steps between updates, as many rows in each) and a replay begins to be learned from at
-once; everything else is the study's. Diagnostics, the start of each run and its final games are not counted.
+The short runs use as many concurrent processes as the study, since they share memory and caches. They have shorter
+iterations (fewer steps between updates, with as many rows per update) and start learning from the replay buffer at
+once; other settings are the study's. Diagnostics, start-up and final evaluation are not included.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from hadamax.runs.setup import start
 from hadamax.studies.attempt import threads_environment
 from hadamax.studies.study import StudyRun
 
-MOST_VARIANTS = 30  # of more, only so many are measured; the others take their mean
+MOST_VARIANTS = 30  # measured at most; others get the mean
 SHORTEST_ROLLOUT = 8
-ENDLESS = 10**15  # the clock ends it
+ENDLESS = 10**15  # the run ends by time
 REPLAY_STEPS, FIRST_STEPS = 20_000, 512
-ACTIONS_KEPT = 4_000  # of each Atari environment in a checkpoint, a byte each
+ACTIONS_KEPT = 4_000  # bytes per Atari environment in a checkpoint
 FILES_BYTES = 300_000  # curve.png, evaluation.json, config.toml, diagnostics.csv
 
 
 class Cost(NamedTuple):
-    """Of a variant."""
+    """Cost of a variant."""
 
     frames_per_second: float
     checkpoint_bytes: float
-    row_bytes: float  # of metrics.csv and TensorBoard, each time that is logged
-    frame_bytes: float  # of episodes.csv, by frame
-    replay_step_bytes: float  # of the replay, by step
+    row_bytes: float  # of metrics.csv and TensorBoard, per logged row
+    frame_bytes: float  # of episodes.csv, per frame
+    replay_step_bytes: float  # of the replay buffer, per step
 
     def hours(self, frames: int) -> float:
         return frames / self.frames_per_second / 3600
 
     def disk(self, settings: TrainSettings[Any]) -> float:
-        """Bytes of a whole run, the checkpoint that is being written included."""
+        """Return the bytes of a complete run, including the checkpoint being written."""
         run, own = settings.run, settings.algorithm
-        checkpoints = run.keep_checkpoints + len(run.keep_checkpoints_at) + 2  # the best one, and the one being written
+        checkpoints = run.keep_checkpoints + len(run.keep_checkpoints_at) + 2
         steps = min(getattr(own, "replay_size", 0), run.frames // (settings.environment.frame_skip or 1))
         rows = run.frames / run.log_every
         actions = ACTIONS_KEPT * own.num_envs if settings.environment.family == "atari" else 0
@@ -60,19 +60,19 @@ class Cost(NamedTuple):
 
 
 def kind(run: StudyRun) -> tuple[str, str]:
-    """What runs have in common that cost the same."""
+    """Return what runs of equal cost have in common."""
     return run.variant, run.settings.environment.family
 
 
 def measure(runs: Iterable[StudyRun], *, seconds: float, workers: int, threads: int) -> dict[tuple[str, str], Cost]:
-    """The cost of each kind of run.
+    """Measure the cost of each kind of run.
 
     Args:
-        seconds: of measuring in all, shared by the kinds.
-        workers: as many of a kind at a time.
+        seconds: total measuring time, shared by the kinds.
+        workers: number of concurrent processes per kind.
 
     Raises:
-        UserError: a run that cannot be.
+        UserError: a run is invalid.
     """
     first: dict[tuple[str, str], StudyRun] = {}
     for run in runs:
@@ -98,7 +98,7 @@ def _task(run: StudyRun, seconds: float, threads: int) -> dict[str, Any]:
 
 
 def _in_processes(tasks: str, workers: int, threads: int, folder: Path) -> list[list[Cost]]:
-    """The costs of each task, one from each of so many processes that do the same at the same time."""
+    """Measure the tasks in `workers` concurrent processes; return each task's costs, one per process."""
     (folder / "tasks.json").write_text(tasks)
     command = [sys.executable, "-m", __name__, str(folder)]
     given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -112,12 +112,12 @@ def _in_processes(tasks: str, workers: int, threads: int, folder: Path) -> list[
             process.wait()
     for process, (_, error) in zip(processes, said, strict=True):
         if process.returncode:
-            raise UserError((error.strip().splitlines() or ["the measurement ended without a word"])[-1])
+            raise UserError((error.strip().splitlines() or ["the measurement failed without output"])[-1])
     each = [[Cost(*cost) for cost in json.loads(out.splitlines()[-1])] for out, _ in said]
     return [list(costs) for costs in zip(*each, strict=True)]
 
 
-# -- in each process --------------------------------------------------------------------------------------------------
+# -- measuring process -----------------------------------------------------------------------------------------------
 
 
 def main(folder: str, number: str) -> int:
@@ -154,7 +154,7 @@ def _short_run(algorithm: str, settings: TrainSettings[Any], folder: Path, secon
 
 
 def _shortened(settings: TrainSettings[Any], seconds: float) -> TrainSettings[Any]:
-    """Settings of a run that says in so many seconds what the whole one costs."""
+    """Return settings of a short run whose cost represents that of the whole one."""
     own, changes = settings.algorithm, {}
     if hasattr(own, "num_minibatches"):
         both = math.gcd(own.num_steps, own.num_minibatches)

@@ -1,4 +1,4 @@
-"""What happened in a study, a row an event: a file that a person can read and several processes can append to."""
+"""Ledger of a study: a CSV file of events, one row per event, to which several processes can append."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Ledger:
         self.path = study / "ledger.csv"
 
     def add(self, run: str, event: str, detail: str = "", *, once: bool = False) -> None:
-        """Append a row and wait until the disk has it; where it may be there `once`, only if it is not.
+        """Append a row and flush it to disk; with `once`, only if the run has no such event yet.
 
         Raises:
-            OSError: the disk is full.
+            OSError: the row cannot be written, for example because the disk is full.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         text = io.StringIO()
@@ -40,7 +40,7 @@ class Ledger:
                 return
             if not size:
                 writer.writerow(COLUMNS)
-            elif os.pread(file, 1, size - 1) != b"\n":  # cut by a kill or a full disk
+            elif os.pread(file, 1, size - 1) != b"\n":  # an incomplete row, after a kill or on a full disk
                 text.write("\n")
             writer.writerow((now, socket.gethostname(), run, event, " ".join(detail.split())))
             write_all(file, text.getvalue().encode())
@@ -49,11 +49,11 @@ class Ledger:
             os.close(file)
 
     def events(self, run: str) -> list[str]:
-        """What happened to a run, oldest first."""
+        """Return a run's events, oldest first."""
         return [row["event"] for row in self._rows() if row["run"] == run]
 
     def failures(self) -> dict[str, list[str]]:
-        """What each run failed of since it was last begun anew, oldest first."""
+        """Return each run's failures since it was last retried, oldest first."""
         found: dict[str, list[str]] = {}
         for row in self._rows():
             if row["event"] == FAILED:
@@ -63,7 +63,7 @@ class Ledger:
         return found
 
     def set_aside(self) -> dict[str, str]:
-        """The runs that were given up, and why."""
+        """Return the runs that were set aside after repeated failures, with the reasons."""
         found: dict[str, str] = {}
         for row in self._rows():
             if row["event"] == ASIDE:
@@ -73,10 +73,10 @@ class Ledger:
         return found
 
     def try_again(self, runs: Collection[str]) -> None:
-        """Have runs that were set aside tried again, their failures forgiven."""
+        """Mark set-aside runs for a retry and discard their failures."""
         for run in self.set_aside().keys() & set(runs):
             self.add(run, AGAIN)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The rows that are whole."""
+        """Return the complete rows."""
         return [row for row in read_csv(self.path) if None not in row.values() and None not in row]

@@ -1,4 +1,4 @@
-"""Runs in worker processes of this machine, each with its share of the cores and cards."""
+"""Execution engine: runs in worker processes of this machine, with an assigned share of cores and GPUs."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from pathlib import Path
 from hadamax.studies.attempt import Attempt, Outcome
 from hadamax.studies.runs import Run
 
-SECONDS_BETWEEN_LOOKS = 0.05
-LOOKS = 10
+POLL_SECONDS = 0.05
+POLLS = 10
 
 
 class Local:
-    """An engine of so many processes.
+    """Engine that runs up to `workers` local processes.
 
     Args:
         study: folder of the study.
-        workers: processes at a time.
-        gpus: cards of each run; below 1 a share of one. 0: it sees every card.
-        cards: what `CUDA_VISIBLE_DEVICES` calls them.
+        workers: number of concurrent processes.
+        gpus: GPUs per run; below 1, a share of one. 0: the run sees every GPU.
+        gpu_names: the GPUs' names in `CUDA_VISIBLE_DEVICES`.
     """
 
-    def __init__(self, study: Path, *, workers: int, gpus: float = 0.0, cards: Sequence[str] = ()) -> None:
+    def __init__(self, study: Path, *, workers: int, gpus: float = 0.0, gpu_names: Sequence[str] = ()) -> None:
         self.study, self.workers, self.gpus = study, workers, gpus
         self.attempts: list[Attempt] = []
-        self._room = dict.fromkeys(cards, 1.0)
-        self._cards: dict[str, list[str]] = {}  # of each run at work
+        self._room = dict.fromkeys(gpu_names, 1.0)
+        self._gpus_of_run: dict[str, list[str]] = {}
 
     def has_room(self) -> bool:
-        return len(self.attempts) < self.workers and (not self.gpus or bool(self._free_cards()))
+        return len(self.attempts) < self.workers and (not self.gpus or bool(self._free_gpus()))
 
     def start(self, run: Run) -> Outcome | None:
-        cards = self._free_cards() if self.gpus else []
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(cards)} if cards else {}
+        gpus = self._free_gpus() if self.gpus else []
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         attempt = Attempt.begin(run, self.study, environment)
         if isinstance(attempt, Outcome):
             return attempt
-        for card in cards:
-            self._room[card] -= min(self.gpus, 1.0)
-        self._cards[run.name] = cards
+        for gpu in gpus:
+            self._room[gpu] -= min(self.gpus, 1.0)
+        self._gpus_of_run[run.name] = gpus
         self.attempts.append(attempt)
         return None
 
     def outcomes(self) -> list[Outcome]:
-        for _ in range(LOOKS):
+        for _ in range(POLLS):
             ended = [(attempt, outcome) for attempt in self.attempts if (outcome := attempt.outcome())]
             if ended:
                 break
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
         for attempt, _ in ended:
             self.attempts.remove(attempt)
-            for card in self._cards.pop(attempt.run.name):
-                self._room[card] += min(self.gpus, 1.0)
+            for gpu in self._gpus_of_run.pop(attempt.run.name):
+                self._room[gpu] += min(self.gpus, 1.0)
         return [outcome for _, outcome in ended]
 
     def stop(self) -> None:
@@ -63,16 +63,16 @@ class Local:
         for attempt in self.attempts:
             attempt.process.wait()
 
-    def _free_cards(self) -> list[str]:
-        """The cards for one more run, those with most room first; none where there is too little."""
+    def _free_gpus(self) -> list[str]:
+        """Return the GPUs for one more run, least used first; an empty list if there are too few."""
         share = min(self.gpus, 1.0)
-        free = sorted((card for card, room in self._room.items() if room > share - 1e-6), key=lambda c: -self._room[c])
+        free = sorted((gpu for gpu, room in self._room.items() if room > share - 1e-6), key=lambda g: -self._room[g])
         wanted = max(1, round(self.gpus))
         return free[:wanted] if len(free) >= wanted else []
 
 
-def visible_cards() -> list[str]:
-    """The names of the cards that this process may use, as `CUDA_VISIBLE_DEVICES` has them."""
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, by their names in `CUDA_VISIBLE_DEVICES`."""
     import torch
 
     count = torch.cuda.device_count()

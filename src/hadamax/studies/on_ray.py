@@ -1,8 +1,8 @@
-"""Runs on an existing Ray cluster, whose nodes share the study's folder.
+"""Execution engine: runs on an existing Ray cluster whose nodes share the study's folder.
 
-Ray only decides where a run goes: to a node with so many cores and cards free. What happens there is an `Attempt`, as
-on one machine: the run's lock decides who works on it, its checkpoint where it goes on. A task that dies with its node,
-or whose process is killed, comes back as stopped from outside, and the run goes elsewhere.
+Ray only chooses a node with enough free cores and GPUs. On the node, an `Attempt` executes the run as on one machine:
+the folder's lock prevents duplicate work, and the run resumes from its checkpoint. If a task dies with its node or its
+process is killed, the attempt counts as stopped from outside, and the run is started elsewhere.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ QUIET = {
 
 
 class OnRay:
-    """An engine of the nodes of a cluster.
+    """Engine that runs on the nodes of a Ray cluster.
 
     Args:
         study: folder of the study, absolute and the same on every node.
-        workers: runs at a time; None: as many as there is room for.
-        gpus: cards of each run; below 1 a share of one.
+        workers: maximum number of concurrent runs; None: as many as fit.
+        gpus: GPUs per run; below 1, a share of one.
 
     Raises:
-        UserError: Ray is not installed, nobody answers at the address, or no node is large enough.
+        UserError: Ray is not installed, the address does not respond, or no node is large enough.
     """
 
     def __init__(self, study: Path, address: str, *, workers: int | None, gpus: float, threads: int) -> None:
         self.study, self.address, self.workers, self.gpus = study, address, workers, gpus
         self.tasks: dict[Any, Run] = {}
         self.ray = connect(address)
-        self._require_a_place(threads)
+        self._require_large_enough_node(threads)
         study.mkdir(parents=True, exist_ok=True)
-        self.mark = _mark(study)
+        self.mark = _folder_id(study)
         self._task = self.ray.remote(attempt)
 
     def has_room(self) -> bool:
         return self.workers is None or len(self.tasks) < self.workers
 
     def start(self, run: Run) -> Outcome | None:
-        if state_of(self.study / run.name) is State.RUNNING:  # nobody's place in the queue for that
+        if state_of(self.study / run.name) is State.RUNNING:  # do not occupy a place in Ray's queue
             return Outcome(run.name, taken=True)
         options = {
             "name": run.name,
             "num_cpus": run.threads,
             "num_gpus": self.gpus,
-            "max_retries": 0,  # ours: the ledger tells of each
+            "max_retries": 0,  # retries are decided by `work`, which records them in the ledger
             "scheduling_strategy": "SPREAD",
         }
         self.tasks[self._task.options(**options).remote(run, str(self.study), self.mark)] = run
@@ -77,7 +77,7 @@ class OnRay:
         return [self._outcome(task, self.tasks.pop(task)) for task in ended]
 
     def stop(self) -> None:
-        with contextlib.suppress(Exception):  # a cluster that is gone has stopped
+        with contextlib.suppress(Exception):  # the cluster may no longer exist
             for task in self.tasks:
                 self.ray.cancel(task, force=False)
             self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=SECONDS_TO_STOP)
@@ -95,33 +95,33 @@ class OnRay:
                 raise cause from None
             return Outcome(run.name, " ".join(f"{type(cause).__name__}: {cause}".split()))
         except lost.LocalRayletDiedError:
-            there = f"the cluster at {self.address!r} does not answer any more"
-            raise UserError(f"ray_address: {there}; what was done stays, and the same command goes on") from None
-        except lost.RayError as error:  # its worker or its node is gone
+            there = f"the cluster at {self.address!r} does not respond any more"
+            raise UserError(f"ray_address: {there}; repeat the command to resume") from None
+        except lost.RayError as error:  # its worker process or node died
             return stopped(run, self.study, type(error).__name__)
 
-    def _require_a_place(self, threads: int) -> None:
-        """A task that no node can take would wait without a word."""
+    def _require_large_enough_node(self, threads: int) -> None:
+        """Raise an error instead of letting Ray wait forever for a node that is large enough."""
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in ("CPU", "GPU")}
-        for name, wanted, kind, what in (("threads", threads, "CPU", "cores"), ("gpus", self.gpus, "GPU", "cards")):
+        for name, wanted, kind, what in (("threads", threads, "CPU", "cores"), ("gpus", self.gpus, "GPU", "GPUs")):
             if wanted > most[kind]:
                 self.ray.shutdown()
                 raise UserError(
-                    f"{name}: {wanted:g} of each run is more than any node of the cluster has; "
+                    f"{name}: {wanted:g} per run exceeds every node of the cluster; "
                     f"expected up to {most[kind]:g} {what}"
                 )
 
 
-def _mark(study: Path) -> str:
-    """What the study's folder is known by, made once: nodes that find it share the folder."""
+def _folder_id(study: Path) -> str:
+    """Return a random identifier stored in the study's folder, by which nodes verify that they share the folder."""
     if not (study / MARK).exists():
         write_atomically(study / MARK, secrets.token_hex(8).encode())
     return (study / MARK).read_text()
 
 
 def attempt(run: Run, study: str, mark: str) -> Outcome:
-    """One attempt at a run, on the node that Ray chose. Cancelled, it has the run write a checkpoint.
+    """Execute one attempt at a run on the node chosen by Ray. If cancelled, the run writes a checkpoint.
 
     Raises:
         UserError: this node does not share the study's folder.
@@ -146,17 +146,17 @@ def attempt(run: Run, study: str, mark: str) -> Outcome:
 
 
 def connect(address: str) -> Any:
-    """The module `ray`, connected to a cluster.
+    """Connect to a cluster and return the module `ray`.
 
     Raises:
-        UserError: it is not installed, or nobody answers at the address.
+        UserError: Ray is not installed, or the address does not respond.
     """
     if not find_spec("ray"):
         raise UserError("engine: 'ray' needs an extra: pip install 'hadamax[ray]'")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    _require_a_listener(address)
+    _require_response(address)
     import ray
 
     try:
@@ -164,14 +164,14 @@ def connect(address: str) -> Any:
     except ConnectionError as error:
         there = "there is no cluster on this machine" if address == "auto" else " ".join(str(error).split())[:200]
         raise UserError(f"ray_address: {address!r}: {there}; expected HOST:PORT of one, or: ray start --head") from None
-    except (ValueError, RuntimeError) as error:  # of another version, for one
+    except (ValueError, RuntimeError) as error:  # for example, a cluster of another Ray version
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"ray_address: {address!r} is not a Ray cluster that can be used: {reason}") from None
+        raise UserError(f"ray_address: {address!r} is not a usable Ray cluster: {reason}") from None
     return ray
 
 
-def _require_a_listener(address: str) -> None:
-    """Ray itself would try for minutes. Its nodes speak gRPC, so whoever listens has to."""
+def _require_response(address: str) -> None:
+    """Check that a gRPC server responds at the address, because Ray itself would retry for minutes."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -190,5 +190,5 @@ def _require_a_listener(address: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
     except grpc.FutureTimeoutError:
-        reason = "who listens there is not Ray"
-    raise UserError(f"ray_address: nobody answers at {address!r}: {reason}; start a cluster with: ray start --head")
+        reason = "the server there is not Ray"
+    raise UserError(f"ray_address: no Ray cluster at {address!r}: {reason}; start one with: ray start --head")

@@ -1,4 +1,4 @@
-"""A run of a study, and how far it is: read from its folder, so that nothing has to be remembered."""
+"""Runs of a study and their progress, read from their folders."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ TAIL_BYTES = 16_384  # more than a row of metrics.csv
 
 
 class Run(NamedTuple):
-    """A run as it is to be: the same name is the same run."""
+    """A run of a study, identified by its name."""
 
     name: str  # its folder below the study's
-    arguments: tuple[str, ...]  # of `hadamax`: train it or go on with it, then evaluate
+    arguments: tuple[str, ...]  # of `hadamax`: train or resume, then evaluate
     frames: int = 0
     threads: int = 1
 
 
 class State(StrEnum):
-    """How far a run is."""
+    """State of a run."""
 
-    WAITING = "waiting"  # not begun
-    RUNNING = "running"  # another process has it
-    STOPPED = "stopped"  # begun, and to be gone on with
+    WAITING = "waiting"  # not started
+    RUNNING = "running"  # locked by another process
+    STOPPED = "stopped"  # started, to be resumed
     TRAINED = "trained"  # to be evaluated
     DONE = "done"
 
 
 def state_of(folder: Path) -> State:
-    """The state of the run in a folder, whoever works on it."""
+    """Return the state of the run in a folder."""
     if _in_use(folder):
         return State.RUNNING
     return state_when_free(folder)
 
 
 def state_when_free(folder: Path) -> State:
-    """The state of a run that nobody works on."""
+    """Return the state of a run that no process is working on."""
     if not (folder / CONFIG).exists():
         return State.WAITING
     if marked(folder) is None:
@@ -51,7 +51,7 @@ def state_when_free(folder: Path) -> State:
 
 
 class Progress(NamedTuple):
-    """What a run's logs say of it."""
+    """Progress of a run according to its logs."""
 
     frame: int
     frames_per_second: float
@@ -60,7 +60,7 @@ class Progress(NamedTuple):
 
 
 def progress_of(folder: Path) -> Progress:
-    """The last row of `metrics.csv` or the last checkpoint, and the final evaluation where there is one."""
+    """Read the last row of `metrics.csv` or the last checkpoint, and the final evaluation if there is one."""
     last = _last_row(folder / "metrics.csv")
     saved = max(map(frame_of, newest_first(folder / "checkpoints")), default=0)
     score, source = None, ""
@@ -74,7 +74,7 @@ def progress_of(folder: Path) -> Progress:
 
 
 def _last_row(path: Path) -> dict[str, str]:
-    """Of a CSV file, however long it is; a row cut by a kill is left out."""
+    """Read the last complete row of a CSV file without reading the whole file."""
     try:
         with open(path, "rb") as file:
             columns = file.readline()
@@ -89,18 +89,19 @@ def _last_row(path: Path) -> dict[str, str]:
 def _number(text: str | None) -> float:
     try:
         return float(text or 0)
-    except ValueError:  # of a damaged file
+    except ValueError:  # a damaged file
         return 0.0
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether another process holds the folder's lock."""
+    """Return True if another process holds the folder's lock."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
+        # Shared, so that concurrent readers do not block each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

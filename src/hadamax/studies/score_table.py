@@ -1,4 +1,4 @@
-"""Scores of runs as a table, and what of it may be pooled."""
+"""Scores of runs as a table, and rules for pooling them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hadamax.runs.recorder import WINDOWS
 from hadamax.studies.collect import Run
 from hadamax.studies.scores import Array, baseline_range
 
-Scale = Callable[[Array, str], Array]  # raw scores of a game on a common scale: `human_normalised`, for one
+Scale = Callable[[Array, str], Array]  # maps raw scores of a game to a common scale, for example `human_normalised`
 SOURCES = {
     "training": f"mean of the last {WINDOWS['training']} training games, exploration included",
     "test": f"mean of the last {WINDOWS['test']} games of the greedy test environments",
@@ -22,28 +22,28 @@ SOURCES = {
 
 
 class Score(NamedTuple):
-    """A raw score, and all that must be known before it stands beside another."""
+    """A raw score with everything that must match before it may be pooled."""
 
     variant: str
     game: str
     seed: int
     source: str
     score: float
-    games: int  # that it is the mean of
+    games: int  # number of games averaged
     frame: int
-    frames: int  # the run was to have
+    frames: int  # total frames of the run's settings
     protocol: str
     run: Path
 
 
 def score_table(runs: Iterable[Run], source: str, *, unfinished: bool = False) -> tuple[list[Score], list[str]]:
-    """A row for each run's final score of one source, and a line for each run that has none or is not finished.
+    """Return each run's final score of one source, and a line for each run without one or not finished.
 
     Args:
-        unfinished: take runs as they stand, and evaluations of any checkpoint.
+        unfinished: include unfinished runs, and evaluations of any checkpoint.
 
     Raises:
-        UserError: no such source.
+        UserError: the source is unknown.
     """
     if source not in SOURCES:
         raise unknown("source", source, SOURCES)
@@ -60,7 +60,7 @@ def score_table(runs: Iterable[Run], source: str, *, unfinished: bool = False) -
         elif not returns:
             left_out.append(f"{run.path}: no score of source {source!r}")
         elif not np.isfinite(returns).all():
-            left_out.append(f"{run.path}: a score of source {source!r} is not a finite number")
+            left_out.append(f"{run.path}: a score of source {source!r} is not finite")
         else:
             mean, number = float(np.mean(returns)), len(returns)
             rows.append(Score(run.variant, run.game, run.seed, source, mean, number, frame, total, protocol, run.path))
@@ -68,18 +68,18 @@ def score_table(runs: Iterable[Run], source: str, *, unfinished: bool = False) -
 
 
 def raw(scores: Array, game: str) -> Array:
-    """The scale of the scores themselves: within one game only."""
+    """Return the raw scores, which are comparable within one game only."""
     return scores
 
 
 def pool(rows: Iterable[Score], scale: Scale = raw, *, mixed: bool = False) -> dict[str, dict[str, list[float]]]:
-    """{variant: {game: [score of each seed]}}, seeds in order, for `hadamax.studies.statistics`.
+    """Group scores as {variant: {game: [score per seed]}}, seeds in order, for `hadamax.studies.statistics`.
 
     Args:
-        mixed: pool rows although their protocols, sources or lengths of training differ.
+        mixed: pool rows even if their protocols, sources or training lengths differ.
 
     Raises:
-        UserError: they differ, a seed is there twice, or the scale has nothing for a game.
+        UserError: they differ, a seed occurs twice, or the scale does not support a game.
     """
     rows = sorted(rows, key=lambda row: (row.variant, row.game, row.seed))
     for name in ("protocol", "source", "frames"):
@@ -89,8 +89,8 @@ def pool(rows: Iterable[Score], scale: Scale = raw, *, mixed: bool = False) -> d
         if len(kinds) > 1 and not mixed:
             (one, first), (other, second), *_ = kinds.items()
             raise UserError(
-                f"{name}: {first.run} has {one}, {second.run} has {other}: their scores cannot be pooled, "
-                "unless mixed runs are asked for (mixed=True; hadamax report --allow-mixed)"
+                f"{name}: {first.run} has {one}, {second.run} has {other}: their scores cannot be pooled "
+                "(to pool them anyway: mixed=True; hadamax report --allow-mixed)"
             )
     pooled: dict[str, dict[str, list[float]]] = {}
     before: Score | None = None
@@ -110,7 +110,7 @@ def _scaled(scale: Scale, score: float, game: str) -> float:
 
 
 def curves(runs: Iterable[Run], source: str, scale: Scale = raw) -> dict[str, dict[str, list[tuple[Array, Array]]]]:
-    """{variant: {game: [(frames, scores) of each run]}} for `sample_efficiency`; runs without a point are left out."""
+    """Group curves as {variant: {game: [(frames, scores) per run]}} for `sample_efficiency`; omit empty curves."""
     if source not in WINDOWS:
         raise unknown("source", source, WINDOWS)
     found: dict[str, dict[str, list[tuple[Array, Array]]]] = {}
@@ -123,10 +123,10 @@ def curves(runs: Iterable[Run], source: str, scale: Scale = raw) -> dict[str, di
 
 
 def baseline_ranges(runs: Iterable[Run], variant: str, source: str) -> dict[str, tuple[float, float]]:
-    """{game: (min, max)} over all seeds and logged points of one variant, for HR eq. 8.
+    """Return {game: (min, max)} over all seeds and logged points of one variant, for HR eq. 8.
 
     Raises:
-        UserError: no such variant, or a game in which its score never moves.
+        UserError: the variant is unknown, or its score is constant in a game.
     """
     by_variant = curves(runs, source)
     if variant not in by_variant:

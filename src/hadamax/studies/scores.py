@@ -1,4 +1,4 @@
-"""Raw scores on a common scale, and the 57-game median from a few games. Pure functions over numpy."""
+"""Normalised scores, and estimates of the 57-game median from a few games. Pure functions of numpy arrays."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Array = NDArray[Any]
 
 
 class MedianEstimate(NamedTuple):
-    """An estimate of the median human-normalised score over 57 games, 1.0 being the human's."""
+    """Estimate of the median human-normalised score over 57 games; 1.0 is the human score."""
 
     median: float
-    relative_error: float  # as the source states it, over algorithms; seeds are not in it
+    relative_error: float  # stated by the source, over algorithms; does not include seeds
 
 
 def human_normalised(scores: ArrayLike, game: str) -> Array:
-    """(score - random) / (human - random), float64 of the same shape (HR eq. 9; Mnih et al. 2015).
+    """Compute (score - random) / (human - random), float64 of the same shape (HR eq. 9; Mnih et al. 2015).
 
     Raises:
-        ValueError: nothing is published for the game.
+        ValueError: there are no published scores for the game.
     """
     if game not in random_human():
         raise ValueError(f"game: {game!r} has no published random and human score")
@@ -33,41 +33,41 @@ def human_normalised(scores: ArrayLike, game: str) -> Array:
 
 
 def baseline_range(curves: Iterable[ArrayLike]) -> tuple[float, float]:
-    """The lowest and the highest of all logged points of all seeds of the baseline in one game.
+    """Return the minimum and maximum of all logged points of all seeds of the baseline in one game.
 
     Args:
-        curves: one array of raw scores [points] for each seed. NaN is a point without a score.
+        curves: one array of raw scores [points] per seed. NaN marks a point without a score.
 
     Raises:
-        ValueError: there is no point, or all are equal, so that nothing can be measured by them.
+        ValueError: there are no scores, or all scores are equal.
     """
     points = np.concatenate([np.zeros(0), *(np.ravel(np.asarray(curve, np.float64)) for curve in curves)])
     points = points[~np.isnan(points)]
     if not points.size:
-        raise ValueError("baseline: there is no score to normalise by")
+        raise ValueError("baseline: there are no scores to normalise by")
     low, high = float(points.min()), float(points.max())
     if not low < high:
-        raise ValueError(f"baseline: its lowest and its highest score are both {low:g}: no range to normalise by")
+        raise ValueError(f"baseline: all scores are {low:g}; normalising needs two different scores")
     return low, high
 
 
 def baseline_normalised(scores: ArrayLike, baseline: tuple[float, float]) -> Array:
-    """(score - min) / (max - min), float64 of the same shape (HR eq. 8); `baseline` is a `baseline_range`."""
+    """Compute (score - min) / (max - min), float64 of the same shape (HR eq. 8); `baseline` is a `baseline_range`."""
     low, high = baseline
     return (np.asarray(scores, np.float64) - low) / (high - low)
 
 
 def estimate_median(scores: Mapping[str, float], subset: str = "Atari-10") -> MedianEstimate:
-    """The 57-game median from the games of a subset (Aitchison et al. 2022, arXiv 2210.02019).
+    """Estimate the 57-game median from the games of a subset (Aitchison et al. 2022, arXiv 2210.02019).
 
     With n = 100 x human-normalised score and the subset's weights w, the estimate in percent is
     10^(sum of w log10(1 + max(n, 0))) - 1.
 
     Args:
-        scores: human-normalised score of each game, a mean over seeds; other games are left out.
+        scores: human-normalised score per game, a mean over seeds; games outside the subset are ignored.
 
     Raises:
-        ValueError: no such subset, or a game of it has no score.
+        ValueError: the subset is unknown, or one of its games has no score.
     """
     subsets = atari_subsets()
     if subset not in subsets:

@@ -1,4 +1,4 @@
-"""A study as a person sees it: how many runs are how far, and those that are at work."""
+"""Status of a study as a terminal table: number of runs by state, and the progress of active runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hadamax.runs.progress import duration
 from hadamax.studies.runs import Progress, Run, State, progress_of, state_of
 
 ASIDE = "set aside"
-UNREADABLE = "unreadable"  # for a look alone: a sweep finds out by trying
+UNREADABLE = "unreadable"  # by `hadamax status`; a sweep tries the run
 PLAN = "plan.csv"
 
 
 def write_plan(study: Path, runs: Sequence[Run]) -> None:
-    """Write which runs there are to be, so that whoever looks knows of those that are not begun."""
+    """Write the list of planned runs, so that `hadamax status` also counts runs that have not started."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([("run", "frames"), *((run.name, run.frames) for run in runs)])
@@ -36,14 +36,14 @@ def write_plan(study: Path, runs: Sequence[Run]) -> None:
 
 
 def planned(study: Path) -> dict[str, int]:
-    """The frames of each run by name: those of the plan, and those that are there without one."""
+    """Return the frames of each run by name, for planned runs and for other runs in the folder."""
     plan = {row["run"]: int(row["frames"]) for row in read_csv(study / PLAN) if (row.get("frames") or "").isdecimal()}
     there = sorted(str(path.parent.relative_to(study)) for path in study.rglob(CONFIG))
     return {**plan, **{name: _frames(study / name) for name in there if name not in plan}}
 
 
 def states(study: Path, names: Iterable[str], aside: Mapping[str, str], known: Iterable[str] = ()) -> dict[str, str]:
-    """The state of each run by name; those `known` to be done are not looked at."""
+    """Return the state of each run by name; runs `known` to be done are not read again."""
     done = set(known)
     return {
         name: ASIDE if name in aside else str(State.DONE if name in done else state_of(study / name)) for name in names
@@ -51,7 +51,7 @@ def states(study: Path, names: Iterable[str], aside: Mapping[str, str], known: I
 
 
 def summary(found: Mapping[str, str]) -> str:
-    """12 runs: 3 done, 2 running, 7 waiting."""
+    """Summarise states, as in "12 runs: 3 done, 2 running, 7 waiting"."""
     counts = Counter(found.values())
     order = [State.DONE, State.TRAINED, State.RUNNING, State.STOPPED, State.WAITING, UNREADABLE, ASIDE]
     parts = [f"{counts[name]} {name}" for name in order if counts[name]]
@@ -61,12 +61,10 @@ def summary(found: Mapping[str, str]) -> str:
 def table(
     study: Path, frames: Mapping[str, int], found: Mapping[str, str], aside: Mapping[str, str], *, everything: bool
 ) -> Group:
-    """The summary with the time left, and a row for each run (unless `everything`, for those begun and not done).
-
-    Where there is no row there is no heading.
+    """Return the summary with the time left, and a table with a row per active run, or per run if `everything`.
 
     Args:
-        frames: the length of each run.
+        frames: total frames of each run.
     """
     shown = Table(box=None, pad_edge=False)
     for column in ("run", "state", "frames", "frames/s", "left", "score", "from"):
@@ -96,7 +94,7 @@ def _cells(progress: Progress, frames: int, state: str) -> tuple[str, ...]:
 
 
 def _left(frames: Mapping[str, int], found: Mapping[str, str], rows: Mapping[str, Progress]) -> float:
-    """Seconds of training that are left at the speed of now; 0 where nothing runs."""
+    """Estimate the seconds of training left at the current frame rate; 0 if nothing is running."""
     rate = sum(rows[name].frames_per_second for name, state in found.items() if state == State.RUNNING)
     undone = [name for name, state in found.items() if state not in (State.DONE, State.TRAINED, UNREADABLE, ASIDE)]
     left = sum(max(frames[name] - (rows[name].frame if name in rows else 0), 0) for name in undone)
@@ -104,7 +102,7 @@ def _left(frames: Mapping[str, int], found: Mapping[str, str], rows: Mapping[str
 
 
 def _frames(folder: Path) -> int:
-    """The length that the run's settings ask for."""
+    """Return the total frames of the run's settings."""
     try:
         return int(tomllib.loads((folder / CONFIG).read_text())["run"]["frames"])
     except (OSError, ValueError, KeyError, TypeError):

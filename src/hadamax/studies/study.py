@@ -1,6 +1,6 @@
-"""A study: one TOML file that says which runs there are. See docs/statistics.md for the file's form.
+"""A study: the runs defined by one TOML file. The file format is described in docs/statistics.md.
 
-study = read_study("hadamax-ablations")      # a study that ships with the project, or the path of a file
+study = read_study("hadamax-ablations")      # the name of a shipped study, or the path of a file
 for run in study.runs: print(run.id, run.command("runs"))
 """
 
@@ -23,43 +23,43 @@ from hadamax.runs.setup import AUTO_ENCODERS, make_encoder
 from hadamax.studies.definition import Definition, Point, read_definition
 from hadamax.studies.suites import folder_name
 
-# What an encoder can be built for without making the game; the number of MinAtar's planes varies from game to game.
+# Observation shapes for building encoders without creating the game. MinAtar's number of planes differs by game.
 SHAPES = {"atari": (4, 84, 84), "minatar": (4, 10, 10)}
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a study. Its id is also its folder's name below the study's: VARIANT/GAME/seed-N."""
+    """GAME/GAME/seed-N."""
 
     study: str
     variant: str
     game: str
     seed: int
     algorithm: str
-    given: dict[str, Any]  # settings by name, as the file has them
-    settings: TrainSettings[Any]  # the same with every default; device, precision and threads are left to the machine
+    given: dict[str, Any]  # settings by name, as in the file
+    settings: TrainSettings[Any]  # with all defaults; device, precision and threads remain to be resolved
 
     @property
     def id(self) -> str:
         return f"{self.variant}/{folder_name(self.game)}/seed-{self.seed}"
 
     def folder(self, root: Path | str) -> Path:
-        """The run's folder below the one for all studies: ROOT/STUDY/VARIANT/GAME/seed-N."""
+        """STUDY/STUDY/VARIANT/GAME/seed-N."""
         return Path(root, self.study, self.id)
 
     def arguments(self, root: Path | str) -> list[str]:
-        """What `hadamax` is called with, `train` first."""
+        """Return the arguments of `hadamax`, `train` first."""
         given = {"env": self.game, **self.given, "seed": self.seed, "out": str(self.folder(root))}
         return ["train", self.algorithm, *toml_arguments(given, self.algorithm, Path(self.study))]
 
     def command(self, root: Path | str) -> str:
-        """The command line that does this run, for a shell."""
+        """Return the shell command that executes this run."""
         return shlex.join(["hadamax", *self.arguments(root)])
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's runs, in the order variant, game, seed."""
+    """A study and its runs, in the order variant, game, seed."""
 
     name: str
     about: str
@@ -67,11 +67,11 @@ class Study:
 
     @property
     def frames(self) -> int:
-        """Emulator frames of all runs together."""
+        """Total emulator frames of all runs."""
         return sum(run.settings.run.frames for run in self.runs)
 
     def listing(self) -> list[str]:
-        """The study in lines, as a dry run prints it."""
+        """Describe the study in lines, as printed by a dry run."""
         count = {name: len({getattr(run, name) for run in self.runs}) for name in ("variant", "game", "seed")}
         kinds = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in count.items()]
         lines = [f"{self.name}: {self.about}"] if self.about else [self.name]
@@ -84,16 +84,16 @@ class Study:
 
 
 def shipped_studies() -> dict[str, Path]:
-    """The studies that come with the project, by name."""
+    """Return the definition files of the shipped studies, by name."""
     folder = Path(str(resources.files("hadamax.studies"))) / "definitions"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def read_study(source: str | Path) -> Study:
-    """A study by the path of its file, or by the name of one that ships with the project.
+    """Read a study from the path of its file, or by the name of a shipped study.
 
     Raises:
-        UserError: no such study, or a file that does not say one: the line names the file and the place in it.
+        UserError: there is no such study, or its file is invalid; the message names the file and the key.
     """
     path = Path(source)
     if path.suffix != ".toml":
@@ -121,7 +121,7 @@ def _runs(definition: Definition) -> Iterator[StudyRun]:
 
 
 def _settings(point: Point, game: str, path: Path) -> TrainSettings[Any]:
-    """Every setting with its default and its type checked, as `hadamax train` would have it."""
+    """Return all settings with defaults and checked types, as in `hadamax train`."""
     content: dict[str, Any] = {"format": FORMAT, "algorithm": point.algorithm}
     for group, types in setting_types(point.algorithm).items():
         table = {name: value for name, value in {"env": game, **point.settings}.items() if name in types}
@@ -140,7 +140,7 @@ def _settings(point: Point, game: str, path: Path) -> TrainSettings[Any]:
 
 @cache
 def _architecture(network: NetworkSettings, family: str) -> EncoderSpec | NetworkSettings:
-    """The encoder as data, so that two ways to write one are seen as one; built once, to fail now rather than later.
+    """Return the encoder's specification, so that equal encoders compare as equal; builds it once, to fail early.
 
     Raises:
         UserError: it cannot be built.
@@ -155,11 +155,11 @@ def _architecture(network: NetworkSettings, family: str) -> EncoderSpec | Networ
 
 
 def _refuse_twins(runs: tuple[StudyRun, ...], path: Path) -> None:
-    """Ids are distinct, since variants, games and seeds are; two runs of the same settings are one run all the same."""
+    """Reject two runs with the same settings, although their ids differ."""
     seen: dict[Any, StudyRun] = {}
     for run in runs:
         s = run.settings
         what = _architecture(s.network, s.environment.family)
         twin = seen.setdefault((run.algorithm, s.run, s.environment, s.algorithm, what), run)
         if twin is not run:
-            raise UserError(f"{path}: {run.id} is the same run as {twin.id}; leave one of them out")
+            raise UserError(f"{path}: {run.id} has the same settings as {twin.id}; remove one of them")

@@ -1,4 +1,4 @@
-"""Games by the name of their suite, and whether a game exists."""
+"""Named suites of games, and validation of game names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from hadamax.errors import unknown
 from hadamax.published import atari_subsets, random_human
 
 MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
-# HR section 5 runs 51 of the 57 games, "without hard-exploration environments", and does not name the six: our reading.
+# HR section 5 runs 51 of the 57 games, "without hard-exploration environments", without naming the six omitted ones.
+# This choice is not from a paper.
 HARD_EXPLORATION = ("Gravitar", "MontezumaRevenge", "Pitfall", "PrivateEye", "Solaris", "Venture")
-# HR's 8 games are "common, non-exploration driven" and not listed; Breakout, Seaquest and VideoPinball are in its text.
+# HR does not list its 8 "common, non-exploration driven" games; its text names Breakout, Seaquest and VideoPinball.
 HR_8 = ("BeamRider", "Breakout", "Enduro", "Pong", "Qbert", "Seaquest", "SpaceInvaders", "VideoPinball")
 
 
 class Suite(NamedTuple):
-    """Games, as `--env` takes them, and where the list is from."""
+    """Names of games, as for `--env`, and the source of the list."""
 
     games: tuple[str, ...]
     source: str
@@ -25,25 +26,26 @@ class Suite(NamedTuple):
 
 @cache
 def suites() -> dict[str, Suite]:
-    """Every suite by name."""
+    """Return every suite by name."""
     all_games = tuple(random_human())
     subset = "Aitchison et al. 2022, arXiv 2210.02019"
     return {
         "Atari-57": Suite(all_games, "the 57 games with published scores"),
         "HR-51": Suite(
-            tuple(g for g in all_games if g not in HARD_EXPLORATION), "HR section 5; the six left out: ours"
+            tuple(g for g in all_games if g not in HARD_EXPLORATION),
+            "HR section 5; the choice of the six omitted games is not from a paper",
         ),
-        "HR-8": Suite(HR_8, "HR section 5 has 8 games and names three; the other five: ours"),
+        "HR-8": Suite(HR_8, "HR section 5; it names three of the 8 games, the other five are not from a paper"),
         **{name: Suite(tuple(entry.weights), subset) for name, entry in atari_subsets().items()},
         "MinAtar": Suite(tuple(f"MinAtar/{g}-v1" for g in MINATAR), "Young and Tian 2019, arXiv 1903.03176"),
     }
 
 
 def suite_games(name: str) -> tuple[str, ...]:
-    """The games of a suite.
+    """Return the games of a suite.
 
     Raises:
-        UserError: no such suite.
+        UserError: the suite is unknown.
     """
     if name not in suites():
         raise unknown("suite", name, suites())
@@ -51,10 +53,10 @@ def suite_games(name: str) -> tuple[str, ...]:
 
 
 def known_game(game: str) -> str:
-    """The game by its plain name: `Pong` for `PongNoFrameskip-v4`.
+    """Return a game's plain name: `Pong` for `PongNoFrameskip-v4`.
 
     Raises:
-        UserError: it does not exist.
+        UserError: the game does not exist.
     """
     import gymnasium
 
@@ -66,5 +68,5 @@ def known_game(game: str) -> str:
 
 
 def folder_name(game: str) -> str:
-    """The game as one folder's name: `MinAtar-Breakout-v1`."""
+    """Return the game's name as a folder name: `MinAtar-Breakout-v1`."""
     return game.replace("/", "-")

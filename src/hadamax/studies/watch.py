@@ -1,4 +1,4 @@
-"""Shows a study while it runs: a live table on a terminal, a line now and then elsewhere."""
+"""Progress display of a running study: a live table on a terminal, otherwise a line every minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_TABLES = 2.0
 
 
 class Watch:
-    """Call it often; it looks now and then."""
+    """Progress display; call it often, it updates at its own interval."""
 
     def __init__(self, study: Path, runs: Sequence[Run]) -> None:
         self.study, self.frames = study, {run.name: run.frames for run in runs}

@@ -1,8 +1,8 @@
-"""The runs of a study, worked through on any engine.
+"""Execution of a study's runs on any engine.
 
-What to do next is read from the runs' folders, so a study that was killed at any moment goes on where it was, several
-may work on one folder, and adding a seed runs only what is new. A run that dies is gone on with from its checkpoint;
-one that fails the same way twice is set aside with its log, and the rest go on.
+The next step of each run is derived from its folder. A study killed at any moment therefore resumes, several processes
+may work on one folder, and adding a seed executes only the new runs. A run that dies is resumed from its checkpoint. A
+run that fails twice in the same way is set aside with its log, and the other runs continue.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from hadamax.studies.attempt import OUTSIDE, Outcome
 from hadamax.studies.ledger import ASIDE, ENDED, FAILED, Ledger
 from hadamax.studies.runs import Run, State, state_of
 
-SECONDS_BETWEEN_TRIES = 2.0  # for a run that another process has
+SECONDS_BETWEEN_TRIES = 2.0  # for a run locked by another process
 SAME_FAILURES = 2
-FAILURES = 3  # of any kind but the next
-SAME_KILLS = 30  # from outside, at the same frame: memory that never suffices looks like this
+FAILURES = 3  # of any kind except those from outside
+SAME_KILLS = 30  # from outside at the same frame, for example because memory never suffices
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 class Engine(Protocol):
-    """Where runs are worked on. A run that was started has one outcome, sooner or later."""
+    """Executes runs. Every started run eventually has exactly one outcome."""
 
     def start(self, run: Run) -> Outcome | None:
-        """Begin with a run, or say at once what there is to say of it."""
+        """Start a run, or return its outcome if it is known at once."""
         ...
 
     def has_room(self) -> bool:
-        """Whether one more run can be started."""
+        """Return True if one more run can be started."""
         ...
 
     def outcomes(self) -> list[Outcome]:
-        """Those that there are since the last call; waits a moment for one."""
+        """Return the outcomes since the last call; wait briefly if there are none."""
         ...
 
     def stop(self) -> None:
-        """Have all runs write a checkpoint and end, and wait for them."""
+        """Make all runs write a checkpoint and exit, and wait for them."""
         ...
 
 
 def work(study: Path, runs: Sequence[Run], engine: Engine, look: Callable[[], None] = lambda: None) -> bool:
-    """Run everything that can be run: whether all of it is done. Whatever ends this has the runs write checkpoints.
+    """Execute all runs that can be executed. Return True if all are done. On any exit, active runs write checkpoints.
 
     Args:
         study: folder of the study; each run's folder is below it.
-        runs: what is to be done, in this order; those that failed come last.
-        look: called now and then, to show how far it is.
+        runs: runs in order of execution; failed ones are retried last.
+        look: called regularly, to display progress.
 
     Raises:
-        UserError: there is no room left on the disk; what was done stays.
+        UserError: the disk is full; what was written is kept.
     """
     ledger = Ledger(study)
     left = {run.name: run for run in runs}
@@ -93,24 +93,24 @@ def _due(todo: Sequence[Run], later: dict[str, float]) -> bool:
 
 
 def _settle(outcome: Outcome, study: Path, left: dict[str, Run], later: dict[str, float]) -> None:
-    """Draw the conclusion from how an attempt ended."""
+    """Update the ledger and the remaining runs after an attempt ended."""
     name, ledger = outcome.run, Ledger(study)
     if outcome.taken:
         later[name] = time.monotonic() + SECONDS_BETWEEN_TRIES
     elif not outcome.failure:
-        ledger.add(name, ENDED, "found done", once=True)  # should its process not have come to it
+        ledger.add(name, ENDED, "found done", once=True)  # in case its process died before adding this event
         del left[name]
-    elif state_of(study / name) is not State.DONE:  # killed, but after its last file
+    elif state_of(study / name) is not State.DONE:  # a run killed after writing its last file is done
         ledger.add(name, FAILED, outcome.failure)
         if any(word in outcome.failure for word in FULL):
-            raise UserError(f"out: {study} cannot be written: {outcome.failure}; make room, then the same command")
-        if _hopeless(outcome, ledger.failures()[name]):
+            raise UserError(f"out: {study} cannot be written: {outcome.failure}; free disk space and repeat")
+        if _failed_too_often(outcome, ledger.failures()[name]):
             log = study / "logs" / f"{name.replace('/', '-')}.log"
             ledger.add(name, ASIDE, f"{outcome.failure}; see {log}")
 
 
-def _hopeless(outcome: Outcome, failures: list[str]) -> bool:
-    """`failures`: what the run failed of, this time included."""
+def _failed_too_often(outcome: Outcome, failures: list[str]) -> bool:
+    """Return True if the run failed too often; `failures` includes this one."""
     same = failures.count(outcome.failure)
     if outcome.failure.startswith(OUTSIDE):
         return same >= SAME_KILLS

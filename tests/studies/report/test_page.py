@@ -72,11 +72,11 @@ def test_runs_that_do_not_count_are_listed(made: Made) -> None:
     left = {Path(run.path).name: run.reason for run in made.report.evidence.left_out}
     assert left["seed-4"].startswith("not finished: 20,000,000 of 40,000,000 frames")
     assert left["seed-5"].startswith("config.toml: is not a TOML file")
-    assert left["seed-6"] == "half-written: there is no config.toml in it"
+    assert left["seed-6"] == "incomplete: there is no config.toml"
     assert left["seed-7"] == "set aside: training diverged and was stopped"
     text = (made.out / "index.html").read_text()
     assert all(reason.split(":")[0] in text for reason in left.values())
-    assert "4 runs are left out" in text
+    assert "4 runs are excluded" in text
 
 
 def test_figures_are_whole(made: Made) -> None:
@@ -111,8 +111,8 @@ def report(root: Path, *arguments: object) -> str:
 def test_one_run(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "hadamax", "Pong", 1, rows=20)
     text = report(tmp_path / "runs")
-    assert "one run a game: the spread over seeds cannot be told" in text
-    assert "There is one game: nothing is said of others." in text
+    assert "one run per game: the variation over seeds is unknown" in text
+    assert "There is only one game: the results say nothing about other games." in text
 
 
 def test_minatar_without_human_scores_diagnostics_or_evaluation(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_minatar_without_human_scores_diagnostics_or_evaluation(tmp_path: Path) 
     text = report(tmp_path / "runs")
     assert "baseline-normalised score of" in text
     assert "over all seeds and logged points (test games) of minatar" in text
-    assert "None of the runs has measured its layers" in text
-    assert "No score is published here for these games." in text
+    assert "No run has measurements of its layers" in text
+    assert "There are no published scores for these games." in text
     assert "Scores are the mean of the last 20 games of the greedy test environments" in text
 
 
@@ -130,13 +130,13 @@ def test_games_that_not_every_variant_has(tmp_path: Path) -> None:
     write_study(tmp_path / "runs", ("nature-norm", "hadamax"), ("Pong", "Qbert"), 2, rows=20)
     write_run(tmp_path / "runs", "hadamax", "Alien", 1, rows=20)
     text = report(tmp_path / "runs")
-    assert "over the 2 of 3 games in which every variant has a run that counts; without Alien." in text
+    assert "use the 2 of 3 games for which every variant has an included run; they omit Alien." in text
 
 
 def test_variants_without_a_game_in_common(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "nature-norm", "Pong", 1, rows=20)
     write_run(tmp_path / "runs", "hadamax", "Qbert", 1, rows=20)
-    assert "their scores stand side by side, and cannot be put together" in report(tmp_path / "runs")
+    assert "Scores are listed per game; there is no common scale." in report(tmp_path / "runs")
 
 
 def test_unfinished_runs_when_asked_for(tmp_path: Path) -> None:
@@ -157,4 +157,4 @@ def test_names_are_not_markup(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "hadamax", "Pong", 1, rows=20, part=0.5)
     text = report(tmp_path / "runs", "--unfinished", "--title", "<script>alert(1)</script> & ü")
     assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt; &amp; ü</h1>" in text
-    assert "1 run is taken as it stands, unfinished." in text
+    assert "1 run is included although unfinished." in text

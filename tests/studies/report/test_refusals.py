@@ -32,7 +32,7 @@ def test_mixed_protocols(runs: Path, tmp_path: Path) -> None:
     assert "--allow-mixed" in refusal
     assert not (tmp_path / "report").exists()
     (note,) = gather([runs], Choices(mixed=True)).notes
-    assert note.startswith("Runs of different protocols are pooled, as was asked for (")
+    assert note.startswith("Runs with different protocols are pooled (")
 
 
 def test_mixed_lengths(runs: Path, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_two_runs_that_are_the_same(runs: Path, tmp_path: Path) -> None:
     [
         ([], "runs: none given"),
         (["nowhere"], "runs: nowhere is not a folder"),
-        (["empty"], "runs: there is none in empty"),
+        (["empty"], "runs: there are no runs in empty"),
         (["runs", "--baseline", "natur-norm"], "baseline: 'natur-norm' is unknown; did you mean 'nature-norm'?"),
         (["runs", "--variants", "hadamx"], "variant: 'hadamx' is unknown; did you mean 'hadamax'?"),
         (["runs", "--replicates", "0"], "replicates: 0 is too small; expected 1 or more"),

@@ -94,9 +94,9 @@ def test_a_batch_of_tables_gives_what_each_gives() -> None:
     ("scores", "words"),
     [
         ({}, "no game"),
-        ({"Pong": []}, "Pong: one score for each run"),
-        ({"Pong": [[1.0]]}, "Pong: one score for each run"),
-        ({"Pong": [1.0, math.nan]}, "Pong: nan is not a finite"),
+        ({"Pong": []}, "Pong: expected one score per run"),
+        ({"Pong": [[1.0]]}, "Pong: expected one score per run"),
+        ({"Pong": [1.0, math.nan]}, "Pong: nan is not finite"),
     ],
 )
 def test_scores_that_cannot_be_aggregated(scores: dict[str, list[float]], words: str) -> None:

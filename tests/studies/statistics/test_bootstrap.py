@@ -104,11 +104,16 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("scores", "games", "told", "note"),
     [
-        ({"a": [1.0], "b": [2.0]}, False, False, "one run a game: the spread over seeds cannot be told"),
-        ({"a": [1.0], "b": [2.0]}, True, True, "one run a game: the spread over seeds cannot be told"),
-        ({"a": [1.0, 3.0], "b": [2.0]}, False, True, "one run in 1 of 2 games: their spread over seeds is left out"),
-        ({"a": [1.0, 3.0]}, True, True, "one game: the spread over games cannot be told"),
-        ({"a": [1.0]}, True, False, "one run a game: .*; one game: the spread over games cannot be told"),
+        ({"a": [1.0], "b": [2.0]}, False, False, "one run per game: the variation over seeds is unknown"),
+        ({"a": [1.0], "b": [2.0]}, True, True, "one run per game: the variation over seeds is unknown"),
+        (
+            {"a": [1.0, 3.0], "b": [2.0]},
+            False,
+            True,
+            "one run in 1 of 2 games: .* not included",
+        ),
+        ({"a": [1.0, 3.0]}, True, True, "one game: the variation over games is unknown"),
+        ({"a": [1.0]}, True, False, "one run per game: .*; one game: the variation over games is unknown"),
     ],
 )
 def test_what_cannot_be_told(scores: dict[str, list[float]], games: bool, told: bool, note: str) -> None:

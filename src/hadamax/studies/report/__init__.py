@@ -1,4 +1,4 @@
-"""The report of a study: a page that opens from disk, its tables as CSV, its figures for a paper.
+"""Report of a study: a self-contained HTML page, its tables as CSV, its figures as SVG and PDF.
 
 write_report([Path("runs/hadamax-atari10")], Path("report"), Choices())
 """
@@ -25,7 +25,7 @@ __all__ = ["Choices", "Report", "write_report"]
 
 
 class Report(NamedTuple):
-    """Where the page is, and what it says first."""
+    """Path of the page, its headline and the evidence behind it."""
 
     page: Path
     headline: Headline
@@ -41,18 +41,18 @@ def write_report(
     replicates: int = REPLICATES,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Report on every run in or below `roots` in the folder `out`, which then holds a whole report or what it held.
+    """Write a report on every run in or below `roots` to the folder `out`, which is replaced as a whole.
 
     Raises:
-        UserError: nothing to report, runs that may not be compared, or a folder that holds something else.
+        UserError: there is nothing to report, the runs are not comparable, or `out` holds something else.
     """
     refuse_other(out)
     evidence = gather(roots, choices)
-    say(f"{len(evidence.rows)} runs count, {len(evidence.left_out)} are left out; computing intervals")
+    say(f"{len(evidence.rows)} runs included, {len(evidence.left_out)} excluded; computing intervals")
     analysis = analyse(evidence, replicates=replicates)
     health = {run.path: found for run in evidence.counted if (found := read_health(run))}
     tables = {table.name: table for table in _tables(evidence, analysis, health, out)}
-    say("drawing")
+    say("drawing figures")
     drawings = list(draw(evidence, analysis, health))
     name = title or ", ".join(root.resolve().name for root in roots)
     about = {"runs": ", ".join(str(root) for root in roots), "replicates": f"{replicates:,}"}
@@ -70,7 +70,7 @@ def write_report(
 
 
 def _tables(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health], out: Path) -> Iterator[Table]:
-    """Those that have a row."""
+    """Yield the tables that have rows."""
     tables = [
         *(contents.aggregates(analysis, scale) for scale in evidence.scales),
         contents.comparisons(evidence, analysis) if evidence.scales else None,

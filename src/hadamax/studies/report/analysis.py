@@ -1,4 +1,4 @@
-"""Every number of a report, from the evidence; see docs/statistics.md for what each means."""
+"""All numbers of a report, computed from the evidence; docs/statistics.md defines them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from hadamax.studies.statistics.aggregates import iqm, median
 from hadamax.studies.statistics.bootstrap import CONFIDENCE, REPLICATES
 from hadamax.studies.statistics.runs import Runs
 
-POINTS = 50  # of a curve
+POINTS = 50  # per curve
 COMPARED = {"iqm": iqm, "median": median}
-CURVE_REPLICATES = 1_000  # of each of its points
+CURVE_REPLICATES = 1_000  # per point
 PROFILE_POINTS = 101
-PROFILE_END = 0.975  # quantile of all scores at which a profile's axis ends: a few games go far beyond
+PROFILE_END = 0.975  # quantile of all scores at which a profile's axis ends, because of outlier games
 Points = dict[str, dict[str, list[tuple[Array, Array]]]]  # {variant: {game: [(x, scores) of each run]}}
 Bands = dict[str, Band]  # by variant
 
 
 class Estimate(NamedTuple):
-    """The 57-game median estimated from a subset of games, its error being the source's."""
+    """The 57-game median estimated from a subset of games, with the error stated by the source."""
 
     subset: str
     medians: dict[str, float]  # by variant
@@ -47,10 +47,10 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is told of the evidence; what cannot be told is empty, and a note says why."""
+    """Results of the analysis; results that cannot be computed are empty and explained by a note."""
 
     intervals: dict[str, dict[str, dict[str, Interval]]]  # scale, variant, aggregate
-    differences: dict[str, dict[str, Interval]]  # variant, aggregate; less the baseline, on the first scale
+    differences: dict[str, dict[str, Interval]]  # variant, aggregate; minus the baseline, on the first scale
     difference_confidence: float
     improvement: dict[str, Interval]
     tests: dict[str, Comparison]
@@ -63,10 +63,10 @@ class Analysis:
 
 
 def analyse(evidence: Evidence, *, replicates: int = REPLICATES) -> Analysis:
-    """Compute everything; the resampling is seeded, so that the same runs give the same report."""
+    """Compute everything. The resampling is seeded, so the same runs give the same report."""
     others, notes = evidence.variants[1:], []
     if not evidence.scales:
-        notes.append("There is no scale on which games can be put together: see the games one by one.")
+        notes.append("No common scale is available, so games are not aggregated: see the results per game.")
         return Analysis({}, {}, CONFIDENCE, {}, {}, _game_tests(evidence), {}, {}, {}, (), tuple(notes))
     intervals = {
         scale.key: {
@@ -77,7 +77,7 @@ def analyse(evidence: Evidence, *, replicates: int = REPLICATES) -> Analysis:
     }
     scale = evidence.scales[0]
     ours = scale.scores[evidence.baseline]
-    confidence = 1 - (1 - CONFIDENCE) / max(len(others), 1)  # Bonferroni: together they hold with 95%
+    confidence = 1 - (1 - CONFIDENCE) / max(len(others), 1)  # Bonferroni: jointly 95%
     differences = {
         name: difference_intervals(scale.scores[name], ours, COMPARED, replicates=replicates, confidence=confidence)
         for name in others
@@ -104,7 +104,7 @@ def analyse(evidence: Evidence, *, replicates: int = REPLICATES) -> Analysis:
 
 
 def _game_tests(evidence: Evidence) -> dict[str, dict[str, Comparison]]:
-    """On raw scores; the correction is for all games of a variant."""
+    """Test raw scores per game, corrected for all games of a variant."""
     base = evidence.raw[evidence.baseline]
     found = {}
     for name in evidence.variants[1:]:
@@ -126,7 +126,7 @@ def _profiles(scale: Scale) -> Bands:
 
 
 def _efficiency(evidence: Evidence, scale: Scale, notes: list[str]) -> tuple[Bands, Bands]:
-    """The interquartile mean along frames, at frames that all runs have, and along each variant's own hours."""
+    """Compute the interquartile mean over frames that all runs have, and over each variant's hours of training."""
     points = normalised_curves(evidence, scale)
     hours = normalised_curves(evidence, scale, hours=True)
     by_frames: Bands = {}
@@ -148,7 +148,7 @@ def _efficiency(evidence: Evidence, scale: Scale, notes: list[str]) -> tuple[Ban
 
 
 def normalised_curves(evidence: Evidence, scale: Scale, *, hours: bool = False) -> Points:
-    """The curves of the runs that count, in the games of a scale, along frames or hours trained."""
+    """Return the included runs' curves in the games of a scale, over frames or hours of training."""
     found: Points = {variant: {} for variant in evidence.variants}
     for run in evidence.counted:
         if run.game in scale.limits:
@@ -160,7 +160,7 @@ def normalised_curves(evidence: Evidence, scale: Scale, *, hours: bool = False) 
 
 
 def _hours(run: Run, frames: Array) -> Array:
-    """Hours trained when each of `frames` was logged; they are among the frames of the clock."""
+    """Return the hours of training at each of `frames`, which must be frames of the clock."""
     logged, seconds = run.clock
     return np.interp(frames, logged, seconds) / 3600 if logged.size else np.zeros(0)
 
@@ -168,7 +168,7 @@ def _hours(run: Run, frames: Array) -> Array:
 def series(
     evidence: Evidence, of_run: Callable[[Run], tuple[Array, Array]], games: Sequence[str]
 ) -> dict[str, dict[str, list[tuple[Array, Array]]]]:
-    """{variant: {game: [points of each run]}} of anything that runs measure along frames; runs without are left out."""
+    """Group any measurement over frames as {variant: {game: [points per run]}}; omit runs without it."""
     found: Points = {}
     for run in evidence.counted:
         x, values = of_run(run)
@@ -178,7 +178,7 @@ def series(
 
 
 def _estimates(evidence: Evidence) -> list[Estimate]:
-    """Of each subset whose games all variants have played; the scores are means over seeds."""
+    """Estimate the 57-game median from each subset that all variants have played, from means over seeds."""
     human = next((scale for scale in evidence.scales if scale.key == "human"), None)
     found = []
     for subset in ("Atari-10", "Atari-5"):

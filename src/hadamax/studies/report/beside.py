@@ -1,4 +1,4 @@
-"""Published numbers beside ours: other agents over the same games, and the medians of Hadamax's own figures."""
+"""Published scores for comparison: other agents on the same games, and medians from the Hadamax and PQN papers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hadamax.published import published_agents, read_table
 from hadamax.studies.report.evidence import Evidence
 from hadamax.studies.scores import human_normalised
 
-LEAST = 0.5  # of our games that a published agent must cover to stand beside us
+LEAST = 0.5  # fraction of our games that a published agent must have to be listed
 
 
 class Beside(NamedTuple):
-    """An agent over games that we played: human-normalised, a published score of each game."""
+    """Human-normalised scores of an agent on those of our games that it has."""
 
     agent: str
     ours: bool
@@ -28,7 +28,7 @@ class Beside(NamedTuple):
 
 
 class Quoted(NamedTuple):
-    """A published aggregate, over games that need not be ours."""
+    """A published aggregate, possibly over other games."""
 
     quantity: str
     agent: str
@@ -38,7 +38,7 @@ class Quoted(NamedTuple):
 
 
 def beside_published(evidence: Evidence) -> list[Beside]:
-    """Ours and every agent that has published scores of at least half of our games, on the games it has."""
+    """List our variants and every agent with published scores for at least half of our games."""
     human = next((scale for scale in evidence.scales if scale.key == "human"), None)
     if human is None:
         return []
@@ -64,7 +64,7 @@ def _middle(means: list[float]) -> tuple[float, float]:
 
 
 def _details() -> dict[str, tuple[str, str, str]]:
-    """Frames, protocol and source of each agent; all its rows have the same, or the kinds are listed."""
+    """Return frames, protocol and source of each agent; several values are listed."""
     found: dict[str, list[dict[str, str]]] = {}
     for row in read_table("published_scores.csv"):
         found.setdefault(row["algo"], []).append(row)
@@ -76,7 +76,7 @@ def _details() -> dict[str, tuple[str, str, str]]:
 
 
 def quoted() -> list[Quoted]:
-    """What Hadamax's and PQN's papers say of themselves (`data/hadamax_published.md`)."""
+    """hadamax_published.md`)./hadamax_published.md`)."""
     return [
         Quoted(
             row["quantity"].replace("_", " "),

@@ -1,4 +1,4 @@
-"""The tables of what was found: scores, layers, cost. Where it comes from: `sources.py`."""
+"""Result tables of a report: scores, layers, cost. Tables of sources and settings are in `sources.py`."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def comparisons(evidence: Evidence, analysis: Analysis) -> Table:
         )
     columns = (
         text("Variant"),
-        spread("IQM, difference", "iqm_difference"),
-        spread("Median, difference", "median_difference"),
+        spread("IQM difference", "iqm_difference"),
+        spread("Median difference", "median_difference"),
         spread("Probability of improvement", "probability_of_improvement"),
         figure("Games"),
         figure("Wilcoxon p", "wilcoxon_p"),
@@ -77,14 +77,14 @@ def estimates(analysis: Analysis) -> Table:
     columns = (
         text("Subset"),
         text("Variant"),
-        figure("Median of 57 games, estimated", "estimated_median"),
+        figure("Estimated median of 57 games", "estimated_median"),
         figure("Relative error", "relative_error_percent"),
     )
-    return Table("estimates", "The 57-game median, estimated from a few games (Aitchison et al. 2022)", columns, rows)
+    return Table("estimates", "57-game median, estimated from a subset of games (Aitchison et al. 2022)", columns, rows)
 
 
 def games(evidence: Evidence, analysis: Analysis) -> Table:
-    """Raw scores: means over seeds with Student's 95% interval, and Welch's test against the baseline."""
+    """Build the table of raw scores per game: means over seeds, 95% t intervals, Welch's test against the baseline."""
     rows = []
     for game in evidence.games:
         row = [words(game, Group("", game))]
@@ -102,9 +102,9 @@ def games(evidence: Evidence, analysis: Analysis) -> Table:
     for variant in evidence.variants:
         columns += [spread(variant, variant), figure("Seeds", f"{variant}_seeds")]
     columns += [figure(f"p, {v}", f"{v}_p_holm") for v in evidence.variants[1:]]
-    caption = "Raw scores, mean over seeds with Student's 95% interval"
+    caption = "Raw scores, mean over seeds with 95% confidence interval (Student's t)"
     if evidence.variants[1:]:
-        caption += f"; p: Welch's t-test against {evidence.baseline}, Holm over games"
+        caption += f"; p: Welch's t-test against {evidence.baseline}, Holm-corrected over games"
     return Table("games", caption, tuple(columns), rows, searched=True)
 
 
@@ -119,7 +119,7 @@ def _student(scores: Sequence[float], group: Group) -> Cell:
 
 
 def layers(evidence: Evidence, health: Mapping[Path, Health]) -> Table:
-    """Means over runs of each layer's last measurement, by variant."""
+    """Build the table of each layer's last measurement, means over runs, by variant."""
     rows = []
     for variant in evidence.variants:
         measured = [health[run.path] for run in evidence.counted if run.variant == variant and run.path in health]
@@ -165,7 +165,7 @@ def predictions(found: Sequence[Correlation]) -> Table:
         figure("Groups"),
         figure("Runs"),
     )
-    return Table("predictions", "Does it go with the score?", columns, rows)
+    return Table("predictions", "Correlation of each measure with the score", columns, rows)
 
 
 def cost(evidence: Evidence, analysis: Analysis) -> Table:
@@ -191,11 +191,11 @@ def cost(evidence: Evidence, analysis: Analysis) -> Table:
         text("Variant"),
         spread(f"IQM, {scale.name}" if scale else "IQM", "iqm"),
         figure("Runs"),
-        figure("Hours a run"),
-        figure("Hours in all"),
+        figure("Hours per run", "hours_a_run"),
+        figure("Total hours", "hours_in_all"),
         figure("Frames/s", "frames_per_second"),
-        figure(f"Time a frame, over {evidence.baseline}", "relative_time"),
+        figure(f"Time per frame relative to {evidence.baseline}", "relative_time"),
         figure("Memory, MiB", "memory_mib"),
         text("Machine"),
     )
-    return Table("cost", "What training cost, and what came of it", columns, rows)
+    return Table("cost", "Training cost and resulting score", columns, rows)

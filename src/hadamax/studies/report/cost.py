@@ -1,4 +1,4 @@
-"""What the runs cost: seconds trained, frames a second, memory, and on which machines."""
+"""Measured cost of runs: hours of training, frames per second, memory and machine."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from hadamax.studies.report.settings import machines
 
 
 class Cost(NamedTuple):
-    """Of a variant's runs that have a clock; hours of training, evaluation not among them."""
+    """Cost of a variant's runs, without evaluation."""
 
     runs: int
-    hours: float  # of all together
+    hours: float  # total
     hours_a_run: float
     frames_per_second: float  # all frames over all seconds
-    relative: float | None  # seconds a frame, over the baseline's
-    memory_mib: float | None  # the most that a run held when it ended
+    relative: float | None  # seconds per frame, relative to the baseline
+    memory_mib: float | None  # maximum over runs, at their end
     machines: str
 
 
 def seconds_of(run: Run) -> float | None:
-    """Seconds trained, by the last row logged."""
+    """Return the seconds of training at the last logged row."""
     return float(run.clock[1][-1]) if run.clock[1].size else None
 
 
 def costs(evidence: Evidence) -> dict[str, Cost]:
-    """By variant; one without a clock is left out."""
+    """Return the cost of each variant whose runs logged their time."""
     found: dict[str, Cost] = {}
     for variant in evidence.variants:
         runs = [run for run in evidence.counted if run.variant == variant and seconds_of(run)]

@@ -1,4 +1,4 @@
-"""Every figure of a report: drawn once, as files for a paper and as SVG for the page."""
+"""All figures of a report, each as SVG and PDF files and as SVG for the page."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from hadamax.studies.scores import Array
 from hadamax.studies.statistics import Band, common_frames, sample_efficiency
 from hadamax.studies.statistics.aggregates import mean
 
-THIN = 80  # points of a run's line
+THIN = 80  # maximum number of points of a run's line
 
 
 class Drawing(NamedTuple):
-    """A figure by name, for the page and as files by their names."""
+    """A figure by name: SVG for the page, and files by path."""
 
     name: str
     svg: str
@@ -36,7 +36,7 @@ Points = tuple[Array, Array]
 
 
 def draw(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health]) -> Iterator[Drawing]:
-    """All figures for which there is something to draw."""
+    """Draw all figures that have data."""
     for scale in evidence.scales:
         table = analysis.intervals[scale.key]
         about = "; ".join(f"{variant}: IQM {in_words(found['iqm'])}" for variant, found in table.items())
@@ -50,7 +50,7 @@ def draw(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health]) 
         yield _drawing("improvement", drawn, f"Probability of improvement over {evidence.baseline}", about)
     name = evidence.scales[0].name if evidence.scales else ""
     for key, bands, x, y, unit in (
-        ("profile", analysis.profiles, f"{name} (t)", "part of runs with a score above t", 1.0),
+        ("profile", analysis.profiles, f"{name} (t)", "fraction of runs with a score above t", 1.0),
         ("sample-efficiency", analysis.by_frames, "million frames", f"IQM, {name}", figures.MILLION),
         ("time-efficiency", analysis.by_hours, "hours of training", f"IQM, {name}", 1.0),
     ):
@@ -71,9 +71,8 @@ def _health(evidence: Evidence, health: Mapping[Path, Health]) -> Iterator[Drawi
     panels = [(title, bands) for title, bands in panels if bands]
     if panels:
         drawn = figures.along(panels, evidence.variants)
-        drawing = _drawing(
-            "health", drawn, "Representation health along training", "; ".join(f"{t}: {_ends(b)}" for t, b in panels)
-        )
+        about = "; ".join(f"{title}: {_ends(bands)}" for title, bands in panels)
+        drawing = _drawing("health", drawn, "Representation health during training", about)
         for name, bands in (("rank", rank), ("dead", dead)):
             drawing = _with_bands(drawing, bands, f"health-{name}")
         yield drawing
@@ -92,7 +91,7 @@ def _health(evidence: Evidence, health: Mapping[Path, Health]) -> Iterator[Drawi
     if found:
         about = "; ".join(f"{v}: {len(p)} runs" for v, p in found[0][1].items())
         drawn = figures.scatter(found, evidence.variants, scale.name)
-        yield _drawing("health-and-score", drawn, "Representation health and score, a point a run", about)
+        yield _drawing("health-and-score", drawn, "Representation health and score, one point per run", about)
 
 
 def _none() -> Points:
@@ -100,18 +99,18 @@ def _none() -> Points:
 
 
 def _along(evidence: Evidence, of_run: Callable[[Run], Points]) -> Bands:
-    """The mean over games and runs, at frames that all runs of a variant have measured."""
+    """Compute the mean over games and runs, at frames measured by all runs of a variant."""
     found = {}
     for variant, rows in series(evidence, of_run, evidence.common).items():
         try:
             found[variant] = sample_efficiency(rows, common_frames(rows, POINTS), mean, replicates=CURVE_REPLICATES)
-        except ValueError:  # no frame in common: one of the runs measured once
+        except ValueError:  # no common frame, because a run measured only once
             continue
     return found
 
 
 def game_rows(evidence: Evidence) -> dict[str, dict[str, list[Points]]]:
-    """{game: {variant: [(frames, raw scores) of each run]}}, thinned to what a picture shows."""
+    """Group curves as {game: {variant: [(frames, raw scores) per run]}}, thinned for drawing."""
     found: dict[str, dict[str, list[Points]]] = {game: {} for game in evidence.games}
     for run in evidence.counted:
         x, y = run.curves[evidence.curve_source]
@@ -122,12 +121,12 @@ def game_rows(evidence: Evidence) -> dict[str, dict[str, list[Points]]]:
 
 
 def draw_games(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Each game's name and its curves as SVG for the page."""
+    """Yield each game's name and its curves as SVG for the page."""
     for number, (game, rows) in enumerate(game_rows(evidence).items()):
         drawn = figures.single_game(rows, evidence.variants)
         ends = {variant: float(np.mean([y[-1] for _, y in curves])) for variant, curves in rows.items()}
         about = "; ".join(f"{variant} ends at {end:,.1f}, {len(rows[variant])} runs" for variant, end in ends.items())
-        yield game, for_page(to_svg(drawn), f"game-{number}", f"{game}: score along training", about)
+        yield game, for_page(to_svg(drawn), f"game-{number}", f"{game}: score during training", about)
 
 
 def _drawing(name: str, drawn: Figure, title: str, about: str) -> Drawing:
@@ -140,7 +139,7 @@ def _files(name: str, drawn: Figure) -> Files:
 
 
 def _with_bands(drawing: Drawing, bands: Mapping[str, Band], name: str = "") -> Drawing:
-    """The drawing with its lines as a CSV file."""
+    """Add the drawing's lines as a CSV file."""
     rows = [
         (variant, x, estimate, low, high)
         for variant, band in bands.items()

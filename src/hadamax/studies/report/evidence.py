@@ -1,4 +1,4 @@
-"""What a report stands on: the runs, their scores of one source on common scales, and what had to be left out."""
+"""Evidence of a report: the runs, their scores from one source on common scales, and the excluded runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hadamax.studies.score_table import Score, curves, pool, score_table
 from hadamax.studies.scores import Array, baseline_normalised, baseline_range, human_normalised
 
 Table = dict[str, dict[str, list[float]]]  # {variant: {game: [score of each seed]}}
-STRONGEST = ("evaluation", "test", "training")  # sources of a score, the best one first
-ENOUGH = 0.5  # of the runs must have a score of a source for it to be chosen
-PLAIN = ("nature-norm", "nature", "minatar", "mlp")  # encoders that the papers compare with
+STRONGEST = ("evaluation", "test", "training")  # sources of scores, best first
+ENOUGH = 0.5  # fraction of the runs that must have a score of a source for it to be chosen
+PLAIN = ("nature-norm", "nature", "minatar", "mlp")  # the papers' baseline encoders
 
 
 class LeftOut(NamedTuple):
-    """A run that counts nowhere, and why."""
+    """An excluded run, and the reason."""
 
     path: str
     reason: str
@@ -35,13 +35,13 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    """Scores of the games that every variant has, on one scale."""
+    """Scores on one scale, of the games that every variant has."""
 
     key: str  # "human" or "baseline"
     name: str
     about: str
     scores: Table
-    limits: dict[str, tuple[float, float]]  # what counts as 0 and as 1 in each game
+    limits: dict[str, tuple[float, float]]  # raw scores that map to 0 and 1 in each game
 
     def scaled(self, values: Array, game: str) -> Array:
         return baseline_normalised(values, self.limits[game])
@@ -49,31 +49,31 @@ class Scale:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Runs in the order variant, game, seed; variants with the baseline first."""
+    """Included runs in the order variant, game, seed, with the baseline's first; their scores, and excluded runs."""
 
     runs: tuple[Run, ...]
-    rows: tuple[Score, ...]  # one for each run that counts
+    rows: tuple[Score, ...]  # one per included run
     left_out: tuple[LeftOut, ...]
     source: str
     curve_source: str
     baseline: str
     variants: tuple[str, ...]
-    games: tuple[str, ...]  # all that any variant has
-    common: tuple[str, ...]  # those that every variant has
+    games: tuple[str, ...]  # of any variant
+    common: tuple[str, ...]  # of every variant
     raw: Table
-    scales: tuple[Scale, ...]  # the first one is what the report speaks of
+    scales: tuple[Scale, ...]  # the first one is used for the headline
     notes: tuple[str, ...]
 
     @cached_property
     def counted(self) -> tuple[Run, ...]:
-        """The runs that have a row, in the order of the rows."""
+        """The included runs, in the order of the rows."""
         by_path = {run.path: run for run in self.runs}
         return tuple(by_path[row.run] for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What may be chosen; empty: chosen here, and said."""
+    """Options of a report; empty ones are chosen automatically and reported."""
 
     baseline: str = ""
     source: str = ""
@@ -86,7 +86,7 @@ def gather(roots: Sequence[Path], choices: Choices) -> Evidence:
     """Read every run in or below `roots`.
 
     Raises:
-        UserError: nothing that can be reported, or runs that may not be compared.
+        UserError: there is nothing to report, or the runs are not comparable.
     """
     for root in roots:
         if not root.is_dir():
@@ -100,8 +100,8 @@ def gather(roots: Sequence[Path], choices: Choices) -> Evidence:
     left_out = _merged(left_out)
     if not rows:
         more = f"; the first: {left_out[0].path}: {left_out[0].reason}" if left_out else ""
-        hint = "" if choices.unfinished else "; --unfinished takes runs as they stand"
-        raise UserError(f"runs: none of {len(runs) or len(left_out)} has a score to report{more}{hint}")
+        hint = "" if choices.unfinished else "; --unfinished includes unfinished runs"
+        raise UserError(f"runs: none of {len(runs) or len(left_out)} has a score{more}{hint}")
     baseline = _baseline(rows, runs, choices.baseline)
     variants = (baseline, *sorted({row.variant for row in rows} - {baseline}))
     rows = sorted(rows, key=lambda row: (variants.index(row.variant), row.game, row.seed))
@@ -111,8 +111,8 @@ def gather(roots: Sequence[Path], choices: Choices) -> Evidence:
     common = tuple(game for game in games if all(game in table[variant] for variant in variants))
     if len(common) < len(games):
         notes.append(
-            f"Aggregates and comparisons are over the {len(common)} of {len(games)} games in which every variant has a "
-            f"run that counts; without {', '.join(game for game in games if game not in common)}."
+            f"Aggregates and comparisons use the {len(common)} of {len(games)} games for which every variant has an "
+            f"included run; they omit {', '.join(game for game in games if game not in common)}."
         )
     by_path = {run.path: run for run in runs}
     counted = [by_path[row.run] for row in rows]
@@ -134,14 +134,14 @@ def _chosen(runs: list[Run], variants: tuple[str, ...]) -> list[Run]:
 
 
 def _source(runs: Iterable[Run], unfinished: bool) -> str:
-    """The strongest source that half of the runs which could count have."""
+    """Return the best source that enough runs have."""
     found = {source: len(score_table(runs, source, unfinished=unfinished)[0]) for source in STRONGEST}
     most = max(found.values())
     return next(source for source in STRONGEST if found[source] >= ENOUGH * most)
 
 
 def _baseline(rows: Iterable[Score], runs: Iterable[Run], name: str) -> str:
-    """The variant that the others are compared with: as told, or the plainest encoder's, or the first by name."""
+    """Return the baseline: the given variant, else the one with the plainest encoder, else the first by name."""
     variants = sorted({row.variant for row in rows})
     if name and name not in variants:
         raise unknown("baseline", name, variants)
@@ -156,7 +156,7 @@ def _baseline(rows: Iterable[Score], runs: Iterable[Run], name: str) -> str:
 
 
 def _mixtures(rows: Iterable[Score]) -> list[str]:
-    """What is pooled although it differs, since that was asked for."""
+    """Describe the differences between runs that are pooled because of --allow-mixed."""
     notes = []
     for name, words in (("protocol", "protocols"), ("frames", "lengths of training")):
         kinds: dict[str, set[str]] = {}
@@ -164,8 +164,8 @@ def _mixtures(rows: Iterable[Score]) -> list[str]:
             value = getattr(row, name)
             kinds.setdefault(f"{value:,}" if name == "frames" else value, set()).add(row.variant)
         if len(kinds) > 1:
-            told = "; ".join(f"{kind}: {', '.join(sorted(of))}" for kind, of in kinds.items())
-            notes.append(f"Runs of different {words} are pooled, as was asked for ({told}): differences may be theirs.")
+            listed = "; ".join(f"{kind}: {', '.join(sorted(of))}" for kind, of in kinds.items())
+            notes.append(f"Runs with different {words} are pooled ({listed}): differences in score may be due to them.")
     return notes
 
 
@@ -189,7 +189,7 @@ def _by_baseline(
     source: str,
     notes: list[str],
 ) -> list[Scale]:
-    """HR eq. 8; a game in which the baseline's score never moves has no such scale."""
+    """Normalise by the baseline's range (HR eq. 8), in games where the baseline's score varies."""
     logged = curves([run for run in runs if run.variant == baseline], source).get(baseline, {})
     limits, without = {}, []
     for game in common:
@@ -198,7 +198,7 @@ def _by_baseline(
         except ValueError:
             without.append(game)
     if without:
-        notes.append(f"No baseline-normalised score (the score of {baseline} never moves): {', '.join(without)}.")
+        notes.append(f"No baseline-normalised score (constant score of {baseline}): {', '.join(without)}.")
     if not limits:
         return []
     scores = {v: {g: baseline_normalised(table[v][g], limits[g]).tolist() for g in limits} for v in variants}
@@ -217,18 +217,18 @@ def _unreadable(problems: Iterable[str]) -> list[LeftOut]:
 
 
 def _without_config(roots: Iterable[Path]) -> list[LeftOut]:
-    """Folders in which training began or was about to, without the file that says of what."""
+    """List folders of started runs without a config file."""
     found = []
     for root in roots:
         for place, folders, files in os.walk(root):
             folders[:] = sorted(name for name in folders if name != "checkpoints")
             if CONFIG not in files and {"metrics.csv", ".lock", f".writing-{CONFIG}"} & set(files):
-                found.append(LeftOut(place, f"half-written: there is no {CONFIG} in it"))
+                found.append(LeftOut(place, f"incomplete: there is no {CONFIG}"))
     return found
 
 
 def _set_aside(roots: Iterable[Path]) -> list[LeftOut]:
-    """What the ledgers of sweeps say was given up."""
+    """List the runs that sweeps' ledgers mark as set aside."""
     found = []
     for ledger in sorted({path for root in roots for path in root.rglob("ledger.csv")}):
         for name, reason in Ledger(ledger.parent).set_aside().items():
@@ -237,7 +237,7 @@ def _set_aside(roots: Iterable[Path]) -> list[LeftOut]:
 
 
 def _merged(found: Iterable[LeftOut]) -> list[LeftOut]:
-    """One entry for each folder, with all that is wrong with it."""
+    """Merge the reasons of each folder into one entry."""
     reasons: dict[str, list[str]] = {}
     for path, reason in found:
         reasons.setdefault(path, []).append(reason)
@@ -245,13 +245,13 @@ def _merged(found: Iterable[LeftOut]) -> list[LeftOut]:
 
 
 def curves_in_words(source: str) -> str:
-    """What a point of a curve is."""
+    """Describe what a point of a curve is."""
     kind = "greedy test games" if source == "test" else "training games, exploration included"
     return f"running mean of the last {WINDOWS[source]} {kind}"
 
 
 def seeds_in_words(table: Table, games: Iterable[str]) -> str:
-    """How many seeds a game has: `5`, or `3 to 5`."""
+    """Return the number of seeds per game: `5`, or `3 to 5`."""
     counts = np.array([len(table[variant][game]) for variant in table for game in games if game in table[variant]])
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""The figures of a report, drawn for a paper's page; the page shows the same."""
+"""Matplotlib figures of a report, sized for a paper; the page shows the same figures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from hadamax.studies.report.style import MUTED, PAPER, look
+from hadamax.studies.report.style import MUTED, PAPER, style_of
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import Band, Interval
 
 WIDTH = 6.8  # inches: a paper's text width
 MILLION = 1e6
 LEGEND_COLUMNS = 4
-FAR = 20.0  # a score above which a scatter's axis is logarithmic
+FAR = 20.0  # maximum score above which a scatter plot's axis is logarithmic
 TITLES = {"median": "Median", "iqm": "IQM", "mean": "Mean", "optimality_gap": "Optimality gap ↓"}
 Rows = Mapping[str, Sequence[tuple[Array, Array]]]  # {variant: [(x, y) of each run]}
 
@@ -30,7 +30,7 @@ def figure(width: float = WIDTH, height: float = 2.8, **how: Any) -> Figure:
 
 
 def intervals(table: Mapping[str, Mapping[str, Interval]], axis: str) -> Figure:
-    """A panel for each aggregate, a row for each variant."""
+    """Draw a panel per aggregate with a row per variant."""
     with matplotlib.rc_context(PAPER):
         drawn = figure(height=0.95 + 0.24 * len(table))
         panels = drawn.subplots(1, len(TITLES), sharey=True)
@@ -42,7 +42,7 @@ def intervals(table: Mapping[str, Mapping[str, Interval]], axis: str) -> Figure:
 
 
 def improvement(table: Mapping[str, Interval], baseline: str, numbers: Mapping[str, int]) -> Figure:
-    """P(variant beats baseline), a row for each variant."""
+    """Draw P(variant beats baseline), a row per variant."""
     with matplotlib.rc_context(PAPER):
         drawn = figure(height=0.85 + 0.26 * len(table))
         axes = drawn.subplots()
@@ -55,7 +55,7 @@ def improvement(table: Mapping[str, Interval], baseline: str, numbers: Mapping[s
 
 def _rows(axes: Axes, table: Mapping[str, Interval], numbers: Mapping[str, int] | None = None) -> None:
     for place, (variant, interval) in enumerate(table.items()):
-        style = look(numbers[variant] if numbers else place)
+        style = style_of(numbers[variant] if numbers else place)
         if interval.low is not None and interval.high is not None:
             axes.plot(
                 [interval.low, interval.high],
@@ -76,7 +76,7 @@ def _rows(axes: Axes, table: Mapping[str, Interval], numbers: Mapping[str, int] 
 def bands(
     table: Mapping[str, Band], x_label: str, y_label: str, *, variants: Sequence[str], scale: float = 1.0
 ) -> Figure:
-    """A line with its shaded interval for each variant."""
+    """Draw a line with a shaded interval per variant."""
     with matplotlib.rc_context(PAPER):
         drawn = figure(height=3.1)
         axes = drawn.subplots()
@@ -89,7 +89,7 @@ def bands(
 
 
 def _band(axes: Axes, band: Band, number: int, variant: str, scale: float = 1.0) -> None:
-    style, x = look(number), band.x / scale
+    style, x = style_of(number), band.x / scale
     if band.low is not None and band.high is not None:
         axes.fill_between(x, band.low, band.high, color=style.colour, alpha=0.2, linewidth=0)
     every = max(len(x) // 8, 1)
@@ -107,7 +107,7 @@ def _band(axes: Axes, band: Band, number: int, variant: str, scale: float = 1.0)
 
 
 def along(panels: Sequence[tuple[str, Mapping[str, Band]]], variants: Sequence[str]) -> Figure:
-    """Panels of bands along frames, side by side."""
+    """Draw panels of bands over frames, side by side."""
     with matplotlib.rc_context(PAPER):
         drawn = figure(height=2.9)
         for axes, (title, table) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -121,12 +121,12 @@ def along(panels: Sequence[tuple[str, Mapping[str, Band]]], variants: Sequence[s
 
 
 def scatter(panels: Sequence[tuple[str, Mapping[str, Array]]], variants: Sequence[str], y_label: str) -> Figure:
-    """A point for each run, [run, (x, y)] by variant: a panel for each measure."""
+    """Draw a point per run, [run, (x, y)] by variant, in a panel per measure."""
     with matplotlib.rc_context(PAPER):
         drawn = figure(height=2.9)
         for axes, (title, table) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for variant, points in table.items():
-                style = look(variants.index(variant))
+                style = style_of(variants.index(variant))
                 axes.plot(*points.T, style.marker, color=style.colour, markersize=3.6, alpha=0.6, markeredgewidth=0)
             axes.set_xlabel(title)
             if max(float(points[:, 1].max()) for points in table.values()) > FAR:
@@ -138,9 +138,9 @@ def scatter(panels: Sequence[tuple[str, Mapping[str, Array]]], variants: Sequenc
 
 
 def game(axes: Axes, rows: Rows, variants: Sequence[str], *, labels: bool = True) -> None:
-    """A game's curves: each run a thin line, the mean over the frames that all runs of a variant have a thick one."""
+    """Draw a game's curves: thin lines for runs, a thick line for the mean over a variant's common frames."""
     for variant, curves in rows.items():
-        style = look(variants.index(variant))
+        style = style_of(variants.index(variant))
         for x, y in curves:
             axes.plot(x / MILLION, y, color=style.colour, linewidth=0.5, alpha=0.4)
         if len(curves) > 1:
@@ -160,7 +160,7 @@ def game(axes: Axes, rows: Rows, variants: Sequence[str], *, labels: bool = True
 
 
 def games_grid(tables: Mapping[str, Rows], variants: Sequence[str], columns: int = 5) -> Figure:
-    """Every game's curves on one page; of few games, larger."""
+    """Draw every game's curves on one page, larger if there are few games."""
     columns = min(columns, len(tables))
     lines, legend = -(-len(tables) // columns), 0.24 + 0.21 * -(-len(variants) // LEGEND_COLUMNS)  # inches
     with matplotlib.rc_context({**PAPER, "font.size": 6, "axes.titlesize": 6.5}):
@@ -180,7 +180,7 @@ def games_grid(tables: Mapping[str, Rows], variants: Sequence[str], columns: int
 
 
 def single_game(rows: Rows, variants: Sequence[str]) -> Figure:
-    """One game's curves, small: for a page that has many."""
+    """Draw one game's curves at a small size, for the page."""
     with matplotlib.rc_context({**PAPER, "axes.labelsize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8}):
         drawn = Figure(figsize=(2.9, 1.75), layout=None)
         drawn.subplots_adjust(left=0.16, right=0.985, bottom=0.235, top=0.97)
@@ -200,13 +200,13 @@ def _legend(drawn: Figure, variants: Sequence[str], *, lines: bool = True, place
             linewidth=1.8,
             label=variant,
         )
-        for variant, style in zip(variants, map(look, range(len(variants))), strict=True)
+        for variant, style in zip(variants, map(style_of, range(len(variants))), strict=True)
     ]
     drawn.legend(handles=handles, loc=place, ncols=min(len(variants), LEGEND_COLUMNS), handlelength=3.2)
 
 
 def _short(value: float, _: Any) -> str:
-    """12k for 12,000."""
+    """Format a tick label: 12k for 12,000."""
     if abs(value) >= MILLION:
         return f"{value / MILLION:g}M"
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"

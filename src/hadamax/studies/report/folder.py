@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Atomic replacement of a report's folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ PAGE = "index.html"
 
 
 def refuse_other(out: Path) -> None:
-    """Raises:
-    UserError: there is something at `out` that is not a report and would be lost, or nothing can be written there.
+    """Check that `out` can be written and does not hold anything but a report.
+
+    Raises:
+        UserError: `out` holds something else, which would be lost, or it is not writable.
     """
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -32,7 +34,7 @@ def refuse_other(out: Path) -> None:
 
 @contextmanager
 def written_whole(out: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `out` at the end. A kill leaves what was there before.
+    """Yield a folder to write into, which replaces `out` at the end. A kill leaves the previous content.
 
     Raises:
         UserError: it cannot be written.

@@ -1,8 +1,8 @@
-"""Representation health beside score: what each run's diagnostics end at, and whether they go with its score.
+"""Representation health and score: each run's last measurements, and their correlation with its score.
 
-A score's rank and a measure's rank are correlated within groups of runs (Spearman's coefficient, averaged over groups),
-and tested by shuffling scores within groups: games differ in both, and must not make a correlation of their own. Within
-a game the groups show what differs between variants too; within a game and a variant only seeds differ.
+Measure and score are correlated within groups of runs (Spearman's coefficient, averaged over groups) and tested by
+permuting scores within groups, because games differ in both, which would create a correlation. Within a game, groups
+include differences between variants; within a game and a variant, only seeds differ.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from hadamax.studies.collect import Run, read_columns
 from hadamax.studies.report.evidence import Evidence
 from hadamax.studies.scores import Array
 
-OBSERVATIONS = "fixed"  # of random play: a network that plays better does not see others for it
+OBSERVATIONS = "fixed"  # of random play, so they do not depend on how well the network plays
 PERMUTATIONS = 10_000
-LEAST = 3  # runs of a group: two always correlate perfectly
+LEAST = 3  # runs per group; two always correlate perfectly
 MEASURES = {
     "rank": "effective rank of the last hidden layer",
     "dead": "dead units of the last hidden layer",
     "dormant": "dormant units of the last hidden layer",
-    "most_dead": "dead units of the layer that has most of them",
+    "most_dead": "dead units of the layer with most of them",
 }
 COLUMNS = ("frame", "observations", "layer", "part", "units", "dead_kde", "dead_zero", "dormant", "effective_rank")
 
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 
 
 class Health(NamedTuple):
-    """A run's layers at its last measurement, the last hidden layer last, and two numbers along its training."""
+    """A run's layers at its last measurement (last hidden layer last), and two measures during training."""
 
     frame: int
     layers: tuple[Layer, ...]
@@ -50,7 +50,7 @@ class Health(NamedTuple):
     dead: tuple[Array, Array]  # frames, fraction
 
     def measure(self, name: str) -> float | None:
-        """One of `MEASURES`."""
+        """Return one of `MEASURES`, or None."""
         if name == "most_dead":
             return max((layer.dead for layer in self.layers if layer.dead is not None), default=None)
         value = getattr(self.layers[-1], name)
@@ -58,7 +58,7 @@ class Health(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """Spearman's coefficient, a mean over groups of runs; None where no group has enough of them."""
+    """Spearman's coefficient, mean over groups of runs; None if no group has enough runs."""
 
     measure: str
     within: str  # "game", or "game and variant"
@@ -69,7 +69,7 @@ class Correlation(NamedTuple):
 
 
 def read_health(run: Run) -> Health | None:
-    """What a run measured of its layers' outputs; None where it measured nothing, or nothing that can be read."""
+    """Read a run's measurements of its layers' outputs; None if there are none or they are unreadable."""
     try:
         columns = read_columns(RunFolder(run.path).diagnostics, COLUMNS, ["saturated"])
         return _health(columns)
@@ -88,7 +88,7 @@ def _health(columns: dict[str, list[str]]) -> Health | None:
         return float(text) if text else None
 
     def dead(i: int) -> float | None:
-        """Of the form that fits: HR's for bounded activations, zero on every sample for others."""
+        """Return the dead fraction: by HR's density for bounded activations, else zero on every sample."""
         return cell("dead_kde" if cell("saturated", i) is not None else "dead_zero", i)
 
     last_frame, name = columns["frame"][kept[-1]], columns["layer"][kept[-1]]
@@ -104,12 +104,12 @@ def _health(columns: dict[str, list[str]]) -> Health | None:
 
 
 def _points(rows: Iterable[tuple[int, float | None]]) -> tuple[Array, Array]:
-    told = np.array([row for row in rows if row[1] is not None], np.float64).reshape(-1, 2)
-    return told[:, 0], told[:, 1]
+    known = np.array([row for row in rows if row[1] is not None], np.float64).reshape(-1, 2)
+    return known[:, 0], known[:, 1]
 
 
 def correlations(evidence: Evidence, health: Mapping[Path, Health]) -> list[Correlation]:
-    """Of every measure with the raw score, within games, and within games and variants."""
+    """Correlate every measure with the raw score, within games, and within games and variants."""
     found = []
     for measure in MEASURES:
         for within in ("game", "game and variant"):
@@ -124,23 +124,23 @@ def correlations(evidence: Evidence, health: Mapping[Path, Health]) -> list[Corr
 
 
 def _correlation(measure: str, within: str, groups: list[Array]) -> Correlation:
-    """Groups [run, (measure, score)] in which one of the two never moves say nothing."""
-    told = [g for g in groups if len(g) >= LEAST and all(np.ptp(g[:, side]) > 0 for side in (0, 1))]
-    if not told:
+    """Correlate within groups [run, (measure, score)]; groups in which measure or score is constant are ignored."""
+    usable = [g for g in groups if len(g) >= LEAST and all(np.ptp(g[:, side]) > 0 for side in (0, 1))]
+    if not usable:
         return Correlation(measure, within, None, None, 0, 0)
-    pairs = [tuple(_standard_ranks(group[:, side]) for side in (0, 1)) for group in told]
+    pairs = [tuple(_standard_ranks(group[:, side]) for side in (0, 1)) for group in usable]
     coefficient = float(np.mean([x @ y for x, y in pairs]))
     generator = np.random.default_rng(0)
     drawn = np.zeros(PERMUTATIONS)
     for x, y in pairs:
         drawn += generator.permuted(np.broadcast_to(y, (PERMUTATIONS, y.size)), axis=1) @ x / len(pairs)
     beyond = int((np.abs(drawn) >= abs(coefficient) - 1e-12).sum())
-    p_value = (1 + beyond) / (1 + PERMUTATIONS)  # the observed order is one of them
-    return Correlation(measure, within, coefficient, p_value, len(told), sum(map(len, told)))
+    p_value = (1 + beyond) / (1 + PERMUTATIONS)  # includes the observed order
+    return Correlation(measure, within, coefficient, p_value, len(usable), sum(map(len, usable)))
 
 
 def _standard_ranks(values: Array) -> Array:
-    """Ranks of mean 0 and length 1, so that the product of two is Spearman's coefficient."""
+    """Return ranks with mean 0 and norm 1; the product of two is Spearman's coefficient."""
     ranks = stats.rankdata(values)
     ranks = ranks - ranks.mean()
     return np.asarray(ranks / np.sqrt(ranks @ ranks))

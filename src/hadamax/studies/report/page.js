@@ -1,7 +1,7 @@
 "use strict";
 document.documentElement.classList.remove("without-script");
 
-// A click or Enter on a heading sorts by it; another one turns the order. Rows without a value stay last.
+// A click or Enter on a heading sorts by its column; a second one reverses the order. Rows without a value stay last.
 for (const table of document.querySelectorAll("table.sorted")) {
   const body = table.tBodies[0];
   table.tHead.addEventListener("click", event => {
@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
   });
 }
 
-// A form of search fields shows those of its items that hold every word, and are of the chosen variant and game.
+// A search form shows the items that contain every word and belong to the chosen variant and game.
 const filters = new Map();
 for (const form of document.querySelectorAll("form.controls")) {
   const items = () => document.querySelectorAll(form.dataset.items);
@@ -50,7 +50,7 @@ for (const form of document.querySelectorAll("form.controls")) {
   apply();
 }
 
-// A number leads to the runs it is of: the table of runs shows these alone.
+// A number's link filters the table of runs to the runs it is computed from.
 document.addEventListener("click", event => {
   const link = event.target.closest("a[data-runs]");
   const runs = filters.get("filter-runs");
@@ -65,7 +65,7 @@ document.addEventListener("click", event => {
   place.focus({ preventScroll: true });
 });
 
-// An address that names a run must show it, whatever is filtered.
+// A link to a run shows its row even if the table is filtered.
 addEventListener("hashchange", () => {
   const row = document.getElementById(location.hash.slice(1));
   if (row?.hidden) { row.hidden = false; row.scrollIntoView(); }

@@ -1,4 +1,4 @@
-"""The page: one HTML file with its style, its script and its figures in it, that opens from disk."""
+"""The report's page: one HTML file with its style, script and figures embedded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from markupsafe import Markup
 from hadamax.studies.report.analysis import Analysis
 from hadamax.studies.report.evidence import Evidence, curves_in_words
 from hadamax.studies.report.headline import headline
-from hadamax.studies.report.style import COLOURS, DASHES, look
+from hadamax.studies.report.style import COLOURS, DASHES, style_of
 from hadamax.studies.report.table import Cell, Group, Table
 from hadamax.studies.score_table import SOURCES
 
-MARK = '<meta name="generator" content="hadamax report">'  # tells a report's folder from any other
+MARK = '<meta name="generator" content="hadamax report">'  # identifies a report's folder
 
 
 class Key(NamedTuple):
@@ -36,12 +36,12 @@ def page(
     games: Sequence[tuple[str, str]],
     about: Mapping[str, str],
 ) -> str:
-    """The whole HTML text.
+    """Render the HTML page.
 
     Args:
-        figures: SVG by name; one that is missing could not be drawn.
+        figures: SVG by name; figures without data are missing.
         games: (name, SVG) of each game.
-        about: what stands in the footer, by name.
+        about: facts about the report, by name.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.globals.update(first_run=_Anchors(evidence), Group=Group, sort_value=_sort_value)
@@ -72,7 +72,7 @@ def _asset(name: str) -> str:
 
 
 class _Anchors:
-    """The anchor of the first run of a group."""
+    """Lookup of the anchor of the first run of a group."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.of: dict[Group, int] = {}
@@ -85,12 +85,12 @@ class _Anchors:
 
 
 def _sort_value(cell: Cell) -> str | None:
-    """What a column is sorted by where the text does not say it."""
+    """Return a cell's numeric sort key, or None to sort by text."""
     value = cell.values[0]
     return f"{value:.10g}" if isinstance(value, (int, float)) else None
 
 
 def _key(number: int, variant: str) -> Key:
-    style = look(number)
+    style = style_of(number)
     dashes = style.dashes[1] if style.dashes in DASHES[1:] else ()
     return Key(variant, f"var(--series-{COLOURS.index(style.colour)})", " ".join(f"{2 * d:g}" for d in dashes))

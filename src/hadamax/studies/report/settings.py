@@ -1,4 +1,4 @@
-"""The exact protocol, every setting that differs between variants, and what all runs share."""
+"""Comparison of settings: the protocol, settings that differ between variants, and settings shared by all runs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hadamax.studies.collect import Run
 from hadamax.studies.report.evidence import Evidence
 from hadamax.studies.report.table import NOTHING
 
-OF_THE_RUN = {"run": ("seed", "out"), "environment": ("env",)}  # differs from run to run by design
-MOST = 4  # values of a setting that are written out
+OF_THE_RUN = {"run": ("seed", "out"), "environment": ("env",)}  # differs between runs by design
+MOST = 4  # values of a setting that are listed
 
 
 class Setting(NamedTuple):
-    """A setting's value in each variant, as text; several where runs of the variant differ."""
+    """A setting's value in each variant, as text; several values if runs of the variant differ."""
 
     group: str
     name: str
     values: tuple[str, ...]
-    within: bool  # whether runs of one variant differ
+    within: bool  # True if runs of one variant differ
 
 
 class Settings(NamedTuple):
@@ -31,7 +31,7 @@ class Settings(NamedTuple):
 
 
 def compare_settings(evidence: Evidence) -> Settings:
-    """Of the runs that count, with every default filled in."""
+    """Compare the settings of the included runs, with all defaults filled in."""
     runs = {variant: [run for run in evidence.counted if run.variant == variant] for variant in evidence.variants}
     values = {variant: [_flat(run) for run in of] for variant, of in runs.items()}
     versions = {
@@ -59,7 +59,7 @@ def _flat(run: Run) -> dict[tuple[str, str], Any]:
 
 
 def _evaluation(runs: dict[str, list[Run]]) -> list[Setting]:
-    """How the final games were played, where there were any."""
+    """Return the protocol of the final evaluation, if there was one."""
     found = {
         variant: [
             {
@@ -104,7 +104,7 @@ def _text(value: Any) -> str:
 
 
 def machines(runs: Sequence[Run]) -> str:
-    """Where runs were trained: processor, device, precision, threads; all that a speed depends on."""
+    """Describe processor, device, precision and threads of runs, which determine their speed."""
     found = dict.fromkeys(
         f"{run.versions.get('processor', 'unknown processor')}, {run.settings.run.device}, "
         f"{run.settings.run.precision}, {run.settings.run.threads} threads"

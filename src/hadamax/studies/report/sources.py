@@ -1,4 +1,4 @@
-"""The tables of what the numbers stand beside and come from: published scores, settings, runs."""
+"""Tables of a report that document its sources: published scores, settings, runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def published(evidence: Evidence) -> Table:
         text("Protocol"),
         text("Source"),
     )
-    return Table("published", "Human-normalised, over those of our games that an agent has", columns, rows)
+    return Table("published", "Human-normalised scores, over those of our games that an agent has", columns, rows)
 
 
 def published_games(evidence: Evidence) -> Table:
@@ -59,34 +59,34 @@ def published_games(evidence: Evidence) -> Table:
         rows.append([*row, *(number(scores.get(game), ",.1f") for scores in agents.values())])
     columns = [text("Game"), figure("Random"), figure("Human")]
     columns += [figure(f"{v} (here)", v) for v in evidence.variants] + [figure(agent) for agent in agents]
-    return Table("published-games", "Raw scores beside published ones", tuple(columns), rows, searched=True)
+    return Table("published-games", "Raw scores and published scores", tuple(columns), rows, searched=True)
 
 
 def quotations() -> Table:
     rows = [[words(q.quantity), words(q.agent), words(q.frames), words(q.value), words(q.source)] for q in quoted()]
     columns = (text("Quantity"), text("Agent"), text("Frames"), text("Value"), text("Source"))
-    return Table("quoted", "What the papers report over 57 games", columns, rows, searched=True)
+    return Table("quoted", "Results over 57 games as reported by the papers", columns, rows, searched=True)
 
 
 def settings(evidence: Evidence, found: Settings) -> list[Table]:
     def table(name: str, caption: str, rows: Sequence[Setting]) -> Table:
-        columns = (text("Setting"), text("Of", "group"), *(text(v, v) for v in evidence.variants))
+        columns = (text("Setting"), text("Group", "group"), *(text(v, v) for v in evidence.variants))
         return Table(name, caption, columns, [[words(r.name), words(r.group), *map(words, r.values)] for r in rows])
 
     def alike(name: str, caption: str, rows: Sequence[Setting]) -> Table:
         cells = [[words(r.name), words(r.group), words(" / ".join(dict.fromkeys(r.values)))] for r in rows]
-        return Table(name, caption, (text("Setting"), text("Of", "group"), text("Value")), cells)
+        return Table(name, caption, (text("Setting"), text("Group", "group"), text("Value")), cells)
 
     return [
-        alike("protocol", "The protocol that the scores are of", found.protocol),
-        table("differences", "Every setting that differs between variants, or within one", found.differing),
-        alike("shared-settings", "Settings that all runs share", found.shared),
-        alike("versions", "What the runs were made with", found.versions),
+        alike("protocol", "Evaluation protocol of the scores", found.protocol),
+        table("differences", "Settings that differ between or within variants", found.differing),
+        alike("shared-settings", "Settings shared by all runs", found.shared),
+        alike("versions", "Software versions of the runs", found.versions),
     ]
 
 
 def runs(evidence: Evidence, health: Mapping[Path, Health], out: Path) -> Table:
-    """Every run that counts, in the order of `evidence.rows`: its place is its anchor."""
+    """Build the table of included runs, in the order of `evidence.rows`, which defines the anchors."""
     scales, above = evidence.scales, os.path.commonpath([run.path.parent for run in evidence.counted])
     rows = []
     for run, row in zip(evidence.counted, evidence.rows, strict=True):
@@ -120,7 +120,7 @@ def runs(evidence: Evidence, health: Mapping[Path, Health], out: Path) -> Table:
         *(figure("Games", "games_played"), figure("Frame"), figure("Hours"), figure("Frames/s", "frames_per_second")),
         *(figure("Rank", "effective_rank"), figure("Dead", "dead_percent"), text("Protocol")),
     )
-    return Table("runs", "Every run that counts; its name leads to its folder", columns, rows, searched=True)
+    return Table("runs", "Included runs, with links to their folders", columns, rows, searched=True)
 
 
 def left_out(evidence: Evidence, out: Path) -> Table:
@@ -128,9 +128,10 @@ def left_out(evidence: Evidence, out: Path) -> Table:
         [words(run.path, href=link(Path(run.path), out) if Path(run.path).is_dir() else ""), words(run.reason)]
         for run in evidence.left_out
     ]
-    return Table("left-out", "Runs that failed, are not finished, or cannot be read", (text("Run"), text("Why")), rows)
+    columns = (text("Run"), text("Reason", "why"))
+    return Table("left-out", "Runs that failed, are unfinished or unreadable", columns, rows)
 
 
 def link(run: Path, out: Path) -> str:
-    """A run's folder, as seen from the report's."""
+    """Return the link from the report's folder to a run's folder."""
     return quote(os.path.relpath(run.resolve(), out.resolve())) + "/"

@@ -1,10 +1,10 @@
-"""How a variant looks in every figure: colour, dashes and marker, so that none of them is needed to tell it."""
+"""Colour, dashes and marker of each variant in all figures; any one of them distinguishes the variants."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Okabe and Ito's colours without yellow, which is lost on white; the page turns them into variables of its style sheet.
+# Okabe and Ito's colours without yellow, which is invisible on white; the page replaces them by CSS variables.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -13,7 +13,7 @@ INK, MUTED, LINES = "#1a1a1b", "#5c5c5f", "#cfcfd2"
 PAPER: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hadamax",
-    "pdf.fonttype": 42,  # text that can be selected and is not drawn letter by letter
+    "pdf.fonttype": 42,  # embed fonts, so that text can be selected
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "axes.titlesize": 9,
@@ -47,12 +47,12 @@ PAPER: dict[Any, Any] = {
 }
 
 
-class Look(NamedTuple):
+class Style(NamedTuple):
     colour: str
     dashes: Any
     marker: str
 
 
-def look(number: int) -> Look:
-    """Of the variant with this place in the order; no two of the first 210 are alike."""
-    return Look(COLOURS[number % 6], DASHES[number % 5], MARKERS[number % 7])
+def style_of(number: int) -> Style:
+    """Return the style of the variant with this number; the first 210 styles are distinct."""
+    return Style(COLOURS[number % 6], DASHES[number % 5], MARKERS[number % 7])

@@ -1,4 +1,4 @@
-"""Figures as files for a paper, and the same SVG made fit to stand in a page among others."""
+"""Export of figures as SVG and PDF, and adaptation of SVG for the page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FONT = re.compile(r"font: ([^;']*?)'DejaVu Sans'[^;\"]*")
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure, the same bytes for the same figure, coordinates with two digits after the point."""
+    """Return the figure as deterministic SVG, with coordinates rounded to two decimals."""
     file = io.BytesIO()
     with matplotlib.rc_context(PAPER):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -36,7 +36,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_pdf(figure: Figure) -> bytes:
-    """The same as one page."""
+    """Return the figure as a one-page PDF."""
     file = io.BytesIO()
     with matplotlib.rc_context(PAPER):
         figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
@@ -44,7 +44,7 @@ def to_pdf(figure: Figure) -> bytes:
 
 
 def for_page(svg: str, name: str, title: str, description: str) -> str:
-    """The SVG for a page: named for screen readers, the page's colours and fonts, ids that no other figure has."""
+    """Adapt SVG to the page: labels for screen readers, the page's colours and fonts, unique ids."""
     svg = DECLARATION.sub("", svg, count=1)
     used = set(USED.findall(svg))
     svg = ID.sub(lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)

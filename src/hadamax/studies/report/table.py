@@ -1,4 +1,4 @@
-"""A table once: as the page shows it and as a CSV file holds it."""
+"""Tables that are rendered both on the page and as CSV files."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ NOTHING = "-"
 
 
 class Group(NamedTuple):
-    """The runs that a number is of: a link to them. Empty: any."""
+    """Runs that a number is computed from, for a link to them; empty fields match any."""
 
     variant: str = ""
     game: str = ""
 
 
 class Cell(NamedTuple):
-    """What a reader sees, what a CSV file gets, and where a link leads."""
+    """Displayed text, values for the CSV file, and link target of a cell."""
 
     text: str
-    values: tuple[Value, ...]  # one for each of the column's parts; the page sorts by the first
+    values: tuple[Value, ...]  # one per part of the column; the page sorts by the first
     runs: Group | None = None
     href: str = ""
 
 
 class Column(NamedTuple):
-    """A heading, and the names of what a CSV file has of it."""
+    """Displayed title and CSV columns of a column."""
 
     title: str
     parts: tuple[str, ...]
@@ -38,13 +38,13 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of one kind; the first cell of each names it."""
+    """A table; the first cell of each row is its name."""
 
-    name: str  # of the CSV file, and the anchor in the page
+    name: str  # of the CSV file and of the anchor on the page
     caption: str
     columns: tuple[Column, ...]
     rows: list[list[Cell]]
-    searched: bool = False  # long enough to want a search field
+    searched: bool = False  # show a search field
 
     def to_csv(self) -> str:
         return csv_text(
@@ -66,12 +66,12 @@ def words(text: object, runs: Group | None = None, href: str = "") -> Cell:
 
 
 def number(value: float | None, form: str = ",.2f", runs: Group | None = None, suffix: str = "") -> Cell:
-    """A number in a format; a dash where there is none."""
+    """Format a number; a dash if it is None."""
     return Cell(NOTHING if value is None else f"{value:{form}}{suffix}", (value,), runs)
 
 
 def interval(value: Interval | None, form: str = ".2f", runs: Group | None = None) -> Cell:
-    """An estimate with its interval where it has one: three parts."""
+    """Format an estimate with its interval, if it has one: three CSV columns."""
     if value is None:
         return Cell(NOTHING, (None, None, None))
     return Cell(in_words(value, form), (value.estimate, value.low, value.high), runs)
@@ -84,27 +84,27 @@ def in_words(value: Interval, form: str = ".2f") -> str:
 
 
 def parts(name: str) -> tuple[str, str, str]:
-    """The CSV columns of an interval."""
+    """Return the CSV columns of an interval."""
     return name, f"{name}_low", f"{name}_high"
 
 
 def p_value(value: float | None, runs: Group | None = None) -> Cell:
-    """Three digits; below a thousandth it says so."""
+    """Format a p-value with three digits, or as "< 0.001"."""
     if value is None:
         return Cell(NOTHING, (None,))
     return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", (value,), runs)
 
 
 def text(title: str, name: str = "") -> Column:
-    """A column of words."""
+    """Define a column of text."""
     return Column(title, (name or title.lower().replace(" ", "_"),))
 
 
 def figure(title: str, name: str = "") -> Column:
-    """A column of numbers."""
+    """Define a column of numbers."""
     return Column(title, (name or title.lower().replace(" ", "_"),), number=True)
 
 
 def spread(title: str, name: str) -> Column:
-    """A column of numbers with their intervals."""
+    """Define a column of numbers with intervals."""
     return Column(title, parts(name), number=True)

@@ -1,8 +1,8 @@
-"""What may be said of scores over games and seeds: aggregates, their intervals, comparisons, profiles, curves.
+"""Statistics of scores over games and seeds: aggregates, confidence intervals, comparisons, profiles, curves.
 
 Definitions of Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*
-(arXiv 2108.13264). Scores are a mapping {game: [score of each run]}, normalised beforehand; games may have unequal
-numbers of runs, and count alike whatever that number.
+(arXiv 2108.13264). Scores are a mapping {game: [score of each run]}, normalised beforehand. Games may have different
+numbers of runs but have equal weight.
 """
 
 from hadamax.studies.statistics.aggregates import AGGREGATES, aggregate, iqm, mean, median, optimality_gap

@@ -1,4 +1,4 @@
-"""One number for many games: median, interquartile mean, mean, optimality gap (Agarwal et al. 2021, section 4.3)."""
+"""Aggregates over games: median, interquartile mean, mean, optimality gap (Agarwal et al. 2021, section 4.3)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 
 from hadamax.studies.statistics.runs import Array, Runs, Scores
 
-CUT = 0.25  # of the runs, at each end, that the interquartile mean leaves out
+CUT = 0.25  # fraction of the runs that the interquartile mean trims at each end
 
 
 def mean(runs: Runs) -> Array:
-    """Mean over games of each game's mean over runs, [...]."""
+    """Compute the mean over games of each game's mean over runs, [...]."""
     return np.asarray(runs.game_means().mean(-1))
 
 
 def median(runs: Runs) -> Array:
-    """Median over games of each game's mean over runs, [...]."""
+    """Compute the median over games of each game's mean over runs, [...]."""
     return np.asarray(np.median(runs.game_means(), -1))
 
 
 def iqm(runs: Runs) -> Array:
-    """Mean of the middle half of all runs of all games together, [...].
+    """Compute the mean of the middle half of all runs of all games together, [...].
 
-    A quarter of the runs, rounded down, is left out at each end: `scipy.stats.trim_mean(scores, 0.25, axis=None)`.
-    With unequal numbers of runs, each run weighs what makes the games equal, and a quarter of the weight is left out.
+    A quarter of the runs, rounded down, is trimmed at each end: `scipy.stats.trim_mean(scores, 0.25, axis=None)`. With
+    unequal numbers of runs, runs are weighted so that games have equal weight, and a quarter of the weight is trimmed.
     """
     values = runs.values.reshape(*runs.values.shape[:-2], -1)
     if runs.counts is None:
@@ -34,14 +34,14 @@ def iqm(runs: Runs) -> Array:
         return np.asarray(np.sort(values, -1)[..., cut : number - cut].mean(-1))
     weights = 1 / (runs.counts[..., None] * runs.values.shape[-2])
     weights = np.broadcast_to(weights, runs.values.shape).reshape(values.shape)
-    order = np.argsort(values, -1)  # padding last, where all the weight of 1 is used up
+    order = np.argsort(values, -1)  # padding sorts last, beyond the total weight of 1
     until = np.take_along_axis(weights, order, -1).cumsum(-1)
     kept = np.diff(until.clip(CUT, 1 - CUT), axis=-1, prepend=CUT)
     return np.asarray(np.nansum(np.take_along_axis(values, order, -1) * kept, -1) / (1 - 2 * CUT))
 
 
 def optimality_gap(runs: Runs, target: float = 1.0) -> Array:
-    """By how much runs fall short of `target` on average, what is above it counting as `target`, [...]."""
+    """Compute the mean shortfall from `target`, with scores above it clipped to it, [...]."""
     return np.asarray(target - runs.game_means(np.minimum(runs.values, target)).mean(-1))
 
 
@@ -54,10 +54,10 @@ AGGREGATES: dict[str, Callable[[Runs], Array]] = {
 
 
 def aggregate(scores: Scores) -> dict[str, float]:
-    """Every aggregate of normalised scores {game: [score of each run]}.
+    """Compute every aggregate of normalised scores {game: [score of each run]}.
 
     Raises:
-        ValueError: no game, a game without a run, or a score that is not a finite number.
+        ValueError: there is no game, a game has no run, or a score is not finite.
     """
     runs = Runs.of(scores)
     return {name: float(function(runs)) for name, function in AGGREGATES.items()}

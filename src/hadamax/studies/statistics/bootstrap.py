@@ -1,4 +1,4 @@
-"""Stratified bootstrap intervals of the aggregates (Agarwal et al. 2021, section 4.1; Efron's percentiles)."""
+"""Stratified bootstrap intervals of aggregates (Agarwal et al. 2021, section 4.1; Efron's percentile method)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """An estimate, its interval, and what cannot be told from these runs; without an interval, `low` is None."""
+    """An estimate with its interval (None if it cannot be computed) and a note on the interval's limits."""
 
     estimate: float
     low: float | None
@@ -32,16 +32,16 @@ def aggregate_intervals(
     resample_games: bool = False,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every aggregate with its percentile interval, all from the same resamples.
+    """Compute every aggregate with its percentile interval, all from the same resamples.
 
     Args:
         scores: {game: [normalised score of each run]}.
-        resample_games: draw the games anew as well. Without it the interval is about repeating the study with other
-            seeds on these games; with it, about other games of the same kind too.
-        seed: of the resampling.
+        resample_games: also resample the games. Without it, the interval covers repeating the study with other seeds on
+            these games; with it, also with other games of the same kind.
+        seed: seed of the resampling.
 
     Raises:
-        ValueError: the scores cannot be aggregated, or an option is out of range.
+        ValueError: the scores are invalid, or an option is out of range.
     """
     check_options(replicates, confidence)
     runs = Runs.of(scores)
@@ -53,8 +53,8 @@ def aggregate_intervals(
             yield np.stack([function(drawn) for function in aggregates.values()])
 
     estimates = np.array([float(function(runs)) for function in aggregates.values()])
-    note = untold([runs], resample_games)
-    if hopeless([runs], resample_games):
+    note = interval_note([runs], resample_games)
+    if is_degenerate([runs], resample_games):
         return {name: Interval(float(e), None, None, note) for name, e in zip(aggregates, estimates, strict=True)}
     low, high = percentiles(draws(), confidence)
     rows = zip(aggregates, estimates.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -62,7 +62,7 @@ def aggregate_intervals(
 
 
 def percentiles(draws: Iterable[Array], confidence: float) -> tuple[Array, Array]:
-    """The central interval of draws [..., replicate] that come in pieces: low and high, [...]."""
+    """Return the central interval, low and high [...], of replicates that come in chunks [..., replicate]."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(list(draws), -1), [tail, 1 - tail], axis=-1)
     return low, high
@@ -75,21 +75,21 @@ def check_options(replicates: int, confidence: float) -> None:
         raise ValueError(f"confidence: {confidence} is out of range; expected between 0 and 1")
 
 
-def hopeless(tables: Sequence[Runs], resample_games: bool) -> bool:
-    """Whether every resample is the same: one run a game, and the games not resampled or one only."""
+def is_degenerate(tables: Sequence[Runs], resample_games: bool) -> bool:
+    """Return True if all resamples are equal: one run per game, and games not resampled or only one."""
     fixed = all((runs.per_game == 1).all() for runs in tables)
     return fixed and (not resample_games or tables[0].per_game.size == 1)
 
 
-def untold(tables: Sequence[Runs], resample_games: bool) -> str:
-    """What the interval leaves out, in words; empty where nothing is."""
+def interval_note(tables: Sequence[Runs], resample_games: bool) -> str:
+    """Describe the variation that the interval cannot include; empty if it includes all."""
     counts = np.concatenate([runs.per_game for runs in tables])
     single, number = int((counts == 1).sum()), counts.size
     notes = []
     if single == number:
-        notes.append("one run a game: the spread over seeds cannot be told")
+        notes.append("one run per game: the variation over seeds is unknown")
     elif single:
-        notes.append(f"one run in {single} of {number} games: their spread over seeds is left out")
+        notes.append(f"one run in {single} of {number} games: their variation over seeds is not included")
     if resample_games and all(runs.per_game.size == 1 for runs in tables):
-        notes.append("one game: the spread over games cannot be told")
+        notes.append("one game: the variation over games is unknown")
     return "; ".join(notes)

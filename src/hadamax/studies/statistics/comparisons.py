@@ -1,4 +1,4 @@
-"""Is one variant better than another? Probability of improvement, paired tests, and what many tests do to them."""
+"""Comparisons of variants: intervals of differences, probability of improvement, paired tests, corrections."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hadamax.studies.statistics.bootstrap import (
     REPLICATES,
     Interval,
     check_options,
-    hopeless,
+    interval_note,
+    is_degenerate,
     percentiles,
-    untold,
 )
 from hadamax.studies.statistics.runs import CHUNK, Array, Runs, Scores, resamples
 
@@ -26,12 +26,12 @@ Correction = Literal["holm", "fdr"]
 
 
 class Comparison(NamedTuple):
-    """A test of a variant against a baseline; `p_value` is None where the test cannot tell, and `note` says why."""
+    """Test of a variant against a baseline; `p_value` is None if the test does not apply, and `note` says why."""
 
-    difference: float  # of the means, variant less baseline
+    difference: float  # of the means, variant minus baseline
     number: int  # pairs of games, or runs of both
     p_value: float | None
-    adjusted: float | None  # the p-value with all comparisons made together in mind
+    adjusted: float | None  # p-value corrected for all comparisons made together
     note: str = ""
 
 
@@ -44,19 +44,19 @@ def difference_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """By how much each aggregate of a variant is above the baseline's: stratified bootstrap over the seeds of both.
+    """Compute the difference of each aggregate, variant minus baseline, by a stratified bootstrap over both's seeds.
 
-    Two intervals that overlap may still differ; this one says whether they do.
+    Two overlapping intervals may still differ significantly; the interval of the difference shows it.
 
     Raises:
-        ValueError: the games differ, or the scores cannot be compared.
+        ValueError: the games differ, or the scores are invalid.
     """
     check_options(replicates, confidence)
     _same_games(scores, baseline)
     both = Runs.of(scores), Runs.of({game: baseline[game] for game in scores})
     ours, theirs = (np.array([float(function(runs)) for function in aggregates.values()]) for runs in both)
-    note = untold(both, False)
-    if hopeless(both, False):
+    note = interval_note(both, False)
+    if is_degenerate(both, False):
         return {name: Interval(float(e), None, None, note) for name, e in zip(aggregates, ours - theirs, strict=True)}
 
     def draws(runs: Runs, generator: np.random.Generator) -> Array:
@@ -73,18 +73,18 @@ def difference_intervals(
 def probability_of_improvement(
     scores: Scores, baseline: Scores, *, replicates: int = 2000, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Interval:
-    """P(a run of the variant beats a run of the baseline), ties half, mean over games (Agarwal et al. 2021, 4.3).
+    """Compute P(a run of the variant beats one of the baseline), mean over games (Agarwal et al. 2021, section 4.3).
 
-    The interval is of the stratified bootstrap over seeds, the two drawn independently.
+    Ties count one half. The interval is from a stratified bootstrap over seeds, independently for both.
 
     Raises:
-        ValueError: the games differ, or the scores cannot be compared.
+        ValueError: the games differ, or the scores are invalid.
     """
     check_options(replicates, confidence)
     _same_games(scores, baseline)
     ours, theirs = Runs.of(scores), Runs.of({game: baseline[game] for game in scores})
-    estimate, note = float(_improvement(ours, theirs)), untold([ours, theirs], False)
-    if hopeless([ours, theirs], False):
+    estimate, note = float(_improvement(ours, theirs)), interval_note([ours, theirs], False)
+    if is_degenerate([ours, theirs], False):
         return Interval(estimate, None, None, note)
 
     def draws() -> Iterator[Array]:
@@ -102,7 +102,7 @@ def probability_of_improvement(
 
 
 def _improvement(ours: Runs, theirs: Runs) -> Array:
-    """Padding, NaN, is neither above nor equal."""
+    """Compute the probability, [...]; padding (NaN) compares as neither above nor equal."""
     x, y = ours.values[..., :, None], theirs.values[..., None, :]
     won = (x > y).sum((-2, -1)) + 0.5 * (x == y).sum((-2, -1))  # [..., game]
     return np.asarray((won / (ours.per_game * theirs.per_game)).mean(-1))
@@ -115,14 +115,14 @@ def compare_over_games(
     test: Literal["wilcoxon", "t"] = "wilcoxon",
     correction: Correction = "holm",
 ) -> dict[str, Comparison]:
-    """Each other variant against `baseline`: a two-sided paired test over games of their means over seeds.
+    """Test each other variant against `baseline`: two-sided and paired over games, on means over seeds.
 
     Args:
         variants: {variant: {game: [normalised score of each run]}}.
-        test: Wilcoxon's signed ranks, or Student's t on the differences (which VideoPinball alone can drown).
+        test: Wilcoxon's signed-rank test, or Student's t-test of the differences, which one outlier game can dominate.
 
     Raises:
-        ValueError: no such baseline, or the games of two variants differ.
+        ValueError: the baseline is unknown, or the games of two variants differ.
     """
     if baseline not in variants:
         raise ValueError(f"baseline: {baseline!r} is unknown; expected one of {', '.join(variants)}")
@@ -139,36 +139,36 @@ def compare_over_games(
 def _paired(differences: Array, test: str) -> Comparison:
     number, mean = differences.size, float(differences.mean())
     if number == 1:
-        return Comparison(mean, number, None, None, "one game: a difference over games cannot be told")
+        return Comparison(mean, number, None, None, "one game: no test over games is possible")
     if test == "t":
         if _alike(differences):
-            return Comparison(mean, number, None, None, "every game differs by as much: a t-test does not apply")
+            return Comparison(mean, number, None, None, "all games differ by the same amount: a t-test does not apply")
         return Comparison(mean, number, float(stats.ttest_1samp(differences, 0.0).pvalue), None)
     unequal = int(np.count_nonzero(differences))
     if not unequal:
         return Comparison(mean, number, 1.0, None, "no game differs")
     least = 2.0 ** (1 - unequal)  # every difference of one sign
-    note = f"{unequal} games that differ: p cannot fall below {least:.3g}" if least > SIGNIFICANT else ""
+    note = f"{unequal} games differ: p cannot be below {least:.3g}" if least > SIGNIFICANT else ""
     return Comparison(mean, number, float(stats.wilcoxon(differences[differences != 0]).pvalue), None, note)
 
 
 def compare_games(scores: Scores, baseline: Scores, *, correction: Correction = "holm") -> dict[str, Comparison]:
-    """Game by game: Welch's t-test over runs, corrected for the number of games.
+    """Test game by game: Welch's t-test over runs, corrected for the number of games.
 
     Raises:
-        ValueError: the games differ, or a score is not a finite number.
+        ValueError: the games differ, or a score is not finite.
     """
     _same_games(scores, baseline)
-    Runs.of(scores), Runs.of(baseline)  # for what they refuse
+    Runs.of(scores), Runs.of(baseline)  # for their validation
     found = {}
     for game in scores:
         ours, theirs = np.asarray(scores[game], np.float64), np.asarray(baseline[game], np.float64)
         difference, number = float(ours.mean() - theirs.mean()), ours.size + theirs.size
         note, p_value = "", None
         if min(ours.size, theirs.size) < 2:
-            note = "one run: a difference over seeds cannot be told"
+            note = "one run: no test over seeds is possible"
         elif _alike(ours) and _alike(theirs):
-            note = "no spread over seeds: a t-test does not apply"
+            note = "no variation over seeds: a t-test does not apply"
         else:
             p_value = float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
         found[game] = Comparison(difference, number, p_value, None, note)
@@ -176,14 +176,14 @@ def compare_games(scores: Scores, baseline: Scores, *, correction: Correction = 
 
 
 def _alike(values: Array) -> bool:
-    """Whether values are equal but for rounding, which a t-test would take for their spread."""
+    """Return True if values are equal up to rounding errors, which a t-test would treat as variation."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """P-values adjusted so that the chance of any false finding among them stays that of one (Holm 1979).
+    """Adjust p-values to control the family-wise error rate (Holm 1979).
 
-    Sorted, the i-th smallest of m (from 0) is multiplied by m - i; none is then below a smaller one's, or above 1.
+    The i-th smallest of m p-values (from i = 0) is multiplied by m - i, then made monotone and clipped to 1.
     """
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p)
@@ -194,18 +194,18 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def _adjusted(found: dict[str, Comparison], correction: Correction) -> dict[str, Comparison]:
-    """`fdr` bounds the share of false findings instead (Benjamini and Hochberg 1995)."""
+    """Add adjusted p-values: by `holm`, or by `fdr` (false discovery rate, Benjamini and Hochberg 1995)."""
     if correction not in ("holm", "fdr"):
         raise ValueError(f"correction: {correction!r} is unknown; expected one of holm, fdr")
-    told = [name for name, comparison in found.items() if comparison.p_value is not None]
-    p_values = [found[name].p_value for name in told]
+    tested = [name for name, comparison in found.items() if comparison.p_value is not None]
+    p_values = [found[name].p_value for name in tested]
     adjusted: Sequence[float] = []
     if p_values:
         adjusted = (holm(p_values) if correction == "holm" else stats.false_discovery_control(p_values)).tolist()  # type: ignore[arg-type]
-    return {**found, **{name: found[name]._replace(adjusted=p) for name, p in zip(told, adjusted, strict=True)}}
+    return {**found, **{name: found[name]._replace(adjusted=p) for name, p in zip(tested, adjusted, strict=True)}}
 
 
 def _same_games(scores: Scores, baseline: Scores) -> None:
     different = sorted(set(scores) ^ set(baseline))
     if different:
-        raise ValueError(f"games: only one of the two has {', '.join(different)}; leave out what they do not share")
+        raise ValueError(f"games: only one of the two has {', '.join(different)}; expected the same games")

@@ -1,4 +1,4 @@
-"""Curves with bands: performance profiles, and aggregates along training (Agarwal et al. 2021, section 4)."""
+"""Curves with confidence bands: performance profiles and sample efficiency (Agarwal et al. 2021, section 4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hadamax.studies.statistics.aggregates import iqm
-from hadamax.studies.statistics.bootstrap import CONFIDENCE, check_options, hopeless, percentiles, untold
+from hadamax.studies.statistics.bootstrap import CONFIDENCE, check_options, interval_note, is_degenerate, percentiles
 from hadamax.studies.statistics.runs import Array, Runs, Scores, resamples
 
 REPLICATES = 2000  # as rliable's default for curves
@@ -17,7 +17,7 @@ Curve = tuple[ArrayLike, ArrayLike]  # frames and scores of one run, [points] ea
 
 
 class Band(NamedTuple):
-    """A curve [points] with its interval; without one, `low` and `high` are None and `note` says why."""
+    """A curve [points] with its interval; `low` and `high` are None if there is none, and `note` says why."""
 
     x: Array
     estimate: Array
@@ -35,10 +35,10 @@ def performance_profile(
     resample_games: bool = False,
     seed: int = 0,
 ) -> Band:
-    """Part of the runs whose score is above each threshold, games counting alike: the run-score distribution.
+    """Compute the fraction of runs with a score above each threshold (run-score distribution), games equally weighted.
 
     Raises:
-        ValueError: the scores cannot be aggregated, or an option is out of range.
+        ValueError: the scores are invalid, or an option is out of range.
     """
     taus, runs = np.asarray(thresholds, np.float64), Runs.of(scores)
 
@@ -50,18 +50,18 @@ def performance_profile(
 
 
 def step_values(frames: ArrayLike, scores: ArrayLike, at: ArrayLike) -> Array:
-    """The last score logged at or before each frame of `at`; NaN before the first and past the last one logged.
+    """Return the last score logged at or before each frame of `at`; NaN before the first and after the last frame.
 
-    Nothing is interpolated: between two logged points the later one is not known yet.
+    There is no interpolation, since it would use a later point.
 
     Raises:
-        ValueError: the frames do not rise, or there are not as many scores.
+        ValueError: the frames are not increasing, or the number of scores differs.
     """
     x, y, wanted = (np.asarray(array, np.float64) for array in (frames, scores, at))
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"curve: frames {x.shape} and scores {y.shape} are not one row of points each")
+        raise ValueError(f"curve: frames {x.shape} and scores {y.shape} must be two arrays of the same length")
     if (np.diff(x) <= 0).any():
-        raise ValueError("curve: the frames do not rise from point to point")
+        raise ValueError("curve: the frames must be increasing")
     if not x.size:
         return np.full(wanted.shape, np.nan)
     index = np.searchsorted(x, wanted, side="right") - 1
@@ -69,17 +69,17 @@ def step_values(frames: ArrayLike, scores: ArrayLike, at: ArrayLike) -> Array:
 
 
 def common_frames(curves: Mapping[str, Sequence[Curve]], points: int = 100) -> Array:
-    """Frames where all runs can be compared, `points` at most.
+    """Return up to `points` frames at which all runs can be compared.
 
-    Those at which every run was measured, where they are few; else evenly over what every run has logged: from the
-    latest start to the earliest end.
+    If every run was measured at the same few frames, return those; otherwise evenly spaced frames from the latest start
+    to the earliest end of the runs.
 
     Raises:
-        ValueError: there is no frame that every run has.
+        ValueError: the runs have no frame in common.
     """
     ends = [(np.asarray(x, np.float64)[[0, -1]] if np.size(x) else None) for rows in curves.values() for x, _ in rows]
     if not ends or any(end is None for end in ends):
-        raise ValueError("curves: a run without a logged score shares no frame with the others")
+        raise ValueError("curves: a run without a logged score has no frame in common with the others")
     start, stop = max(float(e[0]) for e in ends if e is not None), min(float(e[1]) for e in ends if e is not None)
     if start > stop:
         raise ValueError(f"curves: one run starts at frame {start:.0f}, another ends at {stop:.0f}: no frame in common")
@@ -99,11 +99,11 @@ def sample_efficiency(
     resample_games: bool = False,
     seed: int = 0,
 ) -> Band:
-    """An aggregate at each frame. Whole runs are drawn, so that the band's points belong together.
+    """Compute an aggregate at each frame. Whole runs are resampled, so the points of the band are dependent.
 
     Args:
         curves: {game: [(frames, normalised scores) of each run]}.
-        frames: where to aggregate; `common_frames` fits every run.
+        frames: frames at which to aggregate; see `common_frames`.
 
     Raises:
         ValueError: a run has no score at one of the frames.
@@ -124,13 +124,13 @@ def _band(
     resample_games: bool,
     seed: int,
 ) -> Band:
-    """Every point's runs have the same shape, and are drawn alike."""
+    """Compute the band of points whose runs have the same shape and are resampled in the same way."""
     check_options(replicates, confidence)
     if not points:
-        raise ValueError("points: there is none")
+        raise ValueError("points: empty; expected one or more")
     estimate = np.array([float(function(runs)) for runs, function in points])
-    shape, note = points[0][0], untold([points[0][0]], resample_games)
-    if hopeless([shape], resample_games):
+    shape, note = points[0][0], interval_note([points[0][0]], resample_games)
+    if is_degenerate([shape], resample_games):
         return Band(x, estimate, None, None, note)
 
     def draws() -> Iterator[Array]:

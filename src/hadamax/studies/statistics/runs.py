@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 Scores = Mapping[str, ArrayLike]  # {game: [score of each run]}
 
-CHUNK = 2_000_000  # numbers resampled at a time: about 16 MB an array
+CHUNK = 2_000_000  # numbers resampled at a time: about 16 MB per array
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Scores [..., game, run], float64, games with fewer runs padded with NaN at their end, and how many each has.
+    """Scores [..., game, run], float64, padded with NaN for games with fewer runs, and the runs per game.
 
-    `counts` [..., game] is None where every game has as many runs: no padding, and faster arithmetic.
+    `counts` [..., game] is None if every game has the same number of runs: then there is no padding.
     """
 
     values: Array
@@ -27,17 +27,19 @@ class Runs:
 
     @classmethod
     def of(cls, scores: Scores) -> Runs:
-        """Raises:
-        ValueError: no game, a game without a run, or a score that is not a finite number.
+        """Build the array from {game: [score of each run]}.
+
+        Raises:
+            ValueError: there is no game, a game has no run, or a score is not finite.
         """
         if not scores:
-            raise ValueError("scores: there is no game")
+            raise ValueError("scores: there are no games")
         rows = {game: np.asarray(values, np.float64) for game, values in scores.items()}
         for game, row in rows.items():
             if row.ndim != 1 or not row.size:
-                raise ValueError(f"scores: {game}: one score for each run is wanted, not an array of shape {row.shape}")
+                raise ValueError(f"scores: {game}: expected one score per run, got an array of shape {row.shape}")
             if not np.isfinite(row).all():
-                raise ValueError(f"scores: {game}: {row[~np.isfinite(row)][0]} is not a finite number")
+                raise ValueError(f"scores: {game}: {row[~np.isfinite(row)][0]} is not finite")
         counts = np.array([row.size for row in rows.values()])
         values = np.full((len(rows), counts.max()), np.nan)
         for i, row in enumerate(rows.values()):
@@ -46,12 +48,12 @@ class Runs:
 
     @property
     def per_game(self) -> Array:
-        """How many runs each game has, [..., game]."""
+        """Number of runs per game, [..., game]."""
         shape = self.values.shape
         return np.full(shape[:-1], shape[-1]) if self.counts is None else self.counts
 
     def game_means(self, values: Array | None = None) -> Array:
-        """Mean over the runs of each game, [..., game]; of `values` where given, which are padded alike."""
+        """Compute the mean over runs per game, [..., game]; of `values`, with the same padding, if given."""
         values = self.values if values is None else values
         if self.counts is None:
             return np.asarray(values.mean(-1))
@@ -61,15 +63,15 @@ class Runs:
 def resamples(
     runs: Runs, replicates: int, generator: np.random.Generator, *, games: bool = False, at_once: int | None = None
 ) -> Iterator[tuple[Array, Array | None]]:
-    """Stratified bootstrap: each game's runs drawn anew with replacement, as many as it has, game by game.
+    """Draw stratified bootstrap resamples: each game's runs are drawn with replacement, as many as it has.
 
     Args:
-        games: draw the games anew first. A game drawn twice gets two independent draws of runs.
-        at_once: replicates in a piece, instead of what fits the memory.
+        games: draw the games first. A game drawn twice gets two independent draws of runs.
+        at_once: replicates per chunk; by default as many as fit `CHUNK`.
 
     Yields:
-        Positions [replicate, game, run] in `runs.values.ravel()` and the counts [replicate, game] or None, some
-        replicates at a time.
+        Positions [replicate, game, run] in `runs.values.ravel()` and counts [replicate, game] or None, in chunks of
+        replicates.
     """
     num_games, most = runs.values.shape
     per_game = runs.per_game
@@ -81,10 +83,10 @@ def resamples(
             drawn = generator.integers(0, num_games, (size, num_games))
         first = drawn[..., None] * most
         if runs.counts is None:
-            small = np.uint8 if most <= 256 else np.int64  # bytes are drawn faster
+            small = np.uint8 if most <= 256 else np.int64  # drawing bytes is faster
             yield first + generator.integers(0, most, (size, num_games, most), dtype=small), None
             continue
         counts = per_game[drawn]
         slots = np.arange(most)
         positions = generator.integers(0, counts[..., None], (size, num_games, most))
-        yield first + np.where(slots < counts[..., None], positions, slots), counts  # the rest stay on padding
+        yield first + np.where(slots < counts[..., None], positions, slots), counts  # the others point to padding
