@@ -104,7 +104,7 @@ def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Chec
             if path != paths[-1]:
                 say(f"checkpoint {path.name} cannot be used ({error}); trying the one before")
     valid = _valid(everything)
-    raise UserError(f"checkpoint: {checkpoint!r} of {folder.path} cannot be used{reason}; valid: {valid}")
+    raise UserError(f"checkpoint: {checkpoint!r} of {folder.path} cannot be used{reason}; expected {valid}")
 
 
 def _valid(paths: list[Path]) -> str:
