@@ -1,14 +1,14 @@
-"""Agent steps a second of every algorithm, beside others' code of the same algorithm.
+"""Agent steps per second of every algorithm, compared with other implementations of the same algorithm.
 
     pip install '.[sb3]'
     python benchmarks/algorithms.py
 
-DQN and PPO stand beside Stable-Baselines3's; it has no C51, Rainbow or PQN, nor has its contrib package, so those stand
-beside the form of CleanRL's scripts (`cleanrl_forms.py`, `cleanrl_pqn.py`). Both sides of a pair step the same
-emulators with the same network, number of environments, batch, replay size, ratio of updates to steps and threads, and
-take turns in one process, so that a disturbance falls on both. Rates are medians over the turns, with the least and the
-most; the ratio is the median of the ratios of turns that stood side by side. Ours is shown in float32, as theirs is,
-and as `hadamax train` computes by default.
+DQN and PPO are compared with Stable-Baselines3. It has no C51, Rainbow or PQN, nor has its contrib package, so those
+are compared with reimplementations of CleanRL's scripts (`cleanrl_forms.py`, `cleanrl_pqn.py`). Both sides of a pair
+use the same emulators, network, number of environments, batch size, replay size, ratio of updates to steps and threads,
+and alternate in one process, so that disturbances affect both. Rates are medians over rounds, with minimum and maximum;
+the ratio is the median of the ratios of adjacent turns. Our side runs in float32, as the other side, and in the default
+precision of `hadamax train`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Turn = Callable[[], Any]
 
 
 def ours(name: str, precision: torch.dtype, environment: VectorEnvironment, norm: Norm | None, **settings: Any) -> Turn:
-    """An iteration of an algorithm that learns already, as a function."""
+    """Return a function that runs one iteration of an algorithm that has started to learn."""
     entry = ALGORITHMS[name]
     learner: Any = entry.build(
         entry.settings(**settings),
@@ -61,7 +61,7 @@ def ours(name: str, precision: torch.dtype, environment: VectorEnvironment, norm
 
 
 class Pair:
-    """An algorithm, the peer's turn, and how ours is made."""
+    """An algorithm with its peer and the settings of ours."""
 
     def __init__(self, name: str, theirs: str, steps: int, norm: Norm | None = None, **settings: Any) -> None:
         self.name, self.theirs, self.steps, self.norm, self.settings = name, theirs, steps, norm, settings
@@ -78,20 +78,20 @@ class Pair:
             turn = stable_baselines.ppo(environment)
         else:
             turn = stable_baselines.dqn(environment, self.steps, **replay, epsilon=EPSILON)
-        for _ in range(-(-2 * STARTS // self.steps)):  # until it learns, as ours does
+        for _ in range(-(-2 * STARTS // self.steps)):  # until it learns, as for ours
             turn()
         return turn
 
 
 def pairs(steps: int) -> list[Pair]:
-    """Every algorithm beside its peer."""
+    """List every algorithm with its peer."""
     replay = {"num_envs": 1, "replay_size": REPLAY, "learning_starts": STARTS, "iteration_steps": steps}
     replay["train_every"] = EVERY
     rows = ROLLOUTS["num_envs"] * ROLLOUTS["num_steps"]
     norm = Norm(over="map", affine=True, eps=1e-5)
-    sb3, cleanrl = "Stable-Baselines3", "CleanRL's form"
+    sb3, cleanrl = "Stable-Baselines3", "CleanRL's script"
     return [
-        Pair("dqn", f"{sb3}, not double either", steps, **replay, **EXPLORING, double=False),
+        Pair("dqn", f"{sb3}, both not double", steps, **replay, **EXPLORING, double=False),
         Pair("dqn", f"{sb3}, not double", steps, **replay, **EXPLORING),
         Pair("c51", cleanrl, steps, **replay, **EXPLORING),
         Pair("rainbow", cleanrl, steps, **replay),
@@ -101,7 +101,7 @@ def pairs(steps: int) -> list[Pair]:
 
 
 def measure(turns: dict[str, Turn], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds of each turn, all taken in turns; the first round is not counted."""
+    """Time the turns in rounds; the first round is discarded."""
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for round_ in range(rounds + 1):
         for name, turn in turns.items():
@@ -114,15 +114,16 @@ def measure(turns: dict[str, Turn], rounds: int, clock: Callable[[], float]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=64, help="of a turn of the replay algorithms")
+    parser.add_argument("--steps", type=int, default=64, help="steps per turn of the algorithms with a replay buffer")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--only", nargs="*", choices=[*ALGORITHMS], help="these algorithms")
+    parser.add_argument("--only", nargs="*", choices=[*ALGORITHMS], help="only these algorithms")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_memory()
-    print(f"agent steps a second, {options.threads} threads, {options.clock} time, {options.rounds} rounds", flush=True)
+    measured = f"{options.threads} threads, {options.clock} time, {options.rounds} rounds"
+    print(f"agent steps per second, {measured}", flush=True)
     precisions = ["float32", choose_precision("auto", torch.device("cpu"))]
     for pair in pairs(options.steps):
         if options.only and pair.name not in options.only:

@@ -1,9 +1,9 @@
-"""C51 and Rainbow in the form and with the settings of CleanRL's scripts, on our environments: yardsticks.
+"""C51 and Rainbow with the structure and settings of CleanRL's scripts, on our environments, for comparison.
 
-Nobody's library has these on plain PyTorch, so this is what a researcher would copy: c51_atari.py and rainbow_atari.py
-of https://github.com/vwxyzjn/cleanrl, written anew. Whole stacks in Stable-Baselines3's buffer (or
-numpy arrays, for priorities), observations as float32 tensors, each projection and priority as those scripts do it. Two
-things are quicker here than there: the emulator, which is ours, and Rainbow's noise, factorised as in the paper.
+No library has these in plain PyTorch, so this is what a researcher would copy: c51_atari.py and rainbow_atari.py of
+https://github.com/vwxyzjn/cleanrl, reimplemented. As in those scripts, whole stacks are stored in Stable-Baselines3's
+buffer (or numpy arrays, for priorities), and observations are float32 tensors. Two parts are faster than there: the
+emulator, which is ours, and Rainbow's noise, which is factorised as in the paper.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hadamax.environments import VectorEnvironment
 
 Turn = Callable[[], None]
 GAMMA, ATOMS, LOW, HIGH, BATCH = 0.99, 51, -10.0, 10.0, 32
-MAPS = 3136  # what the convolutions make of 84x84
+MAPS = 3136  # outputs of the convolutions for 84x84
 
 
 def convolutions(normal: bool = False) -> list[nn.Module]:
-    """Nature's, each with a norm over its map where asked."""
+    """Build Nature's convolutions, optionally each with a norm over its map."""
     layers: list[nn.Module] = []
     for sizes, shape in (
         ((4, 32, 8, 4), (32, 20, 20)),
@@ -39,7 +39,7 @@ def convolutions(normal: bool = False) -> list[nn.Module]:
 
 
 def project(masses: Tensor, rewards: Tensor, gamma: float, dones: Tensor, support: Tensor) -> Tensor:
-    """The target distribution, one row of the batch after the other."""
+    """Project the target distribution, row by row."""
     spacing = (HIGH - LOW) / (ATOMS - 1)
     positions = ((rewards + gamma * support * (1 - dones)).clamp(LOW, HIGH) - LOW) / spacing
     low, high = positions.floor().clamp(0, ATOMS - 1), positions.ceil().clamp(0, ATOMS - 1)
@@ -52,7 +52,7 @@ def project(masses: Tensor, rewards: Tensor, gamma: float, dones: Tensor, suppor
 
 
 class CategoricalNetwork(nn.Module):
-    """C51's."""
+    """Network of C51."""
 
     def __init__(self, actions: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class CategoricalNetwork(nn.Module):
 
 
 class NoisyLinear(nn.Module):
-    """w + sigma * noise, put together at each use."""
+    """Noisy linear layer; computes w + sigma * noise at each call."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class NoisyLinear(nn.Module):
 
 
 class RainbowNetwork(nn.Module):
-    """Noisy, dueling and distributional."""
+    """Noisy, dueling, distributional network of Rainbow."""
 
     def __init__(self, actions: int) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class RainbowNetwork(nn.Module):
 
 
 def step(environment: VectorEnvironment, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(observations, clipped rewards, dones), each [env, ...]."""
+    """Step and return (observations, clipped rewards, dones), each [env, ...]."""
     found = environment.step(actions)
     return found.observations, found.rewards.clip(-1, 1), found.terminated | found.truncated
 
 
 def c51(environment: VectorEnvironment, steps: int, *, starts: int, size: int, every: int, epsilon: float) -> Turn:
-    """`steps` steps of one environment, as a function."""
+    """Return a function that runs `steps` steps of one environment with C51."""
     from stable_baselines3.common.buffers import ReplayBuffer
 
     network = CategoricalNetwork(environment.num_actions)
@@ -162,7 +162,7 @@ def c51(environment: VectorEnvironment, steps: int, *, starts: int, size: int, e
 
 
 class SegmentTree:
-    """Sums over a binary tree, walked one index at a time."""
+    """Sum tree, updated and searched one index at a time."""
 
     def __init__(self, size: int) -> None:
         self.size, self.tree = size, np.zeros(2 * size - 1, np.float32)
@@ -185,7 +185,7 @@ class SegmentTree:
 
 
 class PrioritisedBuffer:
-    """Whole stacks in arrays, n-step transitions, priorities."""
+    """Prioritised n-step replay buffer that stores whole stacks."""
 
     def __init__(self, size: int, shape: tuple[int, ...], n_step: int) -> None:
         self.now, self.later = np.zeros((size, *shape), np.uint8), np.zeros((size, *shape), np.uint8)
@@ -226,7 +226,7 @@ class PrioritisedBuffer:
 
 
 def rainbow(environment: VectorEnvironment, steps: int, *, starts: int, size: int, every: int) -> Turn:
-    """`steps` steps of one environment, as a function."""
+    """Return a function that runs `steps` steps of one environment with Rainbow."""
     network = RainbowNetwork(environment.num_actions)
     target = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=6.25e-5, eps=1.5e-4)

@@ -1,4 +1,4 @@
-"""PQN in the form and with the settings of CleanRL's pqn_atari_envpool.py, on our environments: a yardstick."""
+"""PQN with the structure and settings of CleanRL's pqn_atari_envpool.py, on our environments, for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hadamax.environments import VectorEnvironment
 
 
 def pqn(environment: VectorEnvironment, *, num_steps: int, epochs: int, minibatches: int, epsilon: float) -> Turn:
-    """A rollout of all environments and the updates from it, as a function."""
+    """Return a function that collects a rollout of all environments and updates from it."""
     head = [nn.Linear(MAPS, 512), nn.LayerNorm(512), nn.ReLU(), nn.Linear(512, environment.num_actions)]
     network = nn.Sequential(*convolutions(normal=True), *head)
     optimizer = torch.optim.RAdam(network.parameters(), lr=2.5e-4)

@@ -1,9 +1,9 @@
-"""What diagnostics cost: the density's peak, and a whole measurement as a share of a run's interval.
+"""Cost of diagnostics: the density estimate, and a whole measurement relative to a run's measurement interval.
 
     python benchmarks/diagnostics.py --threads 2 --json diagnostics.json
 
-Learner and measurement run in one process, one after the other, so the share is a ratio of like with like. Environment
-steps are not counted, which makes the interval shorter and the share larger than in a run.
+Learner and measurement run one after the other in one process, so the ratio is consistent. Environment steps are
+excluded, which makes the interval shorter and the share larger than in a run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERVAL = 1_000_000  # frames between measurements
 
 
 class Still:
-    """An engine whose games cost nothing and show noise: what is left is the learner."""
+    """Engine whose games cost no time and show noise, so that only the learner is timed."""
 
     observation_shape, observation_dtype = (4, 84, 84), np.dtype(np.uint8)
     action_names = ("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN")
@@ -51,7 +51,7 @@ class Still:
 
 
 def milliseconds(job: Callable[[], object], rounds: int) -> list[float]:
-    """Of each round after the first."""
+    """Time each round after the first."""
     times = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
@@ -61,7 +61,7 @@ def milliseconds(job: Callable[[], object], rounds: int) -> list[float]:
 
 
 def measurement(encoder: str, precision: str, device: str, rounds: int, **changed: int) -> dict[str, Any]:
-    """Seconds of a measurement with its share of weights and churn, and of the learner's interval.
+    """Time a measurement, including weights and churn, and the learner's interval.
 
     Args:
         changed: settings of PQN other than its own.
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", help="also write the numbers there")
+    parser.add_argument("--json", help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -1,12 +1,13 @@
-"""On a CUDA card: the fused blocks, a training step and Hadamax-PQN beside what bytes and operations allow.
+"""Performance on a CUDA GPU: fused blocks, a training step and Hadamax-PQN, compared with the GPU's limits.
 
     python benchmarks/on_cuda.py --json cuda.json          # minutes: blocks, step, a few iterations extrapolated to 40M
-    python benchmarks/on_cuda.py --full --json cuda.json   # and `hadamax train` of 40M frames, and several runs at once
+    python benchmarks/on_cuda.py --full --json cuda.json   # also `hadamax train` of 40M frames, and several runs at
+    once
 
-What bounds the work is told by what the card itself reaches: bytes a second of a large copy, operations a second of a
-large matrix product. Blocks and the encoder are timed on the card alone, from its memory; what the host takes to launch
-them is in the iterations. Write what comes out into NOTES.md, with what was expected. (Not called cuda.py: as a script
-that would hide the package `cuda`, which PyTorch imports.)
+The limits are measured: bytes per second of a large copy, operations per second of a large matrix multiplication.
+Blocks and encoder are timed on the GPU alone, with inputs in its memory; launch overhead is included in the iterations.
+Record results and expectations in NOTES.md. (A script named cuda.py would hide the package `cuda`, which PyTorch
+imports.)
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ from hadamax.runs.setup import make_algorithm, resolve, training_environment
 
 BATCH = 128
 FRAMES = 40_000_000
-QUEUE = 20_000_000  # cycles, some 10 ms: the host has launched all that is timed before the card begins it
-CACHE = 2**28  # bytes, more than any card's second cache
+QUEUE = 20_000_000  # cycles, about 10 ms, in which the host launches all timed work before the GPU starts it
+CACHE = 2**28  # bytes, more than the L2 cache of any GPU
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Channels of a branch, map, pool: the three blocks of `hadamax` on 84 x 84.
 BLOCKS = ((32, 84, (4, 4, 0, 0)), (64, 21, (2, 2, 0, 1)), (64, 11, (3, 1, 1, 1)))
 
 
 def milliseconds(job: Callable[[], object], rounds: int = 30) -> float:
-    """Median time of a job on the card, its inputs in memory and not in a cache, after some that do not count."""
+    """Return the median time of a job on the GPU, with cold caches, after warm-up runs."""
     times, other = [], torch.empty(CACHE, dtype=torch.uint8, device="cuda")
     for number in range(rounds + 5):
         other.zero_()
@@ -64,20 +65,20 @@ def milliseconds(job: Callable[[], object], rounds: int = 30) -> float:
 
 
 def limits(dtype: torch.dtype) -> tuple[float, float]:
-    """Bytes and operations a millisecond that the card reaches."""
+    """Measure the GPU's bytes and operations per millisecond."""
     source = torch.empty(2**28, device="cuda")  # 1 GiB
     target = torch.empty_like(source)
     speed = 2 * source.nbytes / milliseconds(lambda: target.copy_(source))
     a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")  # TF32, in which convolutions multiply float32 unless told otherwise
+    torch.set_float32_matmul_precision("high")  # TF32, the default for float32 convolutions
     rate = 2 * 8192**3 / milliseconds(lambda: a @ a)
     torch.set_float32_matmul_precision(before)
     return speed, rate
 
 
 def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
-    """One block's elementwise part: milliseconds of the kernels, of plain PyTorch, and of the bytes alone."""
+    """Time one block after its convolution: kernels, plain PyTorch, and the lower bound by memory traffic, in ms."""
     channels, size, pool = BLOCKS[index]
     variant = BlockConfig(2, ("gelu_tanh",) * 2, "product", "channels", 1e-6, pool)
     x = torch.randn(BATCH, 2 * channels, size, size, device="cuda", dtype=dtype)
@@ -101,7 +102,7 @@ def block(index: int, dtype: torch.dtype, speed: float) -> dict[str, float]:
 
 
 def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
-    """The encoder forward and backward at a batch of 128, and what it should take.
+    """Time the encoder forward and backward at a batch of 128, with its lower bound.
 
     Of each layer operations or bytes, whichever takes longer, and the bytes of the fused blocks.
     """
@@ -114,12 +115,12 @@ def encoder(dtype: torch.dtype, speed: float, rate: float) -> dict[str, float]:
             features = network(observations)
         torch.autograd.grad(features, list(network.parameters()), gradient.to(features.dtype))
 
-    # A product each for the output, the weight's gradient and, but for the first layer, the input's.
+    # One multiplication each for the output, the weight gradient and, except in the first layer, the input gradient.
     layers = layers_of("hadamax")
     operations = [2 * BATCH * (2 if layer.first else 3) * layer.multiply_accumulates for layer in layers]
     size = torch.finfo(dtype).bits // 8
     maps = [BATCH * 2 * channels * side * side * size for channels, side, _ in BLOCKS]
-    # A convolution writes its output and reads the gradient of it twice; the block reads one twice and writes one.
+    # A convolution writes its output and reads its gradient twice; the block reads the map twice and writes once.
     passes = [3 * written / speed for written in maps]
     products = sum(max(o / rate, p) for o, p in zip(operations, [*passes, 0.0], strict=True))
     return {"both": milliseconds(both), "expected": products + sum(passes)}
@@ -139,7 +140,7 @@ def algorithm(precision: str, threads: int) -> Any:
 
 
 def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -> dict[str, float]:
-    """Minutes that 40M frames take at the rate of some iterations, and the shares of what they are spent on."""
+    """Extrapolate the minutes of 40M frames from some iterations, with the share of each part."""
     learner = algorithm(precision, threads)
     if not graphs:
         learner.record(None)
@@ -157,7 +158,7 @@ def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -
 
 
 def whole_run(*settings: str) -> dict[str, float]:
-    """Minutes of a `hadamax train pqn` on Breakout, logs and checkpoints included, and where its training time went."""
+    """Time `hadamax train pqn` on Breakout, including logs and checkpoints, with the share of each part."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "hadamax", "train", "pqn", "--env", "Breakout", *settings, "--out", str(out)]
@@ -175,7 +176,7 @@ def whole_run(*settings: str) -> dict[str, float]:
 
 
 def several_at_once(*settings: str) -> list[str]:
-    """What `several.py` says of one, two and four runs on the card."""
+    """Run `several.py` with one, two and four runs on the GPU."""
     script = Path(__file__).with_name("several.py")
     command = [sys.executable, str(script), "--device", "cuda", "--encoder", "hadamax", "--runs", "1", "2", "4"]
     command += settings
@@ -187,8 +188,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=20)
-    parser.add_argument("--full", action="store_true", help="also train for all 40M frames, and several runs at once")
-    parser.add_argument("--json", help="also write the numbers there")
+    parser.add_argument("--full", action="store_true", help="also train for 40M frames, and several runs at once")
+    parser.add_argument("--json", help="also write the numbers to this file")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device here: nothing to measure")

@@ -1,12 +1,12 @@
-"""PPO's steps per second, ours beside Stable-Baselines3's: one process, the same games, network, settings and threads.
+"""PPO steps per second, compared with Stable-Baselines3 in the same process, games, network, settings and threads.
 
     pip install stable-baselines3
     python benchmarks/ppo.py --threads 1 --json ppo.json
 
-Both step the same vector environment (Stable-Baselines3 through a thin adapter, which spares it its slower wrappers),
-learn with a Nature CNN in float32 and the settings of HR Table 5, and take turns, so a disturbance falls on both; the
-ratio is of the medians. `--clock cpu` counts the processor time of this process, for a machine that others use too.
-Ours in bfloat16, the default of `hadamax train` where the processor has it, is a third line.
+Both step the same vector environment (Stable-Baselines3 through a thin adapter instead of its slower wrappers), learn
+with a Nature CNN in float32 and the settings of HR Table 5, and alternate, so that disturbances affect both. The ratio
+is of the medians. `--clock cpu` counts this process's CPU time, for a machine with other load. A third line shows ours
+in bfloat16, the default of `hadamax train` on CPUs with native bfloat16.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from hadamax.networks import build_encoder
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SETTINGS = PPOSettings()
-STEPS = SETTINGS.num_envs * SETTINGS.num_steps  # of an iteration
+STEPS = SETTINGS.num_envs * SETTINGS.num_steps  # per iteration
 
 
 def ours(environment: VectorEnvironment, precision: torch.dtype, device: torch.device) -> Any:
-    """One iteration, as a function."""
+    """Return a function that runs one iteration."""
     encoder = build_encoder("nature", observation_shape=environment.observation_shape)
     place: dict[str, Any] = {"device": device, "precision": precision, "seed": 1, "clock": Clock()}
     learner = PPO(SETTINGS, environment, encoder, decay_frames=4 * 10**7, reward_clipping=True, **place)
@@ -41,14 +41,14 @@ def ours(environment: VectorEnvironment, precision: torch.dtype, device: torch.d
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print and optionally write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Pong")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", help="write the numbers here")
+    parser.add_argument("--json", help="write the numbers to this file")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     keep_memory()
@@ -64,7 +64,7 @@ def main() -> None:
     }
     clock = CLOCKS[given.clock]
     rates: dict[str, list[float]] = {name: [] for name in jobs}
-    for round_ in range(given.rounds + 1):  # the first is not counted
+    for round_ in range(given.rounds + 1):  # the first is discarded
         for name, job in jobs.items():
             start = clock()
             job()

@@ -1,10 +1,10 @@
-"""Our replay beside those of Stable-Baselines3 and cpprb: memory, adding, drawing.
+"""Replay buffers of this library, Stable-Baselines3 and cpprb: memory, adding, sampling.
 
     pip install '.[sb3]' cpprb
     python benchmarks/replay.py --size 1_000_000
 
-All are asked for batches of 32 stacked Atari observations and the ones that follow them. Libraries that are not
-installed are left out. What is compared runs in turns within one process; ratios are of medians.
+All return batches of 32 stacked Atari observations and their successors. Libraries that are not installed are skipped.
+The candidates run in turns within one process; ratios are of medians.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Cpprb:
 
 
 def candidates(size: int, stacked: int) -> dict[str, Any]:
-    """Each replay with how many rows it gets: those that keep whole stacks would not fit a million."""
+    """Yield each replay buffer with its size; those that store whole stacks do not fit a million."""
     wanted: dict[str, Callable[[], Any]] = {
         "ours, 1 step": lambda: Ours(size),
         "ours, 3 steps": lambda: Ours(size, n_step=3),
@@ -121,7 +121,7 @@ def candidates(size: int, stacked: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=lambda text: int(text.replace("_", "")), default=100_000)
-    parser.add_argument("--stacked-size", type=int, default=20_000, help="of those that keep whole stacks")
+    parser.add_argument("--stacked-size", type=int, default=20_000, help="size of buffers that store whole stacks")
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()

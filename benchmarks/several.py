@@ -1,12 +1,12 @@
-"""Several trainings at once on one machine, the cores (or a card) shared: training frames a second of all together.
+"""Several concurrent training runs on one machine that share its cores or a GPU: total training frames per second.
 
     python benchmarks/several.py                            # 1 run on all cores, 2 on half of them each, 4
     python benchmarks/several.py --device cuda --runs 1 2 3 4
     python benchmarks/several.py --encoder nature-norm --minutes 2
 
-Every run is a `hadamax train pqn` of its own, on Atari, as in a sweep with `--workers`. The rate is of the training
-itself, without the start of the process; the runs begin together and stop after the same minutes. Each number of runs
-is measured twice, in the order there and back.
+Every run is a `hadamax train pqn` on Atari in its own process, as in a sweep with `--workers`. Rates exclude the start
+of the process; the runs begin together and stop after the same number of minutes. Each number of runs is measured
+twice, in ascending and then in descending order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from hadamax.runs.machine import choose_threads
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, nargs="+", default=[1, 2, 4], help="how many at a time")
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 2, 4], help="numbers of concurrent runs")
     parser.add_argument("--env", default="Breakout")
     parser.add_argument("--encoder", default="hadamax-fast")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="of all runs together; 0: one a core")
+    parser.add_argument("--threads", type=int, default=0, help="total threads of all runs; 0: one per core")
     parser.add_argument("--minutes", type=float, default=2.0)
     given = parser.parse_args()
     found: dict[int, list[float]] = {number: [] for number in given.runs}
@@ -48,7 +48,7 @@ def threads_of(number: int, given: argparse.Namespace) -> int:
 
 
 def rate(number: int, folder: Path, given: argparse.Namespace) -> float:
-    """Frames a second of so many runs at once, all together."""
+    """Measure the total frames per second of concurrent runs."""
     train = [sys.executable, "-m", "hadamax", "train", "pqn", "--env", given.env, "--encoder", given.encoder]
     train += ["--device", given.device, "--precision", given.precision, "--threads", str(threads_of(number, given))]
     train += ["--max-minutes", str(given.minutes)]

@@ -1,4 +1,4 @@
-"""Kernels as a wheel ships them beside the ones compiled for this processor: medians of ratios of CPU time, in turns.
+"""Shipped kernels of a wheel compared with kernels compiled for this processor: medians of ratios of CPU time.
 
 python benchmarks/shipped.py dist/hadamax-0.1.0-py3-none-linux_x86_64.whl
 """
@@ -24,7 +24,7 @@ BLOCKS = ((32, 84, (4, 4, 0, 0)), (64, 21, (2, 2, 0, 1)), (64, 11, (3, 1, 1, 1))
 
 def main(wheel: str) -> None:
     torch.set_num_threads(1)
-    keep_memory()  # as a run does: else the system clears pages in the middle of it
+    keep_memory()  # as in a run; otherwise page faults disturb the timing
     with tempfile.TemporaryDirectory() as folder:
         zipfile.ZipFile(wheel).extractall(folder)
         compiled = Path(folder) / "hadamax" / "kernels" / "compiled"
@@ -39,7 +39,7 @@ def main(wheel: str) -> None:
 def measure(
     compiled: Path, dtype: torch.dtype, variant: BlockConfig, channels: int, size: int
 ) -> tuple[dict[str, float], float]:
-    """The time of each kind of library as a part of the native one's, and the native one's in seconds."""
+    """Return the native time in seconds relative to which each kind's ratio is given, and the ratios."""
     macros = cpu.macros(dtype, variant, channels)
     libraries = {"native": build.build(macros)}
     for kind in shipped.kinds():

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's DQN and PPO on our environments: what the algorithms here are measured beside."""
+"""Stable-Baselines3's DQN and PPO on our environments, for comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Turn = Callable[[], Any]
 
 
 class PeerEnvironment(VecEnv):
-    """Our environments as Stable-Baselines3 wants them, rewards clipped; spares it its slower wrappers."""
+    """Adapter of our environments to Stable-Baselines3, with clipped rewards, instead of its slower wrappers."""
 
     def __init__(self, environment: VectorEnvironment) -> None:
         self.environment = environment
@@ -50,11 +50,11 @@ class PeerEnvironment(VecEnv):
         return []
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        return [True] * self.num_envs  # it keeps no scores of its own: neither do we here
+        return [True] * self.num_envs  # no episode statistics, as for ours
 
 
 def dqn(environment: VectorEnvironment, steps: int, *, starts: int, size: int, every: int, epsilon: float) -> Turn:
-    """`steps` steps, as a function. It has no double estimator."""
+    """Return a function that runs `steps` steps of its DQN, which is not double."""
     model = DQN(
         "CnnPolicy",
         PeerEnvironment(environment),
@@ -67,7 +67,7 @@ def dqn(environment: VectorEnvironment, steps: int, *, starts: int, size: int, e
         target_update_interval=1000,
         exploration_initial_eps=epsilon,
         exploration_final_eps=epsilon,
-        policy_kwargs={"net_arch": []},  # the head stands on the CNN's 512 features, as ours does
+        policy_kwargs={"net_arch": []},  # the head reads the CNN's 512 features, as in ours
         device="cpu",
         seed=0,
     )
@@ -75,7 +75,7 @@ def dqn(environment: VectorEnvironment, steps: int, *, starts: int, size: int, e
 
 
 def ppo(environment: VectorEnvironment, device: Any = "cpu") -> Turn:
-    """One iteration with the settings of HR Table 5, as a function."""
+    """Return a function that runs one iteration with the settings of HR Table 5."""
     s = PPOSettings()
     rows = s.num_envs * s.num_steps
     model = PPO(

@@ -1,9 +1,9 @@
-"""What `hadamax sweep` costs beside the same commands under `xargs`, the same number at a time on the same threads.
+"""Overhead of `hadamax sweep` compared with the same commands under `xargs`, with equal concurrency and threads.
 
     python benchmarks/sweep.py                   # two rounds of each, in the order xargs, sweep, sweep, xargs
     python benchmarks/sweep.py --frames 50000    # shorter runs
 
-The sweep's own start and end are in its time; the printing of the commands is not in that of xargs.
+Start and end of the sweep are included in its time; printing the commands is not included in that of xargs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HADAMAX = [sys.executable, "-m", "hadamax"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=200_000, help="of each of the six runs")
+    parser.add_argument("--frames", type=int, default=200_000, help="frames of each of the six runs")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     seconds: dict[str, list[float]] = {"xargs": [], "sweep": []}
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def run(name: str, folder: Path, frames: int, workers: int) -> float:
-    """Seconds of the study's six runs, their evaluations included."""
+    """Time the study's six runs, including their evaluations."""
     study = folder / "study.toml"
     study.write_text(STUDY.format(frames=frames))
     sweep = [*HADAMAX, "sweep", str(study), "--out", str(folder), "--threads", "1", "--workers", str(workers)]

@@ -1,4 +1,4 @@
-"""Are the activations of a Flax module alive? Measured on a network of one's own, and on an encoder of ours.
+"""Diagnostics of a Flax module's activations, for a custom network and for an encoder of this library.
 
 pip install '.[flax]'  # in the clone
 python examples/flax_diagnostics.py
@@ -22,15 +22,15 @@ from hadamax.integrations.flax_diagnostics import activations
 @dataclass(frozen=True)
 class Settings:
     encoder: str = "nature-norm"
-    """A name of hadamax.ENCODERS."""
+    """A name in hadamax.ENCODERS."""
     batch: int = 256
-    """Observations, here at random: give those that your agent sees."""
+    """Number of observations, here random; use those of your agent instead."""
     scale: float = 30.0
-    """Multiplies the weights of the network of one's own, until its tanh units saturate."""
+    """Factor of the custom network's weights; large values saturate its tanh units."""
 
 
 class Network(nn.Module):
-    """One's own: a layer is shown by sowing what it gives."""
+    """A custom network: a layer is measured if its output is sown."""
 
     scale: float
 
@@ -38,7 +38,7 @@ class Network(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         x = images.reshape(len(images), -1) / 255.0
         x = nn.tanh(self.scale * nn.Dense(64)(x))
-        self.sow("intermediates", "hidden", x)  # the one line in the network
+        self.sow("intermediates", "hidden", x)  # the only line added to the network
         return nn.Dense(6)(x)
 
 
@@ -57,7 +57,7 @@ def main(s: Settings) -> tuple[list[Health], list[Health]]:
     first = measure(activations(own, variables, observations, ranges={"hidden": (-1.0, 1.0)}))
     report(first)
 
-    ours = QNetwork(build_encoder(s.encoder), num_actions=6)  # its blocks are sown already
+    ours = QNetwork(build_encoder(s.encoder), num_actions=6)  # its blocks are sown by the library
     variables = jax.jit(ours.init)(jax.random.key(0), observations[:1])
     second = measure(activations(ours, variables, observations))
     report(second)

@@ -1,4 +1,4 @@
-"""The Hadamax encoder in JAX: made new, trained a step, saved, and the same numbers from PyTorch.
+"""The Hadamax encoder in JAX: create it, train a step, save it, and compute the same values with PyTorch.
 
 pip install '.[flax]'  # in the clone
 python examples/flax_encoder.py
@@ -24,13 +24,13 @@ from hadamax.networks import QNetwork as TorchQNetwork
 @dataclass(frozen=True)
 class Settings:
     encoder: str = "hadamax"
-    """A name of hadamax.ENCODERS."""
+    """A name in hadamax.ENCODERS."""
     num_actions: int = 6
     weights: str = ""
-    """Start from this file: of a run here, of the published JAX code, or of this example."""
+    """Initial weights: a file of a run of this library, of the published JAX code, or of this example."""
     batch: int = 2
     out: str = "flax_hadamax.safetensors"
-    """Where the weights are saved."""
+    """Path at which the weights are saved."""
 
 
 def main(s: Settings) -> float:

@@ -1,7 +1,7 @@
 """PPO in one file, with the Hadamard representation in its last hidden layer (arXiv 2406.09079, appendix D, Table 5).
 
-Copy it and change it: it uses the public encoders and functions only. The advantage of GAE is the lambda-return less
-the value.
+A template to copy and modify. It uses only the public encoders and functions. The GAE advantage is the lambda-return
+minus the value.
 
     python examples/ppo_single_file.py --game breakout --frames 40_000_000
 """
@@ -24,13 +24,13 @@ from hadamax.functional import lambda_returns, linear
 @dataclass(frozen=True)
 class Settings:
     game: str = "pong"
-    """A game as ale-py names its ROM."""
+    """Name of a ROM in ale-py."""
     frames: int = 40_000_000
-    """Emulator frames, four a step."""
+    """Emulator frames, four per step."""
     activation: str = "tanh"
-    """Of the last hidden layer."""
+    """Activation of the last hidden layer."""
     branches: int = 2
-    """Of the last hidden layer; 1 is the ordinary layer."""
+    """Branches of the last hidden layer; 1 is an ordinary layer."""
     num_envs: int = 8
     num_steps: int = 128
     num_epochs: int = 4
@@ -46,7 +46,7 @@ class Settings:
 
 
 class ActorCritic(nn.Module):
-    """[B, 4, 84, 84] -> a distribution over the actions, and values [B]."""
+    """[B, 4, 84, 84] -> distribution over actions, and values [B]."""
 
     def __init__(self, num_actions: int, activation: str, branches: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def main(s: Settings) -> ActorCritic:
                 observation = to_device(frame)
                 policy, value = network(observation)
                 next_values[t] = value
-                if cut.any():  # a time limit: what followed was the game's own last observation
+                if cut.any():  # time limit: bootstrap from the final observation of the episode
                     next_values[t, truncated[t]] = network(to_device(info["final_obs"][cut]))[1]
                 returns += reward
                 finished += returns[over | cut].tolist()

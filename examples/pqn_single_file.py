@@ -1,7 +1,7 @@
-"""PQN in one file: parallelised Q-learning without replay and target network (arXiv 2407.04811, HR Table 6).
+"""PQN in one file: parallelised Q-learning without a replay buffer or target network (arXiv 2407.04811, HR Table 6).
 
-Copy it and change it: it uses the public encoders and functions only. `hadamax train pqn` is the same algorithm with
-checkpoints, exact resume, evaluation, life losses and the papers' whole protocol.
+A template to copy and modify. It uses only the public encoders and functions. `hadamax train pqn` is the same algorithm
+with checkpoints, exact resume, evaluation, life losses and the papers' full protocol.
 
     python examples/pqn_single_file.py --game breakout --frames 40_000_000
 """
@@ -24,11 +24,11 @@ from hadamax.networks import QNetwork
 @dataclass(frozen=True)
 class Settings:
     game: str = "pong"
-    """A game as ale-py names its ROM."""
+    """Name of a ROM in ale-py."""
     encoder: str = "hadamax"
-    """A name of hadamax.ENCODERS."""
+    """A name in hadamax.ENCODERS."""
     frames: int = 40_000_000
-    """Emulator frames, four a step."""
+    """Emulator frames, four per step."""
     num_envs: int = 128
     num_steps: int = 32
     num_epochs: int = 2
@@ -39,7 +39,7 @@ class Settings:
     q_lambda: float = 0.65
     epsilon_end: float = 0.001
     epsilon_decay: float = 0.1
-    """Part of the training over which epsilon falls from 1."""
+    """Fraction of the training over which epsilon decays from 1."""
     seed: int = 1
 
 
@@ -74,7 +74,7 @@ def main(s: Settings) -> QNetwork:
                 observation = to_device(frame)
                 q = network(observation)
                 next_values[t] = q.amax(1)
-                if cut.any():  # a time limit: what followed was the game's own last observation
+                if cut.any():  # time limit: bootstrap from the final observation of the episode
                     next_values[t, truncated[t]] = network(to_device(info["final_obs"][cut])).amax(1)
                 returns += reward
                 finished += returns[over | cut].tolist()

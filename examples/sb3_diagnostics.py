@@ -1,4 +1,4 @@
-"""Is the network of a Stable-Baselines3 model alive? A callback that measures its layers while it trains.
+"""Diagnostics of a Stable-Baselines3 model: a callback that measures its layers during training.
 
 pip install '.[sb3]'  # in the clone
 python examples/sb3_diagnostics.py --env ALE/Breakout-v5 --total-timesteps 1_000_000
@@ -25,19 +25,19 @@ gymnasium.register_envs(ale_py)
 @dataclass(frozen=True)
 class Settings:
     env: str = "ALE/Pong-v5"
-    """Gymnasium's id of an Atari game."""
+    """Gymnasium id of an Atari game."""
     total_timesteps: int = 1_000_000
     """Agent steps, four frames each."""
     every: int = 50_000
-    """Agent steps between two measurements."""
+    """Agent steps between measurements."""
     observations: int = 1024
-    """From the replay, for each measurement."""
+    """Observations from the replay buffer per measurement."""
     buffer_size: int = 100_000
     learning_starts: int = 10_000
 
 
 class Diagnostics(BaseCallback):
-    """Measures every layer of the Q-network on observations of the replay and says what is wrong."""
+    """Callback that measures every layer of the Q-network on replayed observations and prints warnings."""
 
     def __init__(self, every: int, observations: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Diagnostics(BaseCallback):
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
             seen = self.model.replay_buffer.sample(self.observations).observations
-            self.health = measure(observe(self.model.q_net, seen))  # of PPO: observe(self.model.policy, ...)
+            self.health = measure(observe(self.model.q_net, seen))  # for PPO: observe(self.model.policy, ...)
             for layer in self.health:
                 rank = f"effective rank {layer.effective_rank} of {min(layer.units, layer.samples)}"
                 print(f"{self.num_timesteps:>9,}  {layer.layer:<40} dead {layer.dead_zero:4.0%}  {rank}")

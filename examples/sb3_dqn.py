@@ -1,4 +1,4 @@
-"""DQN of Stable-Baselines3 with the Hadamax encoder: an import and two settings are all that is ours.
+"""DQN of Stable-Baselines3 with the Hadamax encoder: this library adds one import and two settings.
 
 pip install '.[sb3]'  # in the clone
 python examples/sb3_dqn.py --env ALE/Breakout-v5 --total-timesteps 10_000_000
@@ -15,7 +15,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import VecFrameStack
 
-from hadamax.integrations.stable_baselines3 import HadamaxExtractor  # ours
+from hadamax.integrations.stable_baselines3 import HadamaxExtractor  # from this library
 
 gymnasium.register_envs(ale_py)
 
@@ -23,9 +23,9 @@ gymnasium.register_envs(ale_py)
 @dataclass(frozen=True)
 class Settings:
     env: str = "ALE/Pong-v5"
-    """Gymnasium's id of an Atari game."""
+    """Gymnasium id of an Atari game."""
     encoder: str = "hadamax"
-    """A name of hadamax.ENCODERS."""
+    """A name in hadamax.ENCODERS."""
     total_timesteps: int = 10_000_000
     """Agent steps, four frames each."""
     buffer_size: int = 100_000
@@ -34,19 +34,19 @@ class Settings:
     """Steps before the first update."""
     seed: int = 1
     out: str = "dqn_hadamax.zip"
-    """Where the model is saved."""
+    """Path at which the model is saved."""
 
 
 def main(settings: Settings) -> DQN:
-    # The wrapper of Stable-Baselines3 skips frames by itself.
+    # Stable-Baselines3's wrapper skips frames itself.
     atari = {"frameskip": 1, "repeat_action_probability": 0.0}
     env = VecFrameStack(make_atari_env(settings.env, seed=settings.seed, env_kwargs=atari), n_stack=4)
     model = DQN(
         "CnnPolicy",
         env,
         policy_kwargs={
-            "features_extractor_class": HadamaxExtractor,  # ours
-            "features_extractor_kwargs": {"encoder": settings.encoder},  # ours
+            "features_extractor_class": HadamaxExtractor,  # from this library
+            "features_extractor_kwargs": {"encoder": settings.encoder},  # from this library
             "net_arch": [],
         },
         learning_rate=1e-4,

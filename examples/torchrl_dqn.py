@@ -1,4 +1,4 @@
-"""Double DQN on Atari with TorchRL's own parts and the Hadamax encoder: an import and a module are all that is ours.
+"""Double DQN on Atari with TorchRL's components and the Hadamax encoder: this library adds one import and one module.
 
 pip install '.[torchrl]'  # in the clone
 python examples/torchrl_dqn.py --env ALE/Breakout-v5 --frames 10_000_000
@@ -20,7 +20,7 @@ from torchrl.envs.utils import step_mdp
 from torchrl.modules import EGreedyModule, QValueActor
 from torchrl.objectives import DQNLoss, HardUpdate
 
-from hadamax.integrations.torchrl import HadamaxModule  # ours
+from hadamax.integrations.torchrl import HadamaxModule  # from this library
 
 gymnasium.register_envs(ale_py)
 
@@ -28,11 +28,11 @@ gymnasium.register_envs(ale_py)
 @dataclass(frozen=True)
 class Settings:
     env: str = "ALE/Pong-v5"
-    """Gymnasium's id of an Atari game."""
+    """Gymnasium id of an Atari game."""
     encoder: str = "hadamax"
-    """A name of hadamax.ENCODERS."""
+    """A name in hadamax.ENCODERS."""
     frames: int = 10_000_000
-    """Emulator frames, four a step."""
+    """Emulator frames, four per step."""
     buffer_size: int = 100_000
     """Transitions kept; each takes 56 KB."""
     learning_starts: int = 20_000
@@ -47,7 +47,7 @@ def main(s: Settings) -> list[float]:
     env = GymWrapper(FrameStackObservation(atari, 4))
     env.set_seed(s.seed)
     actions = env.action_spec
-    network = HadamaxModule(s.encoder, num_actions=actions.space.n, in_key="observation")  # ours
+    network = HadamaxModule(s.encoder, num_actions=actions.space.n, in_key="observation")  # from this library
     actor = QValueActor(network, spec=actions)
     explore = EGreedyModule(actions, eps_init=1.0, eps_end=0.01, annealing_num_steps=max(s.frames // 40, 1))
     player = TensorDictSequential(actor, explore)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hadamax.benchmark.machine import serving
 from hadamax.benchmark.plain import PLAIN
-from hadamax.benchmark.products import bytes_by_spectra, fastest, job, layers_of, maps_by_spectra
+from hadamax.benchmark.products import fastest, fft_of_bytes, fft_of_maps, job, layers_of
 from hadamax.kernels import ByteConvConfig, ConvGeometry, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
@@ -117,9 +117,9 @@ def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
     if byte_convolution_obstacle(torch.Size(first.size), weight, geometry) is not None:
         assert said.startswith("convolution 1: PyTorch's: ")
         pytest.skip("no such kernel here")
-    assert said == "convolution 1: by spectra, C++"
+    assert said == "convolution 1: FFT, C++"
     for backward in (False, True):
-        run = bytes_by_spectra(first, 1, weight, geometry, backward)
+        run = fft_of_bytes(first, 1, weight, geometry, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not any(event.key == "aten::conv2d" for event in profile.key_averages())
@@ -130,11 +130,11 @@ def test_later_products_are_tried_by_spectra_in_float32() -> None:
     served = map_convolution_obstacle(torch.Size(second.size), weight, ConvGeometry((1, 1), ((0, 0), (0, 0)))) is None
     for dtype in (torch.float32, torch.bfloat16):
         said = serving(build_encoder("hadamax"), dtype)
-        assert ("convolution 2: by spectra, C++" in said) == (served and dtype == torch.float32)
+        assert ("convolution 2: FFT, C++" in said) == (served and dtype == torch.float32)
     if not served:
         pytest.skip("no such kernel here")
     for backward in (False, True):
-        run = maps_by_spectra(second, 8, weight, backward)
+        run = fft_of_maps(second, 8, weight, backward)
         with torch.profiler.profile() as profile:
             run()
         assert not {"aten::conv2d", "aten::convolution_backward"} & {event.key for event in profile.key_averages()}

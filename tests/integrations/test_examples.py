@@ -51,9 +51,9 @@ def test_a_single_file_uses_the_public_layers_only(name: str) -> None:
 @pytest.mark.parametrize("name", ["sb3_dqn", "torchrl_dqn"])
 def test_at_most_three_lines_are_ours(name: str) -> None:
     lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
-    ours = [line for line in lines if line.endswith("# ours")]
+    ours = [line for line in lines if line.endswith("# from this library")]
     assert 1 < len(ours) <= 3
-    assert all("# ours" in line for line in lines if "hadamax." in line and "import" in line)
+    assert all("# from this library" in line for line in lines if "hadamax." in line and "import" in line)
 
 
 def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,7 +195,7 @@ def test_wrong_settings_are_refused_before_anything_is_made() -> None:
         build_encoder("hadamx")
     with pytest.raises(ValueError, match="too small"):
         build_encoder("nature", (12, 12, 4))
-    with pytest.raises(ValueError, match=r"has its channels first; give .*: \(84, 84, 4\)"):
+    with pytest.raises(ValueError, match=r"has its channels first; expected .*: \(84, 84, 4\)"):
         build_encoder("hadamax", (4, 84, 84))
     with pytest.raises(ValueError, match='activation "tahn" is unknown'):
         build_encoder("nature", activation="tahn")

@@ -81,7 +81,7 @@ def test_nothing_to_measure_is_one_line() -> None:
         def __call__(self, x: Any) -> Any:
             return x + 1
 
-    with pytest.raises(ValueError, match="Nothing has no layer to measure; have it sow one"):
+    with pytest.raises(ValueError, match="Nothing has no layer to measure; sow one"):
         activations(Nothing(), {}, np.ones((3, 2), np.float32))
     with pytest.raises(ValueError, match="observations are empty"):
         activations(Nothing(), {}, np.ones((0, 2), np.float32))

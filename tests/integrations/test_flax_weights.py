@@ -157,12 +157,12 @@ def test_other_weights_are_refused_in_one_line(tree: Callable[[], Tree], line: s
 
 
 def test_weights_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Dense_0/kernel is \(7744, 512\) and must be \(3136, 512\)"):
+    with pytest.raises(ValueError, match=r"Dense_0/kernel is \(7744, 512\), must be \(3136, 512\)"):
         torch_state(hadamax_tree(), build_encoder("hadamax", (4, 56, 56)))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="is not a complete safetensors file"):
         torch_state(path, build_encoder("nature"))

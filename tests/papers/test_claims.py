@@ -19,14 +19,14 @@ LESS, SAME, NOT_MORE = (
     ("claim", "low", "high", "word"),
     [
         (LESS, -0.2, -0.1, "holds"),
-        (LESS, -0.2, 0.1, "cannot be told"),
+        (LESS, -0.2, 0.1, "inconclusive"),
         (LESS, 0.1, 0.2, "does not hold"),
-        (LESS, None, None, "cannot be told"),
+        (LESS, None, None, "inconclusive"),
         (SAME, -0.02, 0.04, "holds"),
-        (SAME, -0.02, 0.08, "cannot be told"),
+        (SAME, -0.02, 0.08, "inconclusive"),
         (SAME, 0.06, 0.1, "does not hold"),
         (NOT_MORE, -3.0, 0.0, "holds"),
-        (NOT_MORE, -3.0, 1.0, "cannot be told"),
+        (NOT_MORE, -3.0, 1.0, "inconclusive"),
         (NOT_MORE, 0.5, 1.0, "does not hold"),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_picture_numbers_and_a_line(name: str, runs: Path, tmp_path: Path) -> 
     assert result.out.splitlines()[0] == f"{name}: {EXHIBITS[name].title}"
     for word in ("published: ", " | ours: ", " | protocol: PQN, minatar, MinAtar/Breakout-v1, 1,024 frames", "seeds: "):
         assert word in result.out.splitlines()[1]
-    assert "our choice, not in the paper: " in result.out
+    assert "choice not from the paper: " in result.out
     assert (tmp_path / f"{name}.txt").read_text() in result.out
     picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
     assert picture.shape[0] > 400
@@ -70,7 +70,7 @@ def test_runs_that_do_not_fit_are_refused_in_a_line(name: str, runs: Path, tmp_p
         assert not EXHIBITS[name].needs[0].variants
     else:
         assert result.refusal.startswith("runs: ")
-        assert f"made by: hadamax paper {name} --start --runs {runs}" in result.refusal
+        assert f"to create them: hadamax paper {name} --start --runs {runs}" in result.refusal
 
 
 def test_dead_units_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> None:
@@ -114,21 +114,23 @@ def test_scores_are_those_logged(runs: Path, tmp_path: Path) -> None:
 
 
 def test_few_games_are_in_every_part(runs: Path, tmp_path: Path) -> None:
-    assert "note: all games are in each of the 7 parts: there are only 1" in paper("hr-figure-20", runs, tmp_path).out
+    assert (
+        "note: each of the 7 parts shows all games, since there are only 1" in paper("hr-figure-20", runs, tmp_path).out
+    )
     assert "in each of" not in paper("hr-figure-18", runs, tmp_path).out
 
 
 def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
     result = paper("hr-figure-14", runs, tmp_path, "--seeds", 1)
     assert "| seeds: 1" in result.out
-    assert "the spread over seeds cannot be told" in result.out
-    left_out = f"left out: seeds {len(SEEDS) + 1} to 9: there are no runs of them"
+    assert "the variation over seeds is unknown" in result.out
+    left_out = f"left out: seeds {len(SEEDS) + 1} to 9: there are no runs"
     assert left_out in paper("hr-figure-14", runs, tmp_path, "--seeds", 9).err
 
 
 def test_what_there_is_instead_is_listed(runs: Path, tmp_path: Path) -> None:
     line = paper("hr-figure-14", runs, tmp_path, "--games", "Pong", "--seeds", 1).refusal
-    assert f"that fits --games Pong --seeds 1; there is {GAME}; seeds " in line
+    assert f"for --games Pong --seeds 1; it has {GAME}; seeds " in line
 
 
 def test_seeds_are_those_of_a_game_in_figures_of_several_panels(runs: Path, tmp_path: Path) -> None:
@@ -140,8 +142,8 @@ def test_without_a_baseline_the_score_alone_is_missing(runs: Path, tmp_path: Pat
     shutil.rmtree(copy / "relu")
     result = paper("hr-figure-7", copy, tmp_path)
     assert result.code == 0
-    assert "note: panel '(c) score' is left out: runs: there is none of relu, the baseline" in result.out
-    assert "note: panel '(a) dead units' lacks relu, " in result.out
+    assert "note: panel '(c) score' is omitted: runs: there are no runs of relu, the baseline" in result.out
+    assert "note: panel '(a) dead units' omits relu, " in result.out
 
 
 def test_a_layer_that_networks_lack_is_named(runs: Path, tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_runs_of_two_lengths_do_not_stand_in_one_figure(runs: Path, tmp_path: Pa
     copy = shutil.copytree(runs, tmp_path / "copy")
     config = copy / "tanh" / GAME.replace("/", "-") / "seed-2" / "config.toml"
     config.write_text(config.read_text().replace("frames = 1024", "frames = 1000"))
-    assert "they cannot stand in one figure" in paper("hr-figure-14", copy, tmp_path).refusal
+    assert "they are not comparable" in paper("hr-figure-14", copy, tmp_path).refusal
 
 
 @pytest.mark.slow

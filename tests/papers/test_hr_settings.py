@@ -34,8 +34,8 @@ def test_a_table(name: str, tmp_path: Path) -> None:
     ("name", "line"),
     [
         ("hr-table-4", "note: Final Exploration: 0.1, as published; CleanRL, which the text says it follows: 0.01"),
-        ("hr-table-4", "our choice, not in the paper: Steps between updates: 4; CleanRL's value"),
-        ("hr-table-4", "our choice, not in the paper: Final Exploration Frame: 1,000,000; the table counts frames"),
+        ("hr-table-4", "choice not from the paper: Steps between updates: 4; CleanRL's value"),
+        ("hr-table-4", "choice not from the paper: Final Exploration Frame: 1,000,000; the table says frames"),
         ("hr-table-6", "note: Learning Rate Linear Decay: True, as published; the authors' scripts default to False"),
     ],
 )

@@ -1,5 +1,5 @@
-"""What `hadamax bench` measures: ours beside other forms of the same network and beside the machine's limits.
+"""Measurements of `hadamax bench`: our networks, other implementations of them, and the machine's limits.
 
-Each contender is a process of its own (`worker`), so that none has another's memory settings or threads; they are
-timed in turns, so that whatever disturbs the machine falls on all of them. Results are ratios within a round.
+Each contender runs in its own process (`worker`), with its own memory settings and threads. Contenders are timed in
+turns, so that disturbances of the machine affect all of them. Results are ratios within a round.
 """

@@ -1,4 +1,4 @@
-"""A contender: what it computes, and the process that does and is told when."""
+"""Contender of a benchmark: its specification, and the worker process that executes its jobs on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker is to be."""
+    """Specification of a worker."""
 
     form: str
     """ours, plain (eager PyTorch), jax, products, learner or environments."""
@@ -22,21 +22,21 @@ class Spec:
     precision: str = "float32"
     threads: int = 1
     batch: int = 128
-    """Rows of an update."""
+    """Rows per update."""
     acting: int = 136
-    """Rows that are acted for at once: a game each."""
+    """Rows acted on at once, one per environment."""
     layout: str = ""
-    """Memory format of plain: channels_last or contiguous; empty for the faster one."""
+    """Memory format of form plain: channels_last, contiguous, or empty for the faster one."""
     pqn: dict[str, Any] = field(default_factory=dict)
-    """Settings of a learner that are not PQN's defaults."""
+    """Settings of a learner that differ from PQN's defaults."""
 
 
 class WorkerError(Exception):
-    """A worker cannot do what it was asked: why, in a line."""
+    """A worker failed; the message says why, in one line."""
 
 
 class Contender:
-    """A worker process, idle unless told to time something."""
+    """A worker process, idle unless it is timing a job."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -44,26 +44,26 @@ class Contender:
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         command = [sys.executable, "-m", "hadamax.benchmark.worker"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        # In a session of its own: Ctrl-C is for the command, which then ends its workers.
+        # In its own session, so that only the command receives Ctrl-C; it then ends its workers.
         self._process = subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
         try:
             self.about: dict[str, Any] = self._ask(asdict(spec))["about"]
-        except BaseException:  # an interruption too: nobody else could end it
+        except BaseException:  # also an interruption, or the process would be left behind
             self._process.kill()
             self.close()
             raise
 
     def seconds(self, job: str, repeats: int = 1) -> list[float]:
-        """How long the job took, each time."""
+        """Run a job and return the seconds of each repeat."""
         seconds: list[float] = self._ask({"job": job, "repeats": repeats})["seconds"]
         return seconds
 
     def peak_mib(self, job: str) -> float:
-        """How far the process grew while it did the job, at most, MiB."""
+        """Run a job and return the peak growth of the process, MiB."""
         return float(self._ask({"peak": job})["mib"])
 
     def close(self) -> None:
-        """End the process; its last line of input was its last."""
+        """Close the process's input and wait for its end."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it may have ended before it read all
                 self._process.stdin.close()
@@ -81,7 +81,7 @@ class Contender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:  # it may be amid a job of seconds
+        if error is not None:  # it may be in the middle of a long job
             self._process.kill()
         self.close()
 

@@ -1,4 +1,4 @@
-"""The checks of `hadamax doctor`, each a function that finds one or more things out and raises nothing."""
+"""Checks of `hadamax doctor`: functions that return findings and raise no errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUIRED = (
     "rich",
     "tyro",
 )
-COMPILERS = {  # how systems install a C++ compiler, by what they install with
+COMPILERS = {  # command that installs a C++ compiler, by package manager
     "apt-get": "apt-get install g++",
     "dnf": "dnf install gcc-c++",
     "apk": "apk add g++",
@@ -49,17 +49,17 @@ HADAMAX_BLOCK = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels"
 
 
 class Finding(NamedTuple):
-    """A line: what was looked at, what was found, and the command that mends it, if it wants mending."""
+    """Result of a check: what was checked, what was found, and the command that fixes it, if needed."""
 
     name: str
     text: str
     mend: str = ""
     broken: bool = False
-    optional: bool = False  # its mend adds something, not speed
+    optional: bool = False  # the command adds a feature
 
 
 def versions() -> list[Finding]:
-    """Ours, Python's and PyTorch's; a package that cannot be imported."""
+    """Check the versions of hadamax, Python and PyTorch, and the imports of required packages."""
     ours = f"{hadamax.__version__} in {Path(hadamax.__file__).parent}"
     found = [Finding("hadamax", f"{ours}, Python {platform.python_version()}")]
     for name in REQUIRED:
@@ -72,16 +72,16 @@ def versions() -> list[Finding]:
 
 
 def processor() -> list[Finding]:
-    """Model, cores, what a container grants of them, and the arithmetic it has."""
+    """Check the processor model, its cores, a container's share of them, and its vector instructions."""
     about = machine.describe(choose_threads(0))
     cores, granted = int(about["cores"]), _granted_cores()
-    text, mend = f"{about['processor']}, {cores} cores, {cores} threads in a run unless told otherwise", ""
+    text, mend = f"{about['processor']}, {cores} cores, {cores} threads per run by default", ""
     if granted is not None and granted < cores:
-        mend = f"give runs as many threads: hadamax train ... --threads {max(1, int(granted))}"
-        text += f"; this container is granted {granted:g} of them"
+        mend = f"use as many threads: hadamax train ... --threads {max(1, int(granted))}"
+        text += f"; this container may use {granted:g} of them"
     native = bfloat16_is_native(torch.device("cpu"))
-    arithmetic = "native, and what --precision auto takes" if native else "not native; --precision auto takes float32"
-    features = ", ".join(about["features"]) or "none of those that matter here"
+    arithmetic = "native, used by --precision auto" if native else "not native; --precision auto uses float32"
+    features = ", ".join(about["features"]) or "none of those used here"
     return [
         Finding("processor", text, mend),
         Finding("bfloat16", f"{arithmetic}; AMX: {'yes' if about['amx'] else 'no'}; features: {features}"),
@@ -89,26 +89,26 @@ def processor() -> list[Finding]:
 
 
 def memory() -> list[Finding]:
-    """What there is and what is free."""
+    """Check total and free memory."""
     try:
         rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (int(rows[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError):
-        return [Finding("memory", "the system does not say")]
+        return [Finding("memory", "unknown on this system")]
     return [Finding("memory", f"{total:.1f} GiB, {free:.1f} GiB of it free")]
 
 
 def compiler() -> list[Finding]:
-    """The C++ compiler, and the cache of what it made."""
+    """Check the C++ compiler and the cache of compiled kernels."""
     name = build.compiler_name()
     own = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 'hadamax'}"
-    mend = f"export XDG_CACHE_HOME={own}: kernels are compiled into it once"
+    mend = f"export XDG_CACHE_HOME={own} (kernels are compiled into it once)"
     try:
         folder = build.cache_folder()
         build.check_ownership(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):
-            cache = Finding("cache", f"{folder} can be written")
+            cache = Finding("cache", f"{folder} is writable")
     except build.BuildError as error:
         cache = Finding("cache", str(error), mend)
     except OSError as error:
@@ -118,59 +118,62 @@ def compiler() -> list[Finding]:
     mend = next((how for tool, how in COMPILERS.items() if shutil.which(tool)), "install g++ or clang++")
     if os.environ.get("CXX") and any(map(shutil.which, build.COMPILERS)):
         mend = "unset CXX"
-    return [Finding("compiler", "none: kernels that no wheel brings cannot be made", mend), cache]
+    return [Finding("compiler", "none: kernels that are not in the wheel cannot be compiled", mend), cache]
 
 
 def kernel() -> list[Finding]:
-    """Where the kernel of Hadamax's first block comes from, and whether it computes what PyTorch does."""
+    """Check the kernel of Hadamax's first block: its origin, and its results against PyTorch."""
     try:
         if not cpu.wanted():
             return [Finding("CPU kernel", "turned off by HADAMAX_KERNELS", "unset HADAMAX_KERNELS")]
     except ValueError as error:
         return [Finding("CPU kernel", str(error), "unset HADAMAX_KERNELS", broken=True)]
     macros = cpu.macros(torch.float32, HADAMAX_BLOCK, 32)
-    ahead = os.environ.get("HADAMAX_KERNELS") != "native" and shipped.load(("block.cpp", *macros)) is not None
+    is_shipped = os.environ.get("HADAMAX_KERNELS") != "native" and shipped.load(("block.cpp", *macros)) is not None
     cached, began = build.is_cached(macros), time.perf_counter()
     if cpu.library(torch.float32, HADAMAX_BLOCK, 32) is None:
-        mend = next((f.mend for f in compiler() if f.mend), "hadamax bench --quick")  # which says what computes a block
-        return [Finding("CPU kernel", f"none, plain PyTorch does its work: {cpu.failure()}", mend)]
+        mend = next((f.mend for f in compiler() if f.mend), "hadamax bench --quick")  # reports the reason
+        return [Finding("CPU kernel", f"none, plain PyTorch is used instead: {cpu.failure()}", mend)]
     seconds = time.perf_counter() - began
-    where = f"compiled just now in {seconds:.1f} s, and kept in the cache"
-    if ahead:
+    where = f"compiled now in {seconds:.1f} s and added to the cache"
+    if is_shipped:
         where = f"shipped in the wheel, for {shipped.paths(('block.cpp', *macros))[0].parent.name}"
     elif cached:
-        where = "compiled for this processor before, from the cache"
+        where = "from the cache, compiled for this processor"
     x, ones = torch.randn(2, 64, 8, 8), torch.ones(64)
     ours = hadamax_block(x, ones, None, **HADAMAX_BLOCK._asdict())
     wrong = not torch.allclose(ours, reference_block(x, ones, None, HADAMAX_BLOCK), rtol=1e-4, atol=1e-5)
     if wrong:
-        return [Finding("CPU kernel", f"{where}; it computes wrong values", "export HADAMAX_KERNELS=reference", True)]
-    lost = "" if ahead else build.missing_features(macros)
-    if lost:
+        return [Finding("CPU kernel", f"{where}; its results are wrong", "export HADAMAX_KERNELS=reference", True)]
+    missing = "" if is_shipped else build.missing_features(macros)
+    if missing:
         mend = f"install a g++ with OpenMP, then rm -r {build.cache_folder()}"
-        return [Finding("CPU kernel", f"{where}, for {lost}; computes what PyTorch does, slower than it could", mend)]
-    return [Finding("CPU kernel", f"{where}; computes what PyTorch does")]
+        return [
+            Finding(
+                "CPU kernel", f"{where}, for {missing}; results match PyTorch, but it is slower than necessary", mend
+            )
+        ]
+    return [Finding("CPU kernel", f"{where}; results match PyTorch")]
 
 
-def card() -> list[Finding]:
-    """A CUDA device, and Triton for its kernels."""
+def gpu() -> list[Finding]:
+    """Check the CUDA device, and Triton for its kernels."""
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
-            text = f"an NVIDIA driver is here, and this PyTorch ({torch.__version__}) cannot use it"
-            return [
-                Finding("card", text, "pip install --force-reinstall torch --index-url a CUDA build's, pytorch.org")
-            ]
-        return [Finding("card", "none; everything runs on the processor")]
+            text = f"an NVIDIA driver is installed, but this PyTorch ({torch.__version__}) cannot use it"
+            how = "pip install --force-reinstall torch --index-url (a CUDA build's, see pytorch.org)"
+            return [Finding("GPU", text, how)]
+        return [Finding("GPU", "none; everything runs on the CPU")]
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     try:
         triton = Finding("Triton", version("triton"))
     except PackageNotFoundError:
-        triton = Finding("Triton", "not installed: plain PyTorch on the card", "pip install triton")
-    return [Finding("card", f"{', '.join(names)}; CUDA {torch.version.cuda}"), triton]
+        triton = Finding("Triton", "not installed: plain PyTorch is used on the GPU", "pip install triton")
+    return [Finding("GPU", f"{', '.join(names)}; CUDA {torch.version.cuda}"), triton]
 
 
 def games() -> list[Finding]:
-    """The emulator and the ROMs it comes with."""
+    """Check the Atari emulator and its ROMs."""
     try:
         from ale_py import roms
 
@@ -187,7 +190,7 @@ def games() -> list[Finding]:
 
 
 def extras() -> list[Finding]:
-    """Each extra: the versions of what it asks for, or the command that installs it."""
+    """Check each extra: versions of its packages, or the command that installs them."""
     wanted: dict[str, list[str]] = {}
     with contextlib.suppress(PackageNotFoundError):
         for line in requires("hadamax") or []:
@@ -203,9 +206,9 @@ def extras() -> list[Finding]:
         if len(there) == len(packages):
             found.append(Finding(f"[{extra}]", ", ".join(f"{name} {v}" for name, v in there.items())))
         else:
-            lacks = ", ".join(package for package in packages if package not in there)
+            missing = ", ".join(package for package in packages if package not in there)
             mend = f"pip install 'hadamax[{extra}]'"
-            found.append(Finding(f"[{extra}]", f"without {lacks}", mend, optional=True))
+            found.append(Finding(f"[{extra}]", f"missing: {missing}", mend, optional=True))
     return found
 
 
@@ -215,14 +218,14 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     memory,
     compiler,
     kernel,
-    card,
+    gpu,
     games,
     extras,
 )
 
 
 def _granted_cores() -> float | None:
-    """Cores' worth of time that a container may use; None where nothing limits it."""
+    """Return the number of cores that a container may use; None if it is unlimited."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)

@@ -1,7 +1,7 @@
-"""The two networks in JAX and Flax, as the published PQN code builds them: Conv, LayerNorm, GELU, product, max_pool.
+"""The two networks in JAX and Flax, as in the published PQN code: Conv, LayerNorm, GELU, product, max_pool.
 
-Architectures: arXiv 2505.15345 (PQN code) and arXiv 2407.04811. Observations come as bytes in PyTorch's order and are
-put channels-last inside, compiled with the rest.
+Architectures: arXiv 2505.15345 (PQN code) and arXiv 2407.04811. Observations are bytes in PyTorch's layout;
+converting them to channels-last is part of the compiled function.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ NETWORKS: dict[str, Any] = {"hadamax": Hadamax, "nature-norm": Nature}
 
 
 def flax_jobs(spec: Spec) -> tuple[dict[str, Callable[[], object]], dict[str, Any]]:
-    """Jobs `forward` and `both` of a batch, compiled at their first use."""
-    if hasattr(os, "sched_setaffinity"):  # XLA takes a thread for each core that it may use
+    """Return jobs `forward` and `both` (with backward) of a batch, compiled at their first use."""
+    if hasattr(os, "sched_setaffinity"):  # XLA uses one thread per core of the affinity mask
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.threads])
     jax.config.update("jax_platforms", "cpu")
     dtype = jnp.bfloat16 if spec.precision == "bfloat16" else jnp.float32

@@ -1,4 +1,4 @@
-"""The contenders in PyTorch: ours, the plain form, a learner, the products alone, the environments alone."""
+"""Contenders in PyTorch: our encoder, a plain implementation, a learner, the roofline, the environments alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACTIONS = 4
 
 
 def ours(spec: Spec) -> Form:
-    """The library's encoder as training runs it."""
+    """The library's encoder, as used in training."""
     torch.set_num_threads(spec.threads)
     keep_memory()
     encoder: Encoder = build_encoder(spec.encoder, OBSERVATION).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -42,7 +42,7 @@ def ours(spec: Spec) -> Form:
 
 
 def plain(spec: Spec) -> Form:
-    """The same network as one would write it in PyTorch, with PyTorch's own settings of memory."""
+    """The same network in idiomatic PyTorch, with PyTorch's default memory settings."""
     torch.set_num_threads(spec.threads)
     layouts = [spec.layout] if spec.layout else ["channels_last", "contiguous"]
     forms = {layout: _plain_jobs(spec, layout) for layout in layouts}
@@ -71,7 +71,7 @@ def _plain_jobs(spec: Spec, layout: str) -> Jobs:
 
 
 def _network_jobs(encoder: nn.Module, spec: Spec, layout: torch.memory_format) -> Jobs:
-    """Forward without a graph, and forward + backward to every parameter, of a batch of bytes as they lie."""
+    """Return jobs `forward` (no grad) and `both` (forward + backward to every parameter) of a batch of bytes."""
     observations = _observations(spec.batch).contiguous(memory_format=layout)
     gradient = torch.randn(spec.batch, 512)
     parameters = list(encoder.parameters())
@@ -102,12 +102,12 @@ def _least_seconds(job: Callable[[], object], times: int = 2) -> float:
 
 
 def learner(spec: Spec) -> Form:
-    """PQN on real games: one update of `batch` rows, or a whole iteration."""
+    """PQN on real games: a whole iteration."""
     return {"iteration": _pqn(spec, spec.pqn).iteration}, {}
 
 
 def update(spec: Spec) -> Form:
-    """One update of PQN by itself, of `batch` rows."""
+    """One update of PQN with `batch` rows."""
     alone = {"num_envs": spec.batch, "num_steps": 1, "num_epochs": 1, "num_minibatches": 1, "num_test_envs": 0}
     algorithm = _pqn(spec, alone)
     targets = torch.randn(1, spec.batch, 1)
@@ -136,7 +136,7 @@ def _pqn(spec: Spec, settings: dict[str, Any]) -> PQN:
 
 
 def products(spec: Spec) -> Form:
-    """The convolutions and matrix products of an encoder, and nothing else."""
+    """Only the convolutions and matrix multiplications of an encoder (roofline)."""
     torch.set_num_threads(spec.threads)
     keep_memory()
     found = Products(spec.encoder, PRECISIONS[spec.precision], {"batch": spec.batch, "acting": spec.acting})
@@ -144,7 +144,7 @@ def products(spec: Spec) -> Form:
 
 
 def environments(spec: Spec) -> Form:
-    """As many games as are acted for, played at random."""
+    """The environments alone, stepped with random actions."""
     games = make_environment(EnvironmentSettings(env=GAME), spec.acting, seed=1, threads=spec.threads)
     games.reset()
     random = np.random.default_rng(0)

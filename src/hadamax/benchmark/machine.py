@@ -1,4 +1,4 @@
-"""What is measured on: processor, its features, versions, and what computes each block."""
+"""Description of the machine: processor, features, versions, and the implementation of each block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """The machine, in words and numbers."""
+    """Describe the machine."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -36,9 +36,9 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[str]:
-    """For each convolution block of an encoder of images, what computes it after the convolution, and why.
+    """List the implementation of each convolution block of an image encoder, and the reason for it.
 
-    On the CPU of the first one's convolution, which takes bytes, too, and of others that are not PyTorch's.
+    On the CPU also that of the first convolution, which reads bytes, and of others that are not PyTorch's.
     """
     channels, *of_image = encoder.observation_shape
     size, lines = (of_image[0], of_image[1]), []
@@ -48,8 +48,8 @@ def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[s
         if torch.device(device).type == "cpu":
             if number == 1 and inner:
                 lines.append(f"convolution 1: {_of_bytes(inner[0][0], torch.empty(0, channels, *size), dtype)}")
-            elif any(_is_by_spectra(convolution, at, dtype) for convolution, at in inner):
-                lines.append(f"convolution {number}: by spectra, C++")
+            elif any(_uses_fft(convolution, at, dtype) for convolution, at in inner):
+                lines.append(f"convolution {number}: FFT, C++")
         said = dict.fromkeys(_words(convolution.served_by(*at, dtype, device)) for convolution, at in inner)
         if said:
             lines.append(f"block {number}: {', and '.join(said)}")
@@ -60,17 +60,17 @@ def serving(encoder: Encoder, dtype: torch.dtype, device: str = "cpu") -> list[s
 def _of_bytes(block: ConvBlock, seen: torch.Tensor, dtype: torch.dtype) -> str:
     geometry = block.layer.byte_geometry(seen, 255.0)._replace(dtype=dtype)
     reason = byte_convolution_obstacle(seen.shape[2:], block.layer.weight, geometry)
-    return "by spectra, C++" if reason is None else f"PyTorch's: {reason}"
+    return "FFT, C++" if reason is None else f"PyTorch's: {reason}"
 
 
-def _is_by_spectra(block: ConvBlock, size: tuple[int, int], dtype: torch.dtype) -> bool:
+def _uses_fft(block: ConvBlock, size: tuple[int, int], dtype: torch.dtype) -> bool:
     layer = block.layer
-    place = ConvGeometry(layer.stride, layer.window.margins(*size))
-    return dtype == torch.float32 and map_convolution_obstacle(torch.Size(size), layer.weight, place) is None
+    geometry = ConvGeometry(layer.stride, layer.window.margins(*size))
+    return dtype == torch.float32 and map_convolution_obstacle(torch.Size(size), layer.weight, geometry) is None
 
 
 def _convolutions(block: Any, size: tuple[int, int]) -> Iterator[tuple[ConvBlock, tuple[int, int]]]:
-    """The convolution blocks that a block is, or is made of, and the height and width that each sees."""
+    """Yield the convolution blocks in a block, with the height and width of their inputs."""
     if isinstance(block, ConvBlock):
         yield block, size
     elif isinstance(block, ResidualStage):

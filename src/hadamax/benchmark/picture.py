@@ -1,4 +1,4 @@
-"""The results as a picture: times of a batch beside the products alone, and where an iteration's time goes."""
+"""Figure of the results: times of a batch compared with the roofline, and the parts of an iteration's time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from hadamax.benchmark.rounds import Times, ratio, total
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# Okabe and Ito's colours, safe for colour-blind readers.
 COLOURS = {"products": "#555555", "ours": "#0072b2", "plain": "#d55e00", "jax": "#cc79a7"}
 LABELS = {
-    "products": "products alone",
+    "products": "roofline",
     "ours": "ours",
     "plain": "eager PyTorch",
     "jax": "JAX, float32",
@@ -25,7 +25,7 @@ PARTS = {"acting products": "#56b4e9", "learning products": "#0072b2", "emulator
 
 
 def draw(times: Times, title: str) -> bytes | None:
-    """A PNG of the sections `network` and `iteration`, whichever were measured; None without either."""
+    """Draw the measured ones of sections `network` and `iteration` as PNG; None if there are none."""
     networks = [name.removesuffix(": ours both") for name in times if name.endswith(": ours both")]
     learners = [name.removesuffix(": iteration") for name in times if name.endswith(": iteration")]
     panels = len(networks) + bool(learners)
@@ -66,7 +66,7 @@ def _draw_network(axes: Axes, times: Times, name: str) -> None:
         ticks.append((-row, words))
     axes.set_yticks([place for place, _ in ticks], [words for _, words in ticks])
     axes.set_title(f"{name}: a batch of 128", fontsize=9, loc="left")
-    axes.set_xlabel("milliseconds: median, least and most (times the products alone)", fontsize=8)
+    axes.set_xlabel("milliseconds: median, minimum and maximum (in parentheses: multiple of the roofline)", fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -89,17 +89,17 @@ def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
         spread = [[middle - min(whole)], [max(whole) - middle]]
         label = "the iteration" if row == 0 else None
         axes.barh(-row + 0.2, middle, 0.36, color="#e69f00", label=label, xerr=spread, ecolor="black")
-        beside = f" {ratio(whole, alone).median:.2f} times its parts"
+        beside = f" {ratio(whole, alone).median:.2f} times the sum of its parts"
         axes.annotate(beside, (max(whole), -row + 0.2), va="center", fontsize=7)
     axes.set_yticks([-row for row in range(len(names))], names)
-    axes.set_title("a PQN iteration beside its parts alone", fontsize=9, loc="left")
+    axes.set_title("a PQN iteration and its parts measured separately", fontsize=9, loc="left")
     axes.set_xlabel("seconds", fontsize=8)
     axes.margins(x=0.2)
     _dress(axes)
 
 
 def _dress(axes: Axes) -> None:
-    # Beside the title: within the axes it would cover what is written at some point or other.
+    # Next to the title, since inside the axes it would cover annotations.
     axes.legend(fontsize=7, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, handlelength=1.2)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,6 @@
-"""The two networks as one would write them in PyTorch, without a line of this library: what ours is compared with.
+"""The two networks in idiomatic PyTorch, without this library, for comparison.
 
-Same architecture, same initial distribution left to PyTorch, which costs no time. Sources: docs of
+Same architecture; initial weights are PyTorch's defaults, which do not affect speed. Sources: see
 `hadamax.networks.architectures`.
 """
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.LayerNorm):
-    """A layer norm over the channels of each pixel of [N, C, H, W]."""
+    """Layer norm over the channels of each pixel of [N, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def same(size: int, window: int, stride: int) -> tuple[int, int]:
-    """SAME padding before and after."""
+    """Compute SAME padding before and after."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
 
@@ -60,7 +60,7 @@ class Plain(nn.Module):
 
 
 def plain_hadamax() -> Plain:
-    """`hadamax`."""
+    """Build the encoder `hadamax`."""
     blocks = nn.Sequential(
         PlainBlock(4, 32, 8, 4, 4), PlainBlock(32, 64, 4, 2, 2), PlainBlock(64, 64, 3, 3, 1)
     )  # fmt: skip
@@ -68,7 +68,7 @@ def plain_hadamax() -> Plain:
 
 
 def plain_nature() -> Plain:
-    """`nature-norm`."""
+    """Build the encoder `nature-norm`."""
     blocks = nn.Sequential(
         nn.Conv2d(4, 32, 8, 4), ChannelNorm(32, eps=1e-6), nn.ReLU(),
         nn.Conv2d(32, 64, 4, 2), ChannelNorm(64, eps=1e-6), nn.ReLU(),

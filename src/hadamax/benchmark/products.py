@@ -1,9 +1,8 @@
-"""An encoder's convolutions and matrix products alone, each in the fastest form that was found: a limit.
+"""Roofline: only an encoder's convolutions and matrix multiplications, each in the fastest form found.
 
-Tried for every layer: both memory formats, branches merged into one convolution or apart, and our convolutions where
-they serve: by spectra, of bytes for the first, of maps in float32 for others. Inputs are padded already, but for the
-latter, and of the right type, weights too, nothing has a bias, and no layer waits for another. The first has no
-gradient for its input, since nothing needs one.
+For every layer, both memory formats, merged and separate branches, and our FFT convolutions, if supported, are tried.
+Inputs have the right dtype and, except for FFT convolutions of maps, are padded beforehand. There are no biases, and
+layers do not wait for each other. The first layer computes no gradient of its input, since none is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ TRIES = 3
 
 
 class Layer(NamedTuple):
-    """A convolution over a padded map, or a matrix product where `size` is empty."""
+    """A convolution over a padded map, or a matrix multiplication if `size` is empty."""
 
     inputs: int
     outputs: int  # of all branches
@@ -46,7 +45,7 @@ class Layer(NamedTuple):
 
     @property
     def multiply_accumulates(self) -> int:
-        """Of one sample."""
+        """Multiply-accumulates per sample."""
         each = self.inputs * self.outputs
         for size, kernel, stride in zip(self.size, self.kernel, self.stride, strict=True):
             each *= kernel * ((size - kernel) // stride + 1)
@@ -54,10 +53,10 @@ class Layer(NamedTuple):
 
 
 def layers_of(name: str) -> list[Layer]:
-    """The convolutions and matrix products of an encoder on 4 x 84 x 84.
+    """List the convolutions and matrix multiplications of an encoder on 4 x 84 x 84.
 
     Raises:
-        ValueError: an encoder with other blocks than convolutions.
+        ValueError: the encoder has other blocks than convolutions.
     """
     encoder: Any = build_encoder(name)
     layers: list[Layer] = []
@@ -79,7 +78,7 @@ def layers_of(name: str) -> list[Layer]:
 
 
 class Products:
-    """Jobs `forward`, `both` (of the rows called batch) and `acting` (forward, of the rows called acting)."""
+    """Jobs `forward` and `both` with rows["batch"] rows, and `acting` (forward) with rows["acting"] rows."""
 
     def __init__(self, name: str, dtype: torch.dtype, rows: dict[str, int]) -> None:
         self.layers = layers_of(name)
@@ -96,9 +95,9 @@ class Products:
 
 
 def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tuple[str, Callable[[], object]]:
-    """The form of a layer that took least, by name, and what runs it."""
+    """Return the fastest form of a layer: its name and the function that runs it."""
     forms = {
-        f"{layout}, {'merged' if parts == 1 else 'apart'}": job(layer, rows, dtype, backward, layout, parts)
+        f"{layout}, {'merged' if parts == 1 else 'separate'}": job(layer, rows, dtype, backward, layout, parts)
         for layout in (FORMATS if layer.size else ["contiguous"])
         for parts in {1, layer.branches}
     }
@@ -106,17 +105,17 @@ def fastest(layer: Layer, rows: int, dtype: torch.dtype, backward: bool) -> tupl
         geometry = ByteConvConfig(layer.stride, ((0, 0), (0, 0)), 255.0, dtype)  # type: ignore[arg-type]
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
         if byte_convolution_obstacle(torch.Size(layer.size), weight, geometry) is None:
-            forms["bytes by spectra"] = bytes_by_spectra(layer, rows, weight, geometry, backward)
+            forms["FFT of bytes"] = fft_of_bytes(layer, rows, weight, geometry, backward)
     elif layer.size and dtype == torch.float32:
         weight = torch.randn(layer.outputs, layer.inputs, *layer.kernel)
-        if map_convolution_obstacle(torch.Size(_unpadded(layer)), weight, _place(layer)) is None:
-            forms["maps by spectra"] = maps_by_spectra(layer, rows, weight, backward)
+        if map_convolution_obstacle(torch.Size(_unpadded(layer)), weight, _geometry(layer)) is None:
+            forms["FFT of maps"] = fft_of_maps(layer, rows, weight, backward)
     best = min(forms, key=lambda name: _least(forms[name]))
     return best, forms[best]
 
 
 def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str, parts: int) -> Callable[[], object]:
-    """Runs a layer in one of its forms, in as many parts."""
+    """Return a function that runs a layer in one of its forms, split into `parts`."""
     shape = (layer.outputs // parts, layer.inputs, *layer.kernel)
     x = _tensor((rows, layer.inputs, *layer.size), dtype, layout).requires_grad_(backward and not layer.first)
     weights = [_tensor(shape, dtype, layout).requires_grad_(backward) for _ in range(parts)]
@@ -142,10 +141,10 @@ def job(layer: Layer, rows: int, dtype: torch.dtype, backward: bool, layout: str
     return both
 
 
-def bytes_by_spectra(
+def fft_of_bytes(
     layer: Layer, rows: int, weight: Tensor, geometry: ByteConvConfig, backward: bool
 ) -> Callable[[], object]:
-    """Runs the first layer as `byte_convolution`."""
+    """Return a function that runs the first layer as `byte_convolution`."""
     x = torch.randint(256, (rows, layer.inputs, *layer.size), dtype=torch.uint8)
     weight.requires_grad_(backward)
     y = byte_convolution(x, weight, None, geometry)
@@ -159,22 +158,22 @@ def bytes_by_spectra(
     return run
 
 
-def maps_by_spectra(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
-    """Runs a later layer as `map_convolution`, which pads by itself: fewer inputs have a gradient."""
+def fft_of_maps(layer: Layer, rows: int, weight: Tensor, backward: bool) -> Callable[[], object]:
+    """Return a function that runs a later layer as `map_convolution`, which includes the padding."""
     x = _tensor((rows, layer.inputs, *_unpadded(layer)), torch.float32, "channels_last").requires_grad_(backward)
     weight.requires_grad_(backward)
-    place = _place(layer)
-    gradient = torch.randn_like(map_convolution(x, weight, None, place))
+    geometry = _geometry(layer)
+    gradient = torch.randn_like(map_convolution(x, weight, None, geometry))
 
     def run() -> None:
-        y = map_convolution(x, weight, None, place)
+        y = map_convolution(x, weight, None, geometry)
         if backward:
             torch.autograd.grad(y, (x, weight), gradient)
 
     return run
 
 
-def _place(layer: Layer) -> ConvGeometry:
+def _geometry(layer: Layer) -> ConvGeometry:
     return ConvGeometry(layer.stride, layer.margins)  # type: ignore[arg-type]
 
 

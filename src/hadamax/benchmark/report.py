@@ -1,4 +1,4 @@
-"""The results in words, and as JSON."""
+"""Benchmark results as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from hadamax.benchmark.targets import BY_RATIO
 
 
 def lines(machine: dict[str, Any], served: dict[str, list[str]], results: Results) -> Iterator[str]:
-    """What a person reads."""
-    features = ", ".join(machine["features"]) or "none of interest"
+    """Yield the report's lines."""
+    features = ", ".join(machine["features"]) or "none of those used"
     yield f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores; {features}"
-    bfloat16 = "computed natively" if machine["bfloat16"] else "not native: training takes float32"
+    bfloat16 = "is native" if machine["bfloat16"] else "is not native: training uses float32"
     yield f"bfloat16 {bfloat16}; AMX {'yes' if machine['amx'] else 'no'}; compiler: {machine['compiler']}"
     for name, blocks in served.items():
         yield f"{name}: {'; '.join(blocks)}"
     if not results.times and not results.ratios:
         return
     yield ""
-    yield "milliseconds, median (least to most)"
+    yield "milliseconds, median (minimum to maximum)"
     for name, values in results.times.items():
         middle, low, high = (f(values) * 1e3 for f in (statistics.median, min, max))
-        yield f"  {name:<60}{middle:>10,.1f} ({low:,.1f} to {high:,.1f})"
+        yield f"  {_shown(name):<60}{middle:>10,.1f} ({low:,.1f} to {high:,.1f})"
     yield ""
-    yield "ratios within a round, median (least to most)"
+    yield "ratios within a round, median (minimum to maximum)"
     for name, ratio in results.ratios.items():
-        yield f"  {name:<66}{ratio!s:<24}{_verdict(name, ratio)}".rstrip()
+        yield f"  {_shown(name):<66}{ratio!s:<24}{_verdict(name, ratio)}".rstrip()
     missing = [name for name in BY_RATIO if name not in results.ratios]
-    yield from (f"  {name:<66}{'not measured':<24}wanted {BY_RATIO[name]}" for name in missing)
+    yield from (f"  {_shown(name):<66}{'not measured':<24}target: {BY_RATIO[name]}" for name in missing)
     yield ""
     yield from results.notes
 
 
+def _shown(name: str) -> str:
+    """Return a result's name as displayed; files keep the older name of the roofline."""
+    return name.replace("products alone", "roofline")
+
+
 def _verdict(name: str, ratio: Any) -> str:
     target = BY_RATIO.get(name)
-    return "" if target is None else f"{'kept' if target.kept(ratio) else 'MISSED'}: wanted {target}"
+    return "" if target is None else f"{'met' if target.kept(ratio) else 'MISSED'}: target {target}"
 
 
 def content(
     machine: dict[str, Any], settings: dict[str, Any], served: dict[str, list[str]], results: Results
 ) -> dict[str, Any]:
-    """Everything that was measured, for machines."""
+    """Return all measurements as JSON content."""
     return {
         "machine": machine,
         "settings": settings,

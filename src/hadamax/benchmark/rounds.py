@@ -1,4 +1,4 @@
-"""Timing in turns, and what a ratio is."""
+"""Timing of contenders in turns, and ratios of their times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Times = dict[str, list[float]]  # seconds of each contender, round after round
 
 
 class Ratio(NamedTuple):
-    """The median over rounds, and the smallest and largest."""
+    """Median, minimum and maximum of a ratio over rounds."""
 
     median: float
     low: float
@@ -21,7 +21,7 @@ class Ratio(NamedTuple):
 
 
 def in_turns(jobs: dict[str, Callable[[], float]], rounds: int, tick: Callable[[], None] = lambda: None) -> Times:
-    """Seconds that each job says it took, in rounds of one after the other. A first round is not counted."""
+    """Return the seconds that each job reports, in rounds of one job after the other. The first round is discarded."""
     times: Times = {name: [] for name in jobs}
     for number in range(rounds + 1):
         for name, job in jobs.items():
@@ -33,11 +33,11 @@ def in_turns(jobs: dict[str, Callable[[], float]], rounds: int, tick: Callable[[
 
 
 def ratio(above: Iterable[float], below: Iterable[float]) -> Ratio:
-    """Round by round: what two contenders took within a round is divided, so that drift cancels."""
+    """Divide the times of two contenders round by round, so that drift cancels."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
 def total(*series: Iterable[float]) -> list[float]:
-    """Seconds of a sum of contenders, round by round."""
+    """Sum the times of contenders round by round."""
     return [sum(row) for row in zip(*series, strict=True)]

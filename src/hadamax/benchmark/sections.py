@@ -1,4 +1,4 @@
-"""What is measured, section by section: each fills in times, ratios and notes."""
+"""Sections of `hadamax bench`; each adds times, ratios and notes to the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hadamax.benchmark.forms import GAME
 from hadamax.benchmark.rounds import Ratio, Times, in_turns, ratio, total
 
 ENCODERS = ("hadamax", "nature-norm")
-# CleanRL's PQN script for Atari: its settings, on this library's learner.
+# Settings of CleanRL's PQN script for Atari, used with this library's learner.
 CLEANRL: dict[str, Any] = {
     "num_envs": 8,
     "num_steps": 128,
@@ -30,21 +30,21 @@ CLEANRL: dict[str, Any] = {
     "epsilon_end": 0.01,
     "norm": "map",
 }
-# Learners whose iteration is measured: name, encoder, settings that are not PQN's defaults.
+# Learners whose iteration is measured: name, encoder, settings that differ from PQN's defaults.
 KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("hadamax-PQN", "hadamax", {}),
     ("nature-norm-PQN", "nature-norm", {}),
     ("nature with CleanRL's settings", "nature", CLEANRL),
 )
-# What a full run is given beside its length, its threads and its precision.
+# Arguments of a full run besides its length, threads and precision.
 RUN = ("--env", GAME, "--encoder", "hadamax")
-FRAMES = 4 * 128 * 32  # of one of its iterations
-PEAKS = 4  # processes whose memory is looked at: how an allocator lays its pieces differs from one to another
+FRAMES = 4 * 128 * 32  # per iteration
+PEAKS = 4  # processes whose memory is measured, since fragmentation differs between processes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """Extent of the measurements."""
 
     threads: int
     precisions: tuple[str, ...]
@@ -54,13 +54,13 @@ class Plan:
 
     @property
     def best(self) -> str:
-        """The precision that training takes by itself here."""
+        """The precision that training uses by default on this machine."""
         return self.precisions[-1]
 
 
 @dataclass
 class Results:
-    """Times in seconds by series, ratios by name, and what there is to say."""
+    """Times in seconds by series, ratios by name, and notes."""
 
     times: Times = field(default_factory=dict)
     ratios: dict[str, Ratio] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Results:
 
 
 def network(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
-    """Forward, forward + backward and an update of a batch of 128, ours beside the rest."""
+    """Measure forward, forward + backward and update of a batch of 128 for all contenders."""
     for encoder in ENCODERS:
         for precision in plan.precisions:
             say(f"{encoder}, {precision}: forward, forward + backward, update")
@@ -113,7 +113,7 @@ def _timer(contender: Contender, job: str, repeats: int) -> Callable[[], float]:
 
 
 def memory(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
-    """How far a process grows in an update of 128 rows, ours beside the plain form, each in processes of its own."""
+    """Measure the memory growth of an update of 128 rows, ours and plain, in separate processes."""
     for precision in plan.precisions:
         say(f"hadamax, {precision}: memory of an update")
         peaks = {
@@ -135,7 +135,7 @@ def _peak(spec: Spec) -> float:
 
 
 def iteration(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
-    """A PQN iteration beside its convolutions, matrix products and emulators, each alone."""
+    """Measure a PQN iteration, and separately its convolutions, matrix multiplications and emulators."""
     for name, encoder, settings in KINDS:
         say(f"{name}: an iteration, {plan.best}")
         _iteration(name, encoder, settings, plan, results)
@@ -170,12 +170,12 @@ def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: Plan, re
 
 
 def _whole(contender: Contender, job: str, times: int) -> Callable[[], float]:
-    """All of the times that an iteration does a job: the machine's slow moments are in its parts as they are in it."""
+    """Time a job as often as an iteration does it, so that both include the machine's slow moments."""
     return lambda: sum(contender.seconds(job, times))
 
 
 def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
-    """A short `hadamax train` from its start to its end."""
+    """Measure a short `hadamax train` from start to end."""
     frames = plan.run_iterations * FRAMES
     say(f"hadamax train pqn, {frames:,} frames")
     with tempfile.TemporaryDirectory() as folder:
@@ -186,15 +186,15 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
         done = subprocess.run([*command, "--precision", plan.best], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
         if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, and not a word"]
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode} without output"]
             raise WorkerError(f"hadamax train: {said[-1]}")
         (line,) = (line for line in done.stdout.splitlines() if " frames in " in line)
     results.times["full run: whole command"] = [seconds]
-    results.notes.append(f"full run: {line}; {seconds:.1f} s with its start and its end")
+    results.notes.append(f"full run: {line}; {seconds:.1f} s including start and end")
 
 
 SECTIONS: dict[str, Callable[[Plan, Results, Callable[[str], None]], None]] = {
-    "blocks": lambda plan, results, say: None,  # what computes them, which is always said
+    "blocks": lambda plan, results, say: None,  # always reported
     "network": network,
     "memory": memory,
     "iteration": iteration,

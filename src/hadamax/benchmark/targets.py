@@ -1,4 +1,4 @@
-"""The ratios that the library holds itself to, on two cores, and whether a run kept them."""
+"""Target ratios of the library on two cores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Target(NamedTuple):
     """A bound on a ratio of one section of `hadamax bench`."""
 
     ratio: str
-    """Its name in the results."""
+    """Name of the ratio in the results."""
     bound: float
     at_least: bool = False
 

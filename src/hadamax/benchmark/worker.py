@@ -1,4 +1,4 @@
-"""A contender's process: reads what to time from standard input, a line of JSON each, and answers likewise."""
+"""Worker process of a contender: reads requests from standard input, one line of JSON each, and answers likewise."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Jobs = dict[str, Callable[[], object]]
 
 
 def jobs_of(spec: Spec) -> tuple[Jobs, dict[str, Any]]:
-    """What the worker can be asked to time, and what there is to know of it."""
-    if spec.form == "jax":  # before anything that loads PyTorch's threads
+    """Return the jobs that the worker can time, and facts about them."""
+    if spec.form == "jax":  # before PyTorch starts its threads
         from hadamax.benchmark.flax_form import flax_jobs
 
         return flax_jobs(spec)
@@ -32,7 +32,7 @@ def jobs_of(spec: Spec) -> tuple[Jobs, dict[str, Any]]:
 
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not look like a reply
+    os.dup2(2, 1)  # output of libraries must not mix with replies
     warnings.simplefilter("ignore")
 
     def reply(content: dict[str, Any]) -> None:
@@ -59,9 +59,9 @@ def _timed(job: Callable[[], object]) -> float:
 
 
 def peak_mib(job: Callable[[], object]) -> float:
-    """The highest resident memory of two runs of a job less that before them, MiB.
+    """Return the peak resident memory of two runs of a job minus that before them, MiB.
 
-    Where the system can forget an earlier peak (Linux), it does; elsewhere a higher one would hide this one.
+    On Linux the peak is reset first; elsewhere an earlier, higher peak hides this one.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

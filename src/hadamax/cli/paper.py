@@ -17,7 +17,7 @@ from hadamax.cli import sweep
 from hadamax.cli.arguments import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.files import write_atomically
-from hadamax.papers.panels import Asked
+from hadamax.papers.panels import Request
 from hadamax.papers.registry import EXHIBITS, Exhibit
 from hadamax.papers.runs import MissingRuns, Need, Scale, find, in_common_games, size, study_content
 from hadamax.studies.collect import Run
@@ -78,9 +78,9 @@ def run(arguments: list[str]) -> int:
         found[study], remark = in_common_games(runs)
         remarks += [remark] if remark else []
     try:
-        output = exhibit.draw(Asked(given.name, exhibit.title, found, given.seeds))
+        output = exhibit.draw(Request(given.name, exhibit.title, found, given.seeds))
     except MissingRuns as error:
-        raise UserError(f"{error}; made by: {_command(given)}") from None
+        raise UserError(f"{error}; to create them: {_command(given)}") from None
     output = replace(output, notes=[*remarks, *output.notes])
     print(f"{given.name}: {exhibit.title}")
     print("\n".join(output.lines()))

@@ -1,1 +1,1 @@
-"""The layers and encoders in other people's frameworks. Each module needs an extra and is imported by its name."""
+"""Layers and encoders in other frameworks. Each module requires an extra and is imported by its name."""

@@ -5,9 +5,9 @@
     variables = encoder.init(jax.random.key(0), observations)  # uint8 or float [B, 84, 84, 4]
     features = encoder.apply(variables, observations)  # [B, 512]
 
-They are built from the same data as the PyTorch encoders (`hadamax.networks.ENCODERS`) and compute the same numbers.
-Parameters have the names that Flax itself gives in the published PQN code (arXiv 2505.15345): Conv_0 and Conv_1 are
-the branches of the first block, then LayerNorm_0, ..., Dense_0. So its `NatureCNN_0` is the tree of
+They are built from the same specifications as the PyTorch encoders (`hadamax.networks.ENCODERS`) and compute the same
+values. Parameters have the names that Flax assigns in the published PQN code (arXiv 2505.15345): Conv_0 and Conv_1 are
+the branches of the first block, then LayerNorm_0, ..., Dense_0. The tree of its `NatureCNN_0` is therefore that of
 `build_encoder("hadamax")`. `hadamax.integrations.flax_weights` converts to PyTorch and back.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-# First, since it says which extra is missing.
+# Imported first, because its error names the missing extra.
 from hadamax.integrations.flax_layers import (
     ACTIVATIONS,
     Array,
@@ -68,7 +68,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvSequence(nn.Module):
-    """An Impala stage; its name is that in the published tree."""
+    """An Impala stage, with the name of the published parameter tree."""
 
     stage: Residual
     initialiser: InitialiserSetting
@@ -84,7 +84,7 @@ class ConvSequence(nn.Module):
 
 
 def activate(x: Array, block: Activate, initialiser: InitialiserSetting, dtype: Any) -> Array:
-    """An activation by itself."""
+    """Apply an activation block."""
     return ACTIVATIONS[block.activation]()(x)
 
 
@@ -102,9 +102,9 @@ FLATTENS: dict[str, Callable[[Array], Array]] = {
 class Encoder(nn.Module):
     """uint8 or float [B, *observation_shape], channels last, divided by `input_scale` -> float [B, features].
 
-    Blocks and dense layers are sown into "intermediates" under PyTorch's names, for whoever asks for them. `dtype` is
-    what it computes in (None: float32); parameters are float32. Raises TypeError for observations of
-    other dtypes and ValueError for other shapes. `build_encoder` checks the settings.
+    Blocks and dense layers are sown into "intermediates" under PyTorch's names. `dtype` is the dtype of the computation
+    (None: float32); parameters are float32. Raises TypeError for observations of other dtypes and ValueError for other
+    shapes. `build_encoder` validates the settings.
     """
 
     spec: EncoderSpec
@@ -126,21 +126,21 @@ class Encoder(nn.Module):
 
     def _scaled(self, observations: Array) -> Array:
         if observations.dtype != jnp.uint8 and not jnp.issubdtype(observations.dtype, jnp.floating):
-            raise TypeError(f"observations must be uint8 or floating point, not {observations.dtype}")
+            raise TypeError(f"observations must be uint8 or floating point, got {observations.dtype}")
         if observations.ndim == 0 or observations.shape[1:] != tuple(self.observation_shape):
             wanted = ", ".join(map(str, self.observation_shape))
             image = len(self.observation_shape) == 3
             order = ", channels last" if image else ""
             first = image and observations.shape[1:] == (self.observation_shape[2], *self.observation_shape[:2])
-            mend = "; give jnp.moveaxis(observations, 1, -1)" if first else ""
-            raise ValueError(f"observations must be [B, {wanted}]{order}, not {list(observations.shape)}{mend}")
+            mend = "; pass jnp.moveaxis(observations, 1, -1)" if first else ""
+            raise ValueError(f"observations must be [B, {wanted}]{order}, got {list(observations.shape)}{mend}")
         return observations.astype(self.dtype or jnp.float32) / self.input_scale
 
 
 class QNetwork(nn.Module):
     """An encoder and one dense layer: [B, *observation_shape] -> action values, float32 [B, num_actions].
 
-    As `hadamax.networks.QNetwork`; parameters are those of `encoder` and `head`.
+    The counterpart of `hadamax.networks.QNetwork`; its parameters are in `encoder` and `head`.
     """
 
     encoder: Encoder
@@ -167,9 +167,9 @@ def build_encoder(
     features: int | None = None,
     dtype: Any = None,
 ) -> Encoder:
-    """The Flax `Encoder` that `hadamax.build_encoder` is in PyTorch, with its settings and errors.
+    """Build a Flax `Encoder`, with the settings and errors of `hadamax.build_encoder`.
 
-    `observation_shape` is (height, width, channels), or (features,) for vectors; `input_scale` is told, never guessed.
+    `observation_shape` is (height, width, channels), or (features,) for vectors; `input_scale` is never guessed.
     """
     spec = encoder if isinstance(encoder, EncoderSpec) else lookup("encoder", encoder, ENCODERS)
     spec = override(
@@ -185,7 +185,7 @@ def build_encoder(
     shape = tuple(observation_shape)
     if len(shape) == 3 and looks_channels_last((*shape[1:], shape[0])):
         last = (*shape[1:], shape[0])
-        raise ValueError(f"observation_shape {shape} has its channels first; give (height, width, channels): {last}")
+        raise ValueError(f"observation_shape {shape} has its channels first; expected (H, W, C): {last}")
     module = Encoder(spec, shape, input_scale, dtype)
     template(module)
     for setting in (spec.conv_initialiser, spec.dense_initialiser, spec.head_initialiser):

@@ -1,4 +1,4 @@
-"""The diagnostics on a Flax module's activations. Extra: `hadamax[flax]`.
+"""Diagnostics of a Flax module's activations. Extra: `hadamax[flax]`.
 
 from hadamax.integrations.flax_diagnostics import activations
 health = measure(activations(network, variables, observations))  # measure: of hadamax.diagnostics
@@ -16,7 +16,7 @@ from hadamax.diagnostics import Sample, sample_of
 from hadamax.diagnostics.health import BATCH
 from hadamax.diagnostics.selection import UNBOUNDED
 
-# First, since it says which extra is missing.
+# Imported first, because its error names the missing extra.
 from hadamax.integrations.flax import Encoder
 from hadamax.integrations.flax_layers import Array, HadamardConv, HadamardDense
 from hadamax.networks.activations import ActivationSetting, resolve_activations
@@ -40,20 +40,20 @@ def activations(
     map_samples: int = 512,
     **how: Any,
 ) -> list[Sample]:
-    """What the hidden layers of a Flax module give for observations [N, ...], as `measure` and `signs` take it.
+    """Record the activations of a Flax module's hidden layers for observations [N, ...], for `measure` and `signs`.
 
-    Hidden layers are the blocks of our encoders, Hadamard layers, and whatever a module sows:
-    `self.sow("intermediates", "hidden", x)`. Where there is none of these, `nn.Dense` and `nn.Conv`: their outputs are
-    measured before the activation then. Channels are last, as everywhere in Flax.
+    Hidden layers are the blocks of this library's encoders, Hadamard layers, and everything that a module sows:
+    `self.sow("intermediates", "hidden", x)`. If there are none, they are `nn.Dense` and `nn.Conv`, whose outputs are
+    measured before the activation. Channels are last, as usual in Flax.
 
     Args:
-        variables: what `module.apply` takes.
-        ranges: the ends between which sown values lie, by name: {"hidden": (-1, 1)} for a tanh.
+        variables: variables of `module.apply`.
+        ranges: bounds of sown values by name, for example {"hidden": (-1, 1)} for a tanh.
         samples, map_samples: as for `hadamax.diagnostics.Probe`.
-        how: what else `module.apply` takes: train=False, say.
+        how: further arguments of `module.apply`, for example train=False.
 
     Raises:
-        ValueError: no observation, or no hidden layer.
+        ValueError: there are no observations, or no hidden layers.
     """
     if not len(observations):
         raise ValueError("observations are empty; expected 2 or more")
@@ -72,7 +72,7 @@ def activations(
     seen = _captured(module, variables, observations, hidden, how)
     seen = seen or _captured(module, variables, observations, plain, how)
     if not seen:
-        raise ValueError(f"{name(())} has no layer to measure; have it sow one: self.sow('intermediates', 'name', x)")
+        raise ValueError(f"{name(())} has no layer to measure; sow one: self.sow('intermediates', 'name', x)")
     given = {name(path): range_ for path, range_ in known.items()} | dict(ranges or {})
     return [
         sample_of(
@@ -89,14 +89,14 @@ def activations(
 def _captured(
     module: nn.Module, variables: Mapping[str, Any], observations: Array, wanted: Any, how: Mapping[str, Any]
 ) -> dict[tuple[Path, int], list[Array]]:
-    """For each layer and each of its calls, in their order, an array [n, ..., channels] a batch."""
+    """Return an array [n, ..., channels] per batch, for each layer and each of its calls, in order."""
     order: dict[Path, None] = {}
 
     @jax.jit
     def run(variables: Any, batch: Array) -> Any:
         _, state = module.apply(variables, batch, capture_intermediates=wanted, mutable=["intermediates"], **how)
         found = flatten_dict(state.get("intermediates", {}))
-        order.update(dict.fromkeys(found))  # what comes back of a compiled function is sorted by name
+        order.update(dict.fromkeys(found))  # outputs of a compiled function are sorted by name
         return found
 
     seen: dict[tuple[Path, int], list[Array]] = {}
@@ -109,7 +109,7 @@ def _captured(
 
 
 def _ranges(layer: nn.Module) -> dict[Path, Range]:
-    """Where the outputs lie that are captured of a layer, by path."""
+    """Return the bounds of a layer's captured outputs, by path."""
     if isinstance(layer, HadamardConv | HadamardDense):
         return {layer.path: _range(layer.activation, layer.branches, layer.combine)}
     if not isinstance(layer, Encoder):

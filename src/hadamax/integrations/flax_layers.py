@@ -1,4 +1,4 @@
-"""Hadamard layers as Flax modules, and what they are made of. The whole story is in `hadamax.integrations.flax`."""
+"""Hadamard layers as Flax modules, and their parts. See `hadamax.integrations.flax`."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Rational(nn.Module):
 
 
 def crelu(x: Array) -> Array:
-    """concat(relu(x), relu(-x)) over the channels: [..., C] -> [..., 2C]."""
+    """Compute concat(relu(x), relu(-x)) over the channels: [..., C] -> [..., 2C]."""
     return jnp.concatenate((nn.relu(x), nn.relu(-x)), axis=-1)
 
 
-# Name -> what makes the function; the names are those of `hadamax.networks.ACTIVATIONS`.
+# Factories of activation functions, with the names of `hadamax.networks.ACTIVATIONS`.
 ACTIVATIONS: dict[str, Callable[[], Function]] = {
     "tanh": lambda: jnp.tanh,
     "sigmoid": lambda: nn.sigmoid,
@@ -73,7 +73,7 @@ POOLS: dict[str, Function] = {"max": nn.max_pool, "average": nn.avg_pool}
 
 
 def initialisers(setting: InitialiserSetting, fan_in: int) -> tuple[Function, Function]:
-    """Those of a kernel and of a bias. Raises ValueError for a function, which knows of PyTorch's weights only."""
+    """Return the initialisers of kernel and bias. Raises ValueError for a function, which supports PyTorch only."""
     chosen, make = resolve_initialiser(setting), nn.initializers
     if isinstance(chosen, TorchDefault):
         bound = 1 / math.sqrt(fan_in)
@@ -87,15 +87,15 @@ def initialisers(setting: InitialiserSetting, fan_in: int) -> tuple[Function, Fu
     raise ValueError(f"initialiser {setting!r} has no form in Flax; expected {', '.join(INITIALISERS)}")
 
 
-# -- layers: called inside a module, where Flax names what they make ------------------------------------------------
+# -- layers: called inside a module, which names the submodules  ------------------------------------------------
 
 
 def combine_branches(branches: Sequence[Array], layer: Conv | Dense, dtype: Any) -> Array:
-    """Normalise, activate, combine: each [..., C] -> [..., C] (crelu: 2C)."""
+    """Normalise, activate and combine branches: each [..., C] -> [..., C] (crelu: 2C)."""
     norm, combine = resolve_norm(layer.norm), lookup("combine", layer.combine, COMBINATIONS)
     if norm is not None:
         axes = (-3, -2, -1) if norm.over == "map" and isinstance(layer, Conv) else -1
-        # Flax's faster variance loses digits where the channels of a pixel are almost alike.
+        # Flax's fast variance is inaccurate where the channels of a pixel are almost equal.
         settings = {"use_scale": norm.affine, "use_bias": norm.affine, "use_fast_variance": False, "dtype": dtype}
         branches = [nn.LayerNorm(norm.eps, reduction_axes=axes, **settings)(x) for x in branches]
     names = activation_names(layer.activation, layer.branches)
@@ -103,7 +103,7 @@ def combine_branches(branches: Sequence[Array], layer: Conv | Dense, dtype: Any)
 
 
 def dense(x: Array, layer: Dense, initialiser: InitialiserSetting, dtype: Any) -> Array:
-    """[..., in] -> [..., features]."""
+    """Apply a dense Hadamard layer: [..., in] -> [..., features]."""
     kernel, bias = initialisers(initialiser, x.shape[-1])
     settings = {"use_bias": layer.bias, "kernel_init": kernel, "bias_init": bias, "dtype": dtype}
     branches = [nn.Dense(layer.features, **settings)(x) for _ in range(layer.branches)]
@@ -111,7 +111,7 @@ def dense(x: Array, layer: Dense, initialiser: InitialiserSetting, dtype: Any) -
 
 
 def conv(x: Array, layer: Conv, initialiser: InitialiserSetting, dtype: Any) -> Array:
-    """[B, H, W, in] -> [B, H', W', channels], pooled where the layer has a pool."""
+    """Apply a convolutional Hadamard layer and its pool, if any: [B, H, W, in] -> [B, H', W', channels]."""
     window = make_window(layer.kernel, layer.stride, layer.padding)
     kernel, bias = initialisers(initialiser, math.prod(window.kernel) * x.shape[-1])
     settings = {"use_bias": layer.bias, "kernel_init": kernel, "bias_init": bias, "dtype": dtype}
@@ -123,7 +123,7 @@ def conv(x: Array, layer: Conv, initialiser: InitialiserSetting, dtype: Any) -> 
 
 
 def pooled(x: Array, pool: Pool) -> Array:
-    """[B, H, W, C] -> [B, H', W', C]."""
+    """Apply a pool: [B, H, W, C] -> [B, H', W', C]."""
     window = make_window(pool.window, pool.stride, pool.padding)
     return lookup("pool kind", pool.kind, POOLS)(x, window.kernel, window.stride, window.margins(*x.shape[1:3]))
 
@@ -154,7 +154,7 @@ class HadamardConv(nn.Module):
     """A convolutional Hadamard layer: float [B, H, W, in] -> float [B, H', W', features] (crelu: twice that).
 
     The settings are those of `hadamax.HadamardConv2d`, in Flax's names; `padding` is "same", "valid", "half" or a
-    number of pixels, in either case. Source: arXiv 2406.09079, section 4; arXiv 2505.15345.
+    number of pixels, case-insensitive. Source: arXiv 2406.09079, section 4; arXiv 2505.15345.
     """
 
     features: int

@@ -1,8 +1,8 @@
-"""Where each array of an encoder's Flax tree stands in the `state_dict` of its PyTorch form.
+"""Mapping between the arrays of an encoder's Flax tree and the `state_dict` of its PyTorch form.
 
-Flax counts the submodules of a module by their class, in the order in which they are made: Conv_0, Conv_1 for the
-branches of the first block, Conv_2 for the next. A norm without parameters counts too. In PyTorch the branches of a
-layer share one merged weight.
+Flax numbers the submodules of a module by class, in order of creation: Conv_0, Conv_1 for the branches of the first
+block, Conv_2 for the next one. A norm without parameters is numbered too. In PyTorch, the branches of a layer share one
+merged weight.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Leaf:
-    """An array of the tree: the part `branch` of `branches` of the weight called `key`."""
+    """An array of the tree: part `branch` of `branches` of the weight `key`."""
 
     path: Path
     key: str
@@ -32,7 +32,7 @@ class Leaf:
     branches: int = 1
 
     def part(self, weight: Array) -> Array:
-        """The array of this branch. Kernels are [height, width, in, out] or [in, out] in Flax."""
+        """Return the array of this branch. Kernels are [height, width, in, out] or [in, out] in Flax."""
         part = np.split(weight, self.branches)[self.branch]
         if self.path[-1] == "kernel":
             return part.transpose(*range(2, part.ndim), 1, 0)
@@ -40,13 +40,13 @@ class Leaf:
 
 
 def merge(parts: list[tuple[Leaf, Array]], shape: tuple[int, ...]) -> Array:
-    """The weight of all branches, from the arrays of each in their order."""
+    """Merge the arrays of all branches, in order, into one weight."""
     turned = [x.transpose(-1, -2, *range(x.ndim - 2)) if leaf.path[-1] == "kernel" else x for leaf, x in parts]
     return np.concatenate(turned).reshape(shape)
 
 
 class Scope:
-    """A Flax module that makes others: gives each its name."""
+    """Naming of the submodules of a Flax module."""
 
     def __init__(self, path: Path = ()) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class Scope:
 
 
 def leaves(spec: EncoderSpec) -> Iterator[Leaf]:
-    """Every array of an encoder's tree."""
+    """Yield every array of an encoder's tree."""
     scope = Scope()
     for number, block in enumerate(spec.blocks):
         yield from BLOCKS[type(block)](scope, f"blocks.{number}.", block)
@@ -67,7 +67,7 @@ def leaves(spec: EncoderSpec) -> Iterator[Leaf]:
 
 
 def layer_leaves(scope: Scope, prefix: str, layer: Conv | Dense) -> Iterator[Leaf]:
-    """Those of a Hadamard layer: kernels and biases, norms, what the activations learn."""
+    """Yield the arrays of a Hadamard layer: kernels, biases, norms, activation parameters."""
     branches = range(layer.branches)
     for branch in branches:
         path = scope.name(type(layer).__name__)
@@ -83,7 +83,7 @@ def layer_leaves(scope: Scope, prefix: str, layer: Conv | Dense) -> Iterator[Lea
 
 
 def activation_leaves(scope: Scope, prefix: str, activation: ActivationSetting) -> Iterator[Leaf]:
-    """Those of an activation: only one learns anything."""
+    """Yield the parameters of an activation; only `rational` has any."""
     if activation == "rational":
         path = scope.name("Rational")
         for part in ("numerator", "denominator"):
@@ -99,7 +99,7 @@ def activate_leaves(scope: Scope, prefix: str, block: Activate) -> Iterator[Leaf
 
 
 def residual_layers(stage: Residual) -> tuple[Conv, Conv, Conv]:
-    """The first convolution of a stage, and the hidden and the linear one of each residual block."""
+    """Return the first convolution of a stage, and the hidden and the linear one of its residual blocks."""
     linear = Conv(stage.channels, stage.kernel, padding="same", activation="identity", bias=stage.bias)
     settings = (stage.activation, stage.branches, stage.combine, stage.norm)
     hidden = Conv(stage.channels, stage.kernel, 1, "same", *settings, bias=stage.bias)

@@ -1,13 +1,13 @@
-"""Weights between PyTorch and Flax: a `state_dict` here, a tree of Conv_0, LayerNorm_0, Dense_0 there. Needs no JAX.
+"""Conversion of weights between PyTorch (`state_dict`) and Flax (tree of Conv_0, LayerNorm_0, ...). Needs no JAX.
 
     from hadamax.integrations.flax_weights import flax_params, save, torch_state
     params = flax_params("runs/pong/checkpoints/frame_000040000000/weights.safetensors", encoder)  # for Flax
     network.load_state_dict(torch_state("published.safetensors", network.encoder))  # for PyTorch
     save("agent.safetensors", params)
 
-Both functions take either naming: a `state_dict` of an encoder or of a `QNetwork`, a Flax tree of ours, or one of the
-published PQN code (arXiv 2407.04811, arXiv 2505.15345). Files are safetensors; the names of a tree are joined by
-commas, as that code joins them.
+Both functions accept either form: a `state_dict` of an encoder or a `QNetwork`, a Flax tree of this library, or one of
+the published PQN code (arXiv 2407.04811, arXiv 2505.15345). Files are safetensors; in names, the parts of a tree's path
+are joined by commas, as in that code.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ Flat = dict[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 Weights = Mapping[str, Any]
 
-# Where a tree has its encoder (None: beside the head, at the top) and its head.
+# Names of the encoder (None: at the top level) and of the head in a tree.
 LAYOUTS: tuple[tuple[str | None, str], ...] = (
-    ("encoder", "head"),  # ours
+    ("encoder", "head"),  # this library
     ("CNN_0", "Dense_0"),  # arXiv 2407.04811
     ("NatureCNN_0", "action_dense"),  # arXiv 2505.15345
     (None, "Action_dense"),  # its residual baseline
 )
-# The published networks make a norm of their input that they do not use; it stays as it was made.
+# The published networks create an input norm that they do not use, so it keeps its initial values.
 INPUT_NORM = {"scale": 1.0, "bias": 0.0}
 
 
 def torch_state(weights: str | Path | Weights, encoder: Any) -> dict[str, Tensor]:
-    """The `state_dict` of `encoder`, or of a `QNetwork` on it where the weights have a head; float32.
+    """Return the float32 `state_dict` of `encoder`, or of a `QNetwork` on it if the weights have a head.
 
     Args:
         weights: a safetensors file, a `state_dict` or a Flax tree.
-        encoder: PyTorch's or Flax's.
+        encoder: a PyTorch or Flax encoder.
 
     Raises:
-        ValueError: no safetensors; weights that are missing, too many, or of other shapes.
+        ValueError: the file is not safetensors, or weights are missing, superfluous or of other shapes.
     """
     weights = _read(Path(weights)) if isinstance(weights, str | Path) else weights
     network = template(encoder)
@@ -68,9 +68,9 @@ def torch_state(weights: str | Path | Weights, encoder: Any) -> dict[str, Tensor
 
 
 def flax_params(weights: str | Path | Weights, encoder: Any) -> dict[str, Any]:
-    """The parameters of `encoder`, or of a `QNetwork` on it where the weights have a head: nested arrays, float32.
+    """Return the Flax parameters of `encoder`, or of a `QNetwork` on it if the weights have a head, as float32.
 
-    For `apply({"params": ...})`; the arguments and errors are those of `torch_state`.
+    For `apply({"params": ...})`. Arguments and errors are those of `torch_state`.
     """
     state = {key: _array(value) for key, value in torch_state(weights, encoder).items()}
     with_head = "head.weight" in state
@@ -82,13 +82,13 @@ def flax_params(weights: str | Path | Weights, encoder: Any) -> dict[str, Any]:
 
 
 def save(path: str | Path, weights: Weights) -> None:
-    """Write a Flax tree or a `state_dict` as safetensors, whole or not at all. Raises OSError."""
+    """Write a Flax tree or a `state_dict` as safetensors, atomically. Raises OSError."""
     flat = {",".join(names): _tensor(value) for names, value in _flat(weights).items()}
     write_atomically(Path(path), to_bytes(flat))
 
 
 def template(encoder: Any) -> Encoder:
-    """The PyTorch form of an encoder of either kind, without memory. Raises ValueError or TypeError as it does."""
+    """Return the PyTorch form of either kind of encoder, on the meta device. Raises ValueError or TypeError."""
     shape = tuple(encoder.observation_shape)
     if not isinstance(encoder, Encoder) and len(shape) == 3:
         shape = (shape[2], *shape[:2])
@@ -103,14 +103,14 @@ def _read(path: Path) -> Weights:
     try:
         tensors = load(path.read_bytes())
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+        raise ValueError(f"{path} is not a complete safetensors file: {error}") from None
     if any("," in name for name in tensors):
         return _nested({tuple(name.split(",")): value for name, value in tensors.items()})
     return tensors
 
 
 def _split(weights: Weights) -> tuple[Tree, Flat]:
-    """The encoder's tree and the head's kernel and bias, empty where there is no head."""
+    """Return the encoder's tree, and the head's kernel and bias (empty without a head)."""
     top = dict(weights.get("params", weights))
     for name, value in _flat(top.pop("BatchNorm_0", {})).items():
         if not np.all(value == INPUT_NORM.get(name[0])):
@@ -119,7 +119,7 @@ def _split(weights: Weights) -> tuple[Tree, Flat]:
         if head in top and (place is None or place in top):
             found = {"/".join(path): value for path, value in _flat(top.pop(head)).items()}
             tree = _flat(top.pop(place)) if place is not None else {}
-            return {**tree, **_flat(top)}, found  # what stands beside an encoder is seen as one too many
+            return {**tree, **_flat(top)}, found  # other entries are reported as superfluous
     return _flat(top), {}
 
 
@@ -142,7 +142,7 @@ def _nested(tree: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
 
 
 def _array(value: Any) -> Array:
-    """float32, from any framework."""
+    """Convert any framework's array to float32."""
     return np.asarray(value.detach().cpu().float() if isinstance(value, Tensor) else value, np.float32)
 
 
@@ -154,7 +154,7 @@ def _tensor(value: Array) -> Tensor:
 
 
 def _merged(tree: Tree, network: Encoder) -> dict[str, Tensor]:
-    """The encoder's `state_dict` from its tree."""
+    """Return the encoder's `state_dict` from its tree."""
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     wanted = list(leaves(network.spec))
     hollow = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
@@ -169,7 +169,7 @@ def _merged(tree: Tree, network: Encoder) -> dict[str, Tensor]:
 
 
 def _checked_state(weights: Weights, network: Encoder) -> dict[str, Tensor]:
-    """The weights of a PyTorch encoder or `QNetwork`, as float32."""
+    """Validate the weights of a PyTorch encoder or `QNetwork`, and return them as float32."""
     prefix = "encoder." if any(key.startswith("encoder.") for key in weights) else ""
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
     _check(
@@ -183,7 +183,7 @@ def _checked_state(weights: Weights, network: Encoder) -> dict[str, Tensor]:
 
 
 def _check_head(shapes: Shapes, network: Encoder, *, kernel: str, transposed: bool) -> None:
-    """One linear layer, with as many actions as its bias says."""
+    """Check the head: one linear layer, whose number of actions is that of its bias."""
     actions = shapes.get("bias", (1,))
     wanted = (network.features, *actions) if transposed else (*actions, network.features)
     _check(
@@ -197,11 +197,11 @@ def _check(shapes: Shapes, wanted: Shapes) -> None:
         return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
     missing, unknown = [n for n in wanted if n not in shapes], [n for n in shapes if n not in wanted]
-    advice = "; give the encoder, with its settings, that the weights were made with"
+    advice = "; expected the encoder and settings that the weights were created with"
     if missing:
         raise ValueError(f"weights: {listed(missing)} missing{advice}")
     if unknown:
         raise ValueError(f"weights: {listed(unknown)} not in this encoder{advice}")
     for name, shape in wanted.items():
         if shapes[name] != shape:
-            raise ValueError(f"weights: {name} is {shapes[name]} and must be {shape}{advice}")
+            raise ValueError(f"weights: {name} is {shapes[name]}, must be {shape}{advice}")

@@ -1,4 +1,4 @@
-"""Whether images can be what `input_scale` says they are. It is told, never guessed; here it is held against them."""
+"""Check of `input_scale` against the values of images, since a wrong scale silently degrades learning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_scale(low: float, high: float, scale: float, convention: str) -> None:
-    """Raise ValueError, with the library's `convention` in it, for values that `scale` cannot be right for."""
+    """Raise ValueError, quoting the framework's `convention`, if `scale` cannot be right for these values."""
     if low >= 0 and high <= scale and (scale <= 1 or high > 1):
         return
     raise ValueError(
@@ -16,7 +16,7 @@ def check_scale(low: float, high: float, scale: float, convention: str) -> None:
 
 
 class ScaleCheck:
-    """Holds the first images that are not black against `scale`, and no more after them."""
+    """Check of the first images that are not black against `scale`; later images are not checked."""
 
     def __init__(self, scale: float, convention: str) -> None:
         self.scale, self.convention, self.done = scale, convention, False

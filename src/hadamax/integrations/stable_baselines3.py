@@ -1,10 +1,10 @@
-"""Every encoder as a features extractor of Stable-Baselines3 (DQN, PPO, QR-DQN, ...). Extra: `hadamax[sb3]`.
+"""Encoders as features extractors for Stable-Baselines3 (DQN, PPO, QR-DQN, ...). Extra: `hadamax[sb3]`.
 
     from hadamax.integrations.stable_baselines3 import HadamaxExtractor
     model = DQN("CnnPolicy", env, policy_kwargs=dict(features_extractor_class=HadamaxExtractor, net_arch=[]))
 
-`net_arch=[]` puts the head on the features at once, as in the papers: with an extractor of another's,
-Stable-Baselines3 would add two layers of 64. Further settings go into `features_extractor_kwargs`.
+`net_arch=[]` applies the head directly to the features, as in the papers; by default Stable-Baselines3 adds two layers
+of 64 units to a custom extractor. Further settings go into `features_extractor_kwargs`.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from hadamax.networks import EncoderSpec, build_encoder
 from hadamax.networks.encoders import looks_channels_last
 
 CONVENTION = (
-    "with normalize_images=True (Stable-Baselines3's default) uint8 images arrive as 0..1 and want input_scale=1.0; "
-    "with normalize_images=False they arrive as 0..255 and want input_scale=255.0; float images must lie in "
+    "with normalize_images=True (Stable-Baselines3's default) uint8 images arrive as 0..1 and need input_scale=1.0; "
+    "with normalize_images=False they arrive as 0..255 and need input_scale=255.0; float images must lie in "
     "0..input_scale"
 )
 
 
 class HadamaxExtractor(BaseFeaturesExtractor):
-    """Observations as a policy of Stable-Baselines3 hands them on, float [B, *shape] -> features [B, features_dim].
+    """Features extractor of a Stable-Baselines3 policy: float [B, *shape] -> features [B, features_dim].
 
-    The library itself turns uint8 images to channels first (stacked frames become channels, the oldest first) and,
-    unless `normalize_images=False`, divides them by 255: what arrives here is [B, C, H, W] between 0 and 1.
+    Stable-Baselines3 itself converts uint8 images to channels first (stacked frames become channels, the oldest first)
+    and, unless `normalize_images=False`, divides them by 255. The input here is then [B, C, H, W] between 0 and 1.
 
     Args:
-        observation_space: a Box of an image or, for the encoder `mlp`, of a vector; the policy gives it.
+        observation_space: a Box of an image or, for the encoder `mlp`, of a vector; passed by the policy.
         encoder: a name in `hadamax.ENCODERS`, or an `EncoderSpec`.
-        input_scale: what is left to divide by: 1.0, or 255.0 with `normalize_images=False`. Told, not guessed; the
-            first image that is not black is held against it.
-        channels_last: images arrive as [B, H, W, C], which they do where the library takes them for no images (float).
-        settings: those of `hadamax.build_encoder`: activation, branches, combine, norm, layers, width, features.
+        input_scale: remaining divisor: 1.0, or 255.0 with `normalize_images=False`. It is never guessed; the first
+            image that is not black is checked against it.
+        channels_last: True if images arrive as [B, H, W, C], as float images do.
+        settings: settings of `hadamax.build_encoder`: activation, branches, combine, norm, layers, width, features.
 
     Raises:
-        ValueError, TypeError: an observation space or a setting that makes no encoder.
+        ValueError, TypeError: the observation space or a setting is invalid for the encoder.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HadamaxExtractor(BaseFeaturesExtractor):
     ) -> None:
         shape = _checked_shape(observation_space, channels_last)
         low, high = float(observation_space.low.min()), float(observation_space.high.max())
-        as_it_is = len(shape) == 3 and observation_space.dtype != np.uint8  # the library scales bytes only
+        as_it_is = len(shape) == 3 and observation_space.dtype != np.uint8  # Stable-Baselines3 scales uint8 only
         if as_it_is and math.isfinite(low) and math.isfinite(high):
             check_scale(low, high, input_scale, CONVENTION)
         network = build_encoder(encoder, shape, input_scale, **settings)
@@ -80,19 +80,19 @@ class HadamaxExtractor(BaseFeaturesExtractor):
 
 
 def _checked_shape(space: spaces.Space[Any], channels_last: bool) -> tuple[int, ...]:
-    """What one observation of `space` is to the encoder: [C, H, W] or [features]."""
+    """Return the encoder's shape of one observation of `space`: [C, H, W] or [features]."""
     if not isinstance(space, spaces.Box):
-        raise TypeError(f"observation_space must be a Box of one image or vector, not {space}")
+        raise TypeError(f"observation_space must be a Box of one image or vector, got {space}")
     shape: tuple[int, ...] = space.shape
     if len(shape) != 3:
         return shape
     if channels_last:
         if looks_channels_last((*shape[1:], shape[0])):
-            raise ValueError(f"observation_space {shape} has its channels first; leave channels_last out")
+            raise ValueError(f"observation_space {shape} has its channels first; omit channels_last")
         return (shape[2], *shape[:2])
     if not is_image_space_channels_first(space):
         raise ValueError(
-            f"observation_space {shape} has its channels last: Stable-Baselines3 turns uint8 images between 0 and 255 "
-            "by itself; for any other give features_extractor_kwargs=dict(channels_last=True)"
+            f"observation_space {shape} has its channels last: Stable-Baselines3 converts only uint8 images between 0 "
+            "and 255; for others pass features_extractor_kwargs=dict(channels_last=True)"
         )
     return shape

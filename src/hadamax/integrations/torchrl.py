@@ -1,10 +1,10 @@
-"""Every encoder as a TensorDictModule, for TorchRL. Extra: `hadamax[torchrl]`.
+"""Encoders as TensorDictModules for TorchRL. Extra: `hadamax[torchrl]`.
 
     from hadamax.integrations.torchrl import HadamaxModule
     actor = QValueActor(HadamaxModule("hadamax", num_actions=6), spec=env.action_spec)
 
-`build_encoder` gives a plain module, and a TensorDictModule takes it as it is where batches are [B, C, H, W]. This one
-takes what TorchRL has besides: no batch at all (a rollout of one environment), and batches of several dimensions.
+A TensorDictModule can wrap the result of `build_encoder` if batches are [B, C, H, W]. This one also supports TorchRL's
+other batch shapes: none (a rollout of one environment) and several dimensions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from hadamax.integrations.scale import ScaleCheck
 from hadamax.networks import EncoderSpec, QNetwork, build_encoder
 
 CONVENTION = (
-    "ToTensorImage gives images between 0 and 1, which want input_scale=1.0; bytes and floats between 0 and 255 want "
+    "ToTensorImage gives images between 0 and 1, which need input_scale=1.0; bytes and floats between 0 and 255 need "
     "input_scale=255.0"
 )
 
 
 class AnyBatch(nn.Module):
-    """A network of [B, *observation_shape] on [*, *observation_shape] -> [*, outputs]."""
+    """Adapter of a network of [B, *observation_shape] to any batch shape: [*, *observation_shape] -> [*, outputs]."""
 
     def __init__(self, network: nn.Module, observation_shape: Sequence[int], input_scale: float) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class AnyBatch(nn.Module):
         dims, wanted = len(self.observation_shape), self.observation_shape
         batch, shape = observations.shape[:-dims], tuple(observations.shape[-dims:])
         if shape != wanted:
-            mend = "; put ToTensorImage before it, or give the shape" if shape == (*wanted[1:], wanted[0]) else ""
-            raise ValueError(f"observations must end in {list(wanted)}, not {list(shape)}{mend}")
+            mend = "; insert ToTensorImage, or pass observation_shape" if shape == (*wanted[1:], wanted[0]) else ""
+            raise ValueError(f"observations must end in {list(wanted)}, got {list(shape)}{mend}")
         if self._check is not None:
             self._check(observations)
         outputs: Tensor = self.network(observations.reshape(-1, *wanted))
@@ -51,20 +51,20 @@ class AnyBatch(nn.Module):
 
 
 class HadamaxModule(TensorDictModule):
-    """Reads observations [*, *observation_shape] and writes features [*, features], or action values [*, num_actions].
+    """Module from observations [*, *observation_shape] to features [*, features] or action values [*, num_actions].
 
     Args:
         encoder: a name in `hadamax.ENCODERS`, or an `EncoderSpec`.
         observation_shape: (channels, height, width), or (features,) for `mlp`.
-        input_scale: what observations are divided by: 255.0 for bytes, 1.0 behind `ToTensorImage`. Told, not guessed;
-            the first images that are not black are held against it.
-        num_actions: puts one linear layer of action values on the features.
-        in_key, out_key: where it reads and writes; unless given it writes "action_value" with `num_actions` and
-            "features" without.
-        settings: those of `hadamax.build_encoder`: activation, branches, combine, norm, layers, width, features.
+        input_scale: divisor of observations: 255.0 for bytes, 1.0 after `ToTensorImage`. It is never guessed; the first
+            images that are not black are checked against it.
+        num_actions: adds a linear layer of action values.
+        in_key, out_key: keys to read and write; `out_key` is by default "action_value" with `num_actions`, else
+            "features".
+        settings: settings of `hadamax.build_encoder`: activation, branches, combine, norm, layers, width, features.
 
     Raises:
-        ValueError, TypeError: settings that make no encoder; observations of another shape or scale.
+        ValueError, TypeError: a setting is invalid, or observations have another shape or scale.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Tables and figures of the two papers, each a module of its own."""
+"""Reproduction of the tables and figures of the two papers, one module per group of them."""

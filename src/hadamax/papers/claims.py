@@ -1,4 +1,4 @@
-"""HR's claims about dead units, rank and score, each judged by an interval: holds, does not hold, or cannot be told."""
+"""HR's claims about dead units, rank and score, judged by confidence intervals: holds, does not hold, inconclusive."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 
 Finals = Mapping[str, Mapping[str, Sequence[float]]]  # {variant: {game: [final value of each run]}}
-SAME = 0.05  # "no change" in a fraction of dead units is within this: ours
+SAME = 0.05  # tolerance of "no change" in the fraction of dead units; not from a paper
 
 
 class Claim(NamedTuple):
-    """`variant` against `other`: what is said of the difference of a measure."""
+    """Claim about the difference of a measure between `variant` and `other`."""
 
     text: str
     measure: Literal["dead", "rank", "score"]
@@ -37,7 +37,7 @@ CLAIMS = (
 
 
 class Verdict(NamedTuple):
-    """A claim with the difference that it is judged by, variant less other, and its 95% interval."""
+    """A claim with the difference (variant minus other) that it is judged by, and its 95% interval."""
 
     claim: Claim
     difference: float
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
     @property
     def word(self) -> str:
         if self.low is None or self.high is None:
-            return "cannot be told"
+            return "inconclusive"
         low, high = self.low, self.high
         if self.claim.says == "same":
             return _judge(low >= -SAME and high <= SAME, low > SAME or high < -SAME)
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(finals: Mapping[str, Finals], claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """Of every claim whose variants and measure are there, over the games that both have."""
+    """Judge every claim whose variants and measure exist, over the games that both variants have."""
     found = []
     for claim in claims:
         values = finals.get(claim.measure, {})
@@ -78,10 +78,10 @@ def verdicts(finals: Mapping[str, Finals], claims: Sequence[Claim] = CLAIMS) -> 
 def mean_difference(
     ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]
 ) -> tuple[float, float | None, float | None]:
-    """Difference of the means over games, and its 95% interval over seeds; None where a game has one seed.
+    """Compute the difference of the means over games, with a 95% interval over seeds; None if a game has one seed.
 
-    Welch's t: variances of every game and variant by themselves, Satterthwaite's degrees of freedom. Unlike a bootstrap
-    it is not too narrow for the few seeds that there are.
+    Welch's t interval: each game and variant has its own variance, with Satterthwaite's degrees of freedom. Unlike a
+    bootstrap interval, it is not too narrow for few seeds.
     """
     groups = [np.asarray(values, np.float64) for side in (ours, theirs) for values in side.values()]
     means = [float(np.mean([np.mean(values) for values in side.values()])) for side in (ours, theirs)]
@@ -97,4 +97,4 @@ def mean_difference(
 
 
 def _judge(holds: bool, fails: bool) -> str:
-    return "holds" if holds else "does not hold" if fails else "cannot be told"
+    return "holds" if holds else "does not hold" if fails else "inconclusive"

@@ -22,7 +22,7 @@ from hadamax.diagnostics.pictures import draw_densities
 from hadamax.environments.play import play_observations
 from hadamax.errors import UserError
 from hadamax.papers.output import Output
-from hadamax.papers.panels import Asked
+from hadamax.papers.panels import Request
 from hadamax.papers.runs import MissingRuns, Need, protocol_of
 from hadamax.papers.style import figure, png
 from hadamax.runs import checkpoints
@@ -32,12 +32,12 @@ from hadamax.studies.collect import Run
 OBSERVATIONS = 2048
 EPSILON = 0.05
 SEED = 4_000_000
-GAME = "Breakout"  # the paper's; another where there is no run of it
+GAME = "Breakout"  # the paper's game; another game is used if there are no runs of it
 PAPER_FRAMES = 40_000_000
 
 
 class Grid(NamedTuple):
-    """Sixteen units of a variant's last hidden layer, or of a part inside it, at a part of the training."""
+    """Sixteen units of a variant's last hidden layer, or of an inner part of it, at one point of the training."""
 
     title: str
     variant: str
@@ -45,13 +45,13 @@ class Grid(NamedTuple):
     frames: int  # of the paper's 40M
 
 
-def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) -> Output:
-    """The grids side by side, of the run with the lowest seed; and each unit's peak.
+def draw_grids(request: Request, grids: Sequence[Grid], need: Need, published: str) -> Output:
+    """Draw the grids side by side, for the run with the lowest seed, and list each unit's peak.
 
     Raises:
-        UserError: a variant has no run, or its checkpoints are gone.
+        UserError: a variant has no run, or its run has no checkpoints.
     """
-    runs = asked.found[need.study]
+    runs = request.found[need.study]
     games = sorted({run.game for run in runs}, key=lambda game: (GAME not in game, game))
     by_variant = {run.variant: run for run in sorted(runs, key=lambda run: -run.seed) if run.game == games[0]}
     pictures, rows, said = [], [], []
@@ -59,7 +59,7 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
     used = []
     for grid in grids:
         if grid.variant not in by_variant:
-            raise MissingRuns(f"runs: there is none of {grid.variant}, which {asked.name} needs")
+            raise MissingRuns(f"runs: there are no runs of {grid.variant}, which {request.name} needs")
         run = by_variant[grid.variant]
         frame, sample = _sample(run, grid)
         used.append(run)
@@ -82,9 +82,9 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
         ]
         wanted = grid.frames * run.settings.run.frames // PAPER_FRAMES
         if abs(frame - wanted) > 0.1 * wanted:
-            notes.append(f"{grid.title}: the checkpoint nearest to frame {wanted:,} is of frame {frame:,}")
+            notes.append(f"{grid.title}: the checkpoint nearest to frame {wanted:,} is at frame {frame:,}")
     return Output(
-        _together(asked, pictures, protocol_of(used)),
+        _together(request, pictures, protocol_of(used)),
         rows,
         published,
         "; ".join(said),
@@ -92,17 +92,17 @@ def draw_grids(asked: Asked, grids: Sequence[Grid], need: Need, published: str) 
         str(min(run.seed for run in used)),
         [
             f"{OBSERVATIONS:,} observations played by the agent with {EPSILON:.0%} random actions; sixteen units "
-            "evenly over the layer; drawn against scipy's gaussian_kde, dead by HR B.1"
+            "evenly spaced over the layer; densities drawn by scipy's gaussian_kde, dead units by HR B.1"
         ],
         notes,
     )
 
 
 def _sample(run: Run, grid: Grid) -> tuple[int, Sample]:
-    """The frame of the checkpoint nearest to what the paper shows, and what the layer gives there."""
+    """Return the frame of the checkpoint nearest to the paper's, and the layer's activations there."""
     frames = sorted(checkpoints.frame_of(path) for path in checkpoints.newest_first(run.path / "checkpoints"))
     if not frames:
-        raise MissingRuns(f"runs: {run.path} has no checkpoints, which the densities need: keep them with the run")
+        raise MissingRuns(f"runs: {run.path} has no checkpoints, which the densities need")
     wanted = grid.frames * run.settings.run.frames / PAPER_FRAMES
     frame = min(frames, key=lambda frame: abs(frame - wanted))
     last, *others = _last_layer(run.path, frame)
@@ -114,7 +114,7 @@ def _sample(run: Run, grid: Grid) -> tuple[int, Sample]:
 
 @cache
 def _last_layer(path: Path, frame: int) -> list[Sample]:
-    """The last hidden layer of a checkpoint on observations that its agent plays: its output, then its parts."""
+    """Record a checkpoint's last hidden layer on observations of its own play: its output, then its parts."""
     _, _, settings = RunFolder.open(path)
     agent = load_run(path, str(frame), device="cpu", say=lambda line: None)
     generator = torch.Generator().manual_seed(SEED)
@@ -130,7 +130,7 @@ def _last_layer(path: Path, frame: int) -> list[Sample]:
     return sorted(last, key=lambda sample: sample.part != "output")
 
 
-def _together(asked: Asked, pictures: Sequence[bytes], protocol: str) -> bytes:
+def _together(request: Request, pictures: Sequence[bytes], protocol: str) -> bytes:
     columns = min(len(pictures), 2)
     lines = -(-len(pictures) // columns)
     made = figure(9 * columns, 8 * lines + 0.5)
@@ -139,4 +139,4 @@ def _together(asked: Asked, pictures: Sequence[bytes], protocol: str) -> bytes:
         axes.imshow(np.asarray(Image.open(io.BytesIO(picture))))
     for axes in grid:
         axes.set_axis_off()
-    return png(made, f"{asked.name}: {asked.title}", protocol)
+    return png(made, f"{request.name}: {request.title}", protocol)

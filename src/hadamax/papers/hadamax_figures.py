@@ -1,4 +1,4 @@
-"""Hadamax (arXiv 2505.15345): run time against score, beside what its figures show.
+"""Hadamax (arXiv 2505.15345): run time and score, with the values of its figures.
 
 hadamax paper hadamax-run-time --runs runs
 """
@@ -9,18 +9,18 @@ from typing import Any
 
 from hadamax.papers.measures import last_values, scores
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.panels import INTERVALS, Asked
+from hadamax.papers.panels import INTERVALS, Request
 from hadamax.papers.runs import protocol_of, seeds_of
-from hadamax.papers.style import GREY, dress, figure, look, png
+from hadamax.papers.style import GREY, figure, format_axes, png, style_of
 from hadamax.published import read_table
 from hadamax.runs.logs import read_csv
 from hadamax.studies.collect import Run
 from hadamax.studies.statistics import aggregate_intervals
 
 
-def run_time(asked: Asked) -> Output:
-    """Hours of training and the final score of each variant; published hours and medians in grey."""
-    runs = [run for found in asked.found.values() for run in found]
+def run_time(request: Request) -> Output:
+    """Plot hours of training and final score of each variant; published hours and medians in grey."""
+    runs = [run for found in request.found.values() for run in found]
     drawn = scores(runs, "pqn", "human median")
     found = {
         variant: aggregate_intervals(games, {"score": drawn.function})["score"]
@@ -34,7 +34,7 @@ def run_time(asked: Asked) -> Output:
     for number, (variant, interval) in enumerate(found.items()):
         spent = [_hours(run) for run in runs if run.variant == variant]
         x = sum(spent) / len(spent)
-        style = look(variant, number)
+        style = style_of(variant, number)
         spread: Any = None
         if interval.low is not None and interval.high is not None:
             spread = [[max(interval.estimate - interval.low, 0)], [max(interval.high - interval.estimate, 0)]]
@@ -51,22 +51,22 @@ def run_time(asked: Asked) -> Output:
                 f"{agent} (published, 200M frames)", (hours, median), (6, -11), textcoords="offset points", fontsize=8
             )
     axes.set_xscale("log")
-    dress(axes, "", f"hours of training a game, {frames / 1e6:g}M frames", drawn.label)
+    format_axes(axes, "", f"hours of training per game, {frames / 1e6:g}M frames", drawn.label)
     return Output(
-        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
+        png(made, f"{request.name}: {request.title}", protocol_of(runs)),
         rows,
         ", ".join(f"{agent} {median:g} in {hours:g} hours" for agent, hours, median in published_points()[:3])
         + " (200M frames, one GPU; read off a figure)",
         ", ".join(said),
         f"{protocol_of(runs)}; on {'/'.join(sorted({run.settings.run.device for run in runs}))}",
         seeds_of(runs),
-        [*drawn.choices, "hours are of training alone, mean over games and seeds, on whatever machine ran", INTERVALS],
-        [] if shown else ["published medians are not drawn: they are on another scale"],
+        [*drawn.choices, "hours include training only, mean over games and seeds", INTERVALS],
+        [] if shown else ["published medians are not drawn because they are on another scale"],
     )
 
 
 def published_points() -> list[tuple[str, float, float]]:
-    """(agent, hours, median human-normalised score) at 200M frames."""
+    """Return (agent, hours, median human-normalised score) at 200M frames."""
     table = read_table("hadamax_published.csv")
     of = {
         kind: {r["agent"]: float(r["value"]) for r in table if r["quantity"] == kind}

@@ -1,4 +1,4 @@
-"""HR Figure 4 (arXiv 2406.09079): what live and dead units of the last hidden layer add to the Q-values.
+"""HR Figure 4 (arXiv 2406.09079): contributions of live and dead units of the last hidden layer to the Q-values.
 
 hadamax paper hr-figure-4 --runs runs
 """
@@ -10,18 +10,18 @@ import numpy as np
 from hadamax.errors import UserError
 from hadamax.papers.measures import diagnostics
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.panels import FEW, INTERVALS, POINTS, Asked
+from hadamax.papers.panels import FEW, INTERVALS, POINTS, Request
 from hadamax.papers.runs import protocol_of, seeds_of
-from hadamax.papers.style import BLUE, VERMILLION, dress_frames, figure, png
+from hadamax.papers.style import BLUE, VERMILLION, figure, format_frame_axes, png
 from hadamax.studies.statistics import common_frames, sample_efficiency
 from hadamax.studies.statistics.aggregates import mean
 
-KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units: a hidden bias", VERMILLION, "--")}
+KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units (hidden bias)", VERMILLION, "--")}
 
 
-def figure_4(asked: Asked) -> Output:
-    """Averages over observations and actions, from what runs measure of themselves."""
-    runs = [run for run in asked.found["hr-dqn"] if run.variant == "tanh"]
+def figure_4(request: Request) -> Output:
+    """Plot the averages over observations and actions, from the runs' own diagnostics."""
+    runs = [run for run in request.found["hr-dqn"] if run.variant == "tanh"]
     made = figure(7, 4.8)
     axes = made.add_subplot()
     rows: list[Row] = []
@@ -49,14 +49,14 @@ def figure_4(asked: Asked) -> Output:
             for i, (f, v) in enumerate(zip(frames, band.estimate, strict=True))
         ]
     axes.axhline(0, color="black", linewidth=0.6)
-    dress_frames(axes, "", "average contribution to the Q-values")
+    format_frame_axes(axes, "", "average contribution to the Q-values")
     axes.legend(frameon=False)
     return Output(
-        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
+        png(made, f"{request.name}: {request.title}", protocol_of(runs)),
         rows,
-        "the dead units' part is substantial and not zero (DQN, tanh, Seaquest, 40M frames)",
+        "the contribution of dead units is substantial (DQN, tanh, Seaquest, 40M frames)",
         "at the end: " + ", ".join(said),
         protocol_of(runs),
         seeds_of(runs),
-        ["averaged over actions and 2,048 observations of the agent's own recent play; dead by HR B.1", INTERVALS],
+        ["averaged over actions and 2,048 recent observations of the agent; dead units by HR B.1", INTERVALS],
     )

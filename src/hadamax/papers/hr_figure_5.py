@@ -1,4 +1,4 @@
-"""HR Figure 5 (arXiv 2406.09079): the Hadamard representation drawn, and its gradient where a branch is saturated.
+"""HR Figure 5 (arXiv 2406.09079): diagram of the Hadamard representation, and its gradient near saturation.
 
 hadamax paper hr-figure-5 --out figures
 """
@@ -11,23 +11,23 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
 from hadamax.papers.output import Output, Row
-from hadamax.papers.panels import Asked
-from hadamax.papers.style import BLUE, GREY, VERMILLION, dress, figure, look, png
+from hadamax.papers.panels import Request
+from hadamax.papers.style import BLUE, GREY, VERMILLION, figure, format_axes, png, style_of
 
 ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 PLACES = torch.linspace(-6, 6, 241, dtype=torch.float64)
 
 
 def gradient(activation: str, first: Tensor, second: Tensor) -> Tensor:
-    """|dz/du1| + |dz/du2| of z = f(u1) f(u2), by automatic differentiation, at two pre-activations [N]."""
+    """Compute |dz/du1| + |dz/du2| of z = f(u1) f(u2) by automatic differentiation, at two pre-activations [N]."""
     u1, u2 = first.clone().requires_grad_(), second.clone().requires_grad_()
     z = ACTIVATIONS[activation](u1) * ACTIVATIONS[activation](u2)
     parts = torch.autograd.grad(z.sum(), (u1, u2))
     return parts[0].abs() + parts[1].abs()
 
 
-def figure_5(asked: Asked) -> Output:
-    """A drawing, and curves over one branch's pre-activation while the other is live (at 0.5)."""
+def figure_5(request: Request) -> Output:
+    """Draw the diagram, and the gradient over one branch's pre-activation with the other one at 0.5."""
     rows: list[Row] = []
     for activation in ACTIVATIONS:
         product = gradient(activation, PLACES, torch.full_like(PLACES, 0.5))
@@ -39,12 +39,12 @@ def figure_5(asked: Asked) -> Output:
         ]
     left = {a: tuple(_at(rows, a, end) for end in (-6.0, 6.0)) for a in ACTIVATIONS}
     return Output(
-        _draw(asked, rows),
+        _draw(request, rows),
         rows,
-        "a drawing; a product of tanh passes gradients unless both branches are saturated, one of sigmoids or ReLUs "
-        "passes none once a branch is at zero (section 4)",
-        "gradient left where one branch is at -6 and at 6: "
-        + ", ".join(f"{look(a, 0).label} {low:.2f} and {high:.2f}" for a, (low, high) in left.items()),
+        "a drawing; a product of tanh passes gradients unless both branches are saturated, a product of sigmoids or "
+        "ReLUs passes none once a branch is at zero (section 4)",
+        "gradient if one branch is at -6 and at 6: "
+        + ", ".join(f"{style_of(a, 0).label} {low:.2f} and {high:.2f}" for a, (low, high) in left.items()),
         "closed form",
         "none",
         ["the other branch's pre-activation is 0.5"],
@@ -55,7 +55,7 @@ def _at(rows: list[Row], activation: str, place: float) -> float:
     return next(float(r["gradient_with"]) for r in rows if r["activation"] == activation and r["branch_1"] == place)
 
 
-def _draw(asked: Asked, rows: list[Row]) -> bytes:
+def _draw(request: Request, rows: list[Row]) -> bytes:
     made = figure(13, 4.6)
     drawing, *panels = made.subplots(1, 3, width_ratios=(1.2, 1, 1))
     _draw_layer(drawing)
@@ -67,13 +67,13 @@ def _draw(asked: Asked, rows: list[Row]) -> bytes:
     ):
         for number, activation in enumerate(ACTIVATIONS):
             of = [row for row in rows if row["activation"] == activation]
-            style = look(activation, number)
+            style = style_of(activation, number)
             dash = ("-", "--", "-.")[number]
             axes.plot([r["branch_1"] for r in of], [r[column] for r in of], dash, color=style.colour, label=style.label)
-        dress(axes, title, "pre-activation of a branch", "size of the gradient")
+        format_axes(axes, title, "pre-activation of a branch", "size of the gradient")
         axes.set_ylim(0, 1.6)
         axes.legend(frameon=False)
-    return png(made, f"{asked.name}: {asked.title}")
+    return png(made, f"{request.name}: {request.title}")
 
 
 def _draw_layer(axes: Axes) -> None:

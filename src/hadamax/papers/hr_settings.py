@@ -1,4 +1,4 @@
-"""HR Tables 4, 5 and 6 (arXiv 2406.09079): the published settings of DQN, PPO and PQN beside what runs here.
+"""HR Tables 4, 5 and 6 (arXiv 2406.09079): published settings of DQN, PPO and PQN compared with our defaults.
 
 hadamax paper hr-table-4 --out figures
 """
@@ -13,19 +13,19 @@ from hadamax.algorithms import ALGORITHMS
 from hadamax.environments import EnvironmentSettings
 from hadamax.networks import ENCODERS
 from hadamax.papers.output import Output
-from hadamax.papers.panels import Asked
+from hadamax.papers.panels import Request
 from hadamax.papers.style import draw_table
 from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
 
 
 class Setting(NamedTuple):
-    """A row of a published table, and where our value stands; `ours` gives it from all settings of a run."""
+    """A row of a published table; `ours` reads our value from all settings of a run."""
 
     name: str
     published: object
     ours: Callable[[TrainSettings[Any]], object]
-    remark: str = ""  # why ours differs, what other sources have, or how the paper is read
-    reading: bool = False  # the remark is how we read the paper, which leaves it open
+    remark: str = ""  # why ours differs, values of other sources, or how the paper is interpreted
+    reading: bool = False  # the remark is an interpretation of the paper
 
 
 def _of(name: str) -> Callable[[TrainSettings[Any]], object]:
@@ -41,7 +41,7 @@ def _clipped(settings: TrainSettings[Any]) -> object:
 
 
 def _fixed(value: object) -> Callable[[TrainSettings[Any]], object]:
-    """What is no setting here but stands in the code."""
+    """Return a value that is fixed in the code instead of a setting."""
     return lambda settings: value
 
 
@@ -66,7 +66,7 @@ def _size(settings: TrainSettings[Any]) -> str:
     return f"{settings.environment.screen_size} x {settings.environment.screen_size}"
 
 
-FRAMES = "the table counts frames; read as agent steps, as CleanRL counts them"
+FRAMES = "the table says frames; interpreted as agent steps, as in CleanRL"
 DQN = (
     Setting("Learning Rate", 1e-4, _of("learning_rate")),
     Setting("Discount Factor", 0.99, _of("gamma")),
@@ -140,8 +140,8 @@ PQN = (
 )
 
 
-def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> Output:
-    """A row for each published setting, and for what the code needs beside them."""
+def settings_table(request: Request, algorithm: str, table: tuple[Setting, ...]) -> Output:
+    """Build a row per published setting, and per further setting that the code needs."""
     settings = _defaults(algorithm)
     rows = []
     for setting in table:
@@ -163,7 +163,7 @@ def settings_table(asked: Asked, algorithm: str, table: tuple[Setting, ...]) -> 
     chosen = [row for row in remarked if row["same"] != "yes" or row["setting"] in readings]
     columns = ("setting", "published", "ours", "same", "remark")
     picture = draw_table(
-        f"{asked.name}: {asked.title}", columns, [[row[c] for c in columns] for row in rows], (32, 20, 20, 6, 60)
+        f"{request.name}: {request.title}", columns, [[row[c] for c in columns] for row in rows], (32, 20, 20, 6, 60)
     )
     return Output(
         picture,

@@ -1,8 +1,8 @@
-"""HR Table 1 (arXiv 2406.09079): how likely a unit of a product is dead; formulas, and real layers beside them.
+"""HR Table 1 (arXiv 2406.09079): probability that a unit of a product is dead, by formula and by simulation.
 
-Units are built saturated with probability p, at either end alike (ReLU: at zero), independently in each branch, and run
-on real observations; the product's units are then judged by what they give: by the density (HR B.1) for tanh and
-sigmoid, as zero on every sample for ReLU.
+Simulated units are saturated with probability p, at either end with equal probability (ReLU: at zero), independently in
+each branch. Layers run on random observations, and the units of the product are judged by their outputs: by density (HR
+B.1) for tanh and sigmoid, by zero on every sample for ReLU.
 
     hadamax paper hr-table-1 --out figures
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 from hadamax.diagnostics import dead_neurons, zero_neurons
 from hadamax.networks import HadamardLinear
 from hadamax.papers.output import Output, Row
-from hadamax.papers.panels import Asked
-from hadamax.papers.style import dress, figure, look, png
+from hadamax.papers.panels import Request
+from hadamax.papers.style import figure, format_axes, png, style_of
 
 CLOSED: dict[str, Callable[[float], float]] = {
     "tanh": lambda p: p**2,
@@ -29,9 +29,9 @@ CLOSED: dict[str, Callable[[float], float]] = {
 }
 FORMULAS = {"tanh": "p^2", "sigmoid": "p", "relu": "2p - p^2"}
 PROBABILITIES = tuple(i / 10 for i in range(1, 10))
-UNITS = 4000  # of a simulated layer
+UNITS = 4000  # per simulated layer
 INPUTS, SAMPLES = 16, 256
-FAR = 25.0  # from where an activation is saturated, whatever the input
+FAR = 25.0  # bias that saturates an activation for every input
 
 
 class Simulated(NamedTuple):
@@ -42,7 +42,7 @@ class Simulated(NamedTuple):
 
 
 def simulate(activation: str, p: float, branches: int, *, units: int = UNITS, seed: int = 0) -> Simulated:
-    """A layer whose branches are saturated at random, run on random observations, its units judged by their outputs."""
+    """Run a layer with randomly saturated branches on random observations, and judge its units by their outputs."""
     generator = torch.Generator().manual_seed(seed)
     layer = HadamardLinear(INPUTS, units, branches=branches, activation=activation)
     saturated = torch.rand(branches * units, generator=generator) < p
@@ -60,8 +60,8 @@ def simulate(activation: str, p: float, branches: int, *, units: int = UNITS, se
     return Simulated(fraction, math.sqrt(expected * (1 - expected) / units))
 
 
-def table_1(asked: Asked) -> Output:
-    """The closed forms as curves, simulated layers as points with three standard errors."""
+def table_1(request: Request) -> Output:
+    """Draw the closed forms as curves, and simulated layers as points with three standard errors."""
     rows: list[Row] = []
     farthest = 0.0
     for number, (activation, closed) in enumerate(CLOSED.items()):
@@ -83,26 +83,26 @@ def table_1(asked: Asked) -> Output:
                     }
                 )
     return Output(
-        _draw(asked, rows),
+        _draw(request, rows),
         rows,
-        "with HR: " + ", ".join(f"{look(a, 0).label} {formula}" for a, formula in FORMULAS.items()),
+        "with HR: " + ", ".join(f"{style_of(a, 0).label} {formula}" for a, formula in FORMULAS.items()),
         f"{len(rows)} simulated layers of {UNITS:,} units are at most {farthest:.1f} standard errors from the formulas",
         "closed form; simulation with real layers judged by the diagnostics' criteria",
-        "1 simulation a point",
+        "1 simulation per point",
         [
             f"saturated branches have a bias of {FAR:g} and live ones a bias of 0; {SAMPLES} observations of {INPUTS} "
-            "normal numbers; ReLU dies at zero only"
+            "normal numbers; ReLU units are dead at zero only"
         ],
     )
 
 
-def _draw(asked: Asked, rows: list[Row]) -> bytes:
+def _draw(request: Request, rows: list[Row]) -> bytes:
     made = figure(6.6, 5.6)
     axes = made.add_subplot()
     p = torch.linspace(0, 1, 101).tolist()
     axes.plot(p, p, color="black", linewidth=1, label="any activation without HR: p")
     for number, (activation, closed) in enumerate(CLOSED.items()):
-        style = look(activation, number)
+        style = style_of(activation, number)
         label = f"{style.label} with HR: {FORMULAS[activation]}"
         dash = ("-", "--", "-.")[number]
         axes.plot(p, [closed(x) for x in p], dash, color=style.colour, linewidth=1.8, label=label)
@@ -117,6 +117,6 @@ def _draw(asked: Asked, rows: list[Row]) -> bytes:
             markersize=5,
         )
     axes.plot([], [], "o", color="grey", label="simulated, three standard errors")
-    dress(axes, "", "probability that a branch is saturated", "probability that the product's unit is saturated")
+    format_axes(axes, "", "probability that a branch is saturated", "probability that the product's unit is saturated")
     axes.legend(frameon=False)
-    return png(made, f"{asked.name}: {asked.title}")
+    return png(made, f"{request.name}: {request.title}")

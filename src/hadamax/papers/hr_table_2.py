@@ -14,9 +14,9 @@ from hadamax.errors import UserError
 from hadamax.papers.claims import Finals, verdicts
 from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
 from hadamax.papers.output import Output, Row, with_interval
-from hadamax.papers.panels import Asked, Panel, draw_panels
+from hadamax.papers.panels import Panel, Request, draw_panels
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of
-from hadamax.papers.style import dress, figure, look, png
+from hadamax.papers.style import figure, format_axes, png, style_of
 from hadamax.studies.collect import Run
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import aggregate_intervals
@@ -26,11 +26,11 @@ PUBLISHED = {"tanh": 0.39, "tanh-hr": 0.30, "sigmoid": 0.44, "sigmoid-hr": 0.45,
 
 
 def finals_of(runs: Sequence[Run]) -> dict[str, Finals]:
-    """Final dead fractions, ranks and baseline-normalised scores of every variant, game and seed."""
+    """Collect final dead fractions, ranks and baseline-normalised scores by variant, game and seed."""
     dead = {v: {g: [x / 100 for x in xs] for g, xs in games.items()} for v, games in last_dead(runs).items()}
     found: dict[str, Finals] = {"dead": dead, "rank": last_values(effective_ranks(runs).curves)}
     if "relu" in {run.variant for run in runs}:
-        with suppress(UserError):  # a game in which the baseline never scored
+        with suppress(UserError):  # the baseline's score is constant in a game
             found["score"] = last_values(scores(runs, "relu", "baseline").curves)
     return found
 
@@ -39,14 +39,14 @@ def last_dead(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
     return last_values(dead_units(runs).curves)
 
 
-def table_2(asked: Asked) -> Output:
-    """Fractions at the end of training, averaged over games, with intervals; and the claims that they bear on."""
-    runs = list(asked.found["hr-dqn"])
+def table_2(request: Request) -> Output:
+    """Tabulate dead fractions at the end of training, averaged over games, with intervals, and judge the claims."""
+    runs = list(request.found["hr-dqn"])
     finals = finals_of(runs)
     variants = [v for v in PUBLISHED if v in finals["dead"]]
     missing = [v for v in PUBLISHED if v not in finals["dead"]]
     if not variants:
-        raise MissingRuns(f"runs: there is none of {', '.join(PUBLISHED)}, the variants of {asked.name}")
+        raise MissingRuns(f"runs: there are no runs of {', '.join(PUBLISHED)}, the variants of {request.name}")
     drawn = dead_units(runs)
     frames = {
         variant: max(int(x[-1]) for curves in games.values() for x, _ in curves)
@@ -73,19 +73,19 @@ def table_2(asked: Asked) -> Output:
                 "runs": sum(map(len, games.values())),
             }
         )
-    said = ", ".join(f"{look(v, 0).label} {with_interval(*numbers[v][:3])}" for v in variants)
+    said = ", ".join(f"{style_of(v, 0).label} {with_interval(*numbers[v][:3])}" for v in variants)
     return Output(
-        _draw(asked, numbers, protocol_of(runs)),
+        _draw(request, numbers, protocol_of(runs)),
         rows,
-        ", ".join(f"{look(v, 0).label} {PUBLISHED[v]:g}" for v in PUBLISHED) + " (DQN, 8 Atari games, 40M frames)",
+        ", ".join(f"{style_of(v, 0).label} {PUBLISHED[v]:g}" for v in PUBLISHED) + " (DQN, 8 Atari games, 40M frames)",
         said,
         protocol_of(runs),
         seeds_of(runs),
         [
             "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement, "
-            f"at frame {when} (the CSV has the average over training too); " + drawn.choices[0],
-            "a claim holds where the 95% interval of the difference (Welch's t over seeds, each claim by itself) "
-            "lies on its side; 'as many' is within 0.05",
+            f"at frame {when} (the CSV also has the average over training); " + drawn.choices[0],
+            "a claim holds if the 95% interval of the difference (Welch's t over seeds, each claim separately) "
+            "lies on the claimed side; 'as many' means within 0.05",
         ],
         [
             *([f"there are no runs of {', '.join(missing)}"] if missing else []),
@@ -94,9 +94,9 @@ def table_2(asked: Asked) -> Output:
     )
 
 
-def figure_7(asked: Asked) -> Output:
-    """Curves of the three, and the claims that they bear on."""
-    runs = list(asked.found["hr-dqn"])
+def figure_7(request: Request) -> Output:
+    """Draw the three panels and judge the claims."""
+    runs = list(request.found["hr-dqn"])
     need = Need("hr-dqn", ("relu", "sigmoid", "tanh", "tanh-hr", "tanh-norm"))
     panels = (
         Panel("(a) dead units", "dead", need),
@@ -104,7 +104,7 @@ def figure_7(asked: Asked) -> Output:
         Panel("(c) score", "baseline", need._replace(variants=(*need.variants, "rational"))),
     )
     drawn = draw_panels(
-        asked,
+        request,
         panels,
         "about 60% dead units of ReLU, 40% of Tanh and Sigmoid, fewer of Tanh (HR), fewest with layer norm; "
         "Tanh (HR) has the highest rank and score (DQN, 8 Atari games, 40M frames)",
@@ -114,7 +114,7 @@ def figure_7(asked: Asked) -> Output:
 
 
 def _average(runs: Sequence[Run], variant: str) -> float:
-    """Over all measurements, runs and games."""
+    """Average the dead fraction over all measurements, runs and games."""
     fractions: list[float] = []
     for run in runs:
         if run.variant == variant:
@@ -123,14 +123,14 @@ def _average(runs: Sequence[Run], variant: str) -> float:
     return sum(fractions) / len(fractions)
 
 
-def _draw(asked: Asked, numbers: dict[str, Any], protocol: str) -> bytes:
+def _draw(request: Request, numbers: dict[str, Any], protocol: str) -> bytes:
     made = figure(7.5, 4.8)
     axes = made.add_subplot()
     places: list[float] = []
     for index, (variant, interval) in enumerate(numbers.items()):
         place = index + 0.5 * (index // 2)
         places.append(place)
-        style = look(variant, index)
+        style = style_of(variant, index)
         hatch = "//" if variant.endswith("-hr") else ""
         axes.bar(place, interval.estimate, color=style.colour, alpha=0.75, hatch=hatch, edgecolor="white")
         if interval.low is not None:
@@ -139,9 +139,9 @@ def _draw(asked: Asked, numbers: dict[str, Any], protocol: str) -> bytes:
             axes.errorbar(place, interval.estimate, yerr=spread, color="black", capsize=5)
         label = "published (DQN, 8 Atari games)" if index == 0 else None
         axes.plot(place, PUBLISHED[variant], "D", color="black", markerfacecolor="white", label=label)
-    axes.set_xticks(places, [look(v, 0).label for v in numbers])
+    axes.set_xticks(places, [style_of(v, 0).label for v in numbers])
     axes.set_xlim(-0.7, max(places) + 0.7)
     axes.set_ylim(0, 1)
-    dress(axes, "bars: ours with 95% interval; hatched: Hadamard representation", "", "dead units, fraction")
+    format_axes(axes, "bars: our runs with 95% interval; hatched: Hadamard representation", "", "dead units, fraction")
     axes.legend(frameon=False)
-    return png(made, f"{asked.name}: {asked.title}", protocol)
+    return png(made, f"{request.name}: {request.title}", protocol)

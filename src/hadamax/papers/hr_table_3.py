@@ -1,9 +1,9 @@
-"""Table 3 of the Hadamard representation (arXiv 2406.09079): parameter counts, ours beside theirs.
+"""HR Table 3 (arXiv 2406.09079): parameter counts of the paper and of our networks.
 
     hadamax paper hr-table-3 --out figures
 
-All are Nature CNNs on 4x84x84 observations with 6 actions. Two counts come out exactly, under readings that the table
-does not state; the third does not come out under any reading we tried.
+All are Nature CNNs on 4x84x84 observations with 6 actions. Two counts are reproduced exactly, under interpretations
+that the table does not state. The third is not reproduced under any interpretation that we tried.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from hadamax.networks import ENCODERS, Conv, Dense, EncoderSpec, Norm, override, parameter_count
 from hadamax.papers.output import Output
-from hadamax.papers.panels import Asked
+from hadamax.papers.panels import Request
 from hadamax.papers.style import draw_table
 
 
 class Row(NamedTuple):
-    """A row of the table and how we read it."""
+    """A row of the table with our interpretation."""
 
     name: str
     published: int
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """The table, in its order, after the network that its variants start from."""
+    """Return the rows of the table, in its order."""
     nature = ENCODERS["nature"]
     convolutions = [block for block in nature.blocks if isinstance(block, Conv)]
     doubled = tuple(replace(block, activation="tanh", branches=2) for block in convolutions)
@@ -62,19 +62,19 @@ def difference(row: Row) -> str:
     return f"{row.difference:+,}" if row.difference else "none"
 
 
-def table_3(asked: Asked) -> Output:
-    """The table with ours beside theirs, after the network that all of them vary."""
+def table_3(request: Request) -> Output:
+    """Tabulate published and our counts, after the network that all variants modify."""
     table = rows()
     columns = ("network", "published", "ours", "difference", "our reading")
-    cells = [["Nature (ReLU)", "-", f"{parameter_count('nature'):,}", "", "what the others vary"]]
+    cells = [["Nature (ReLU)", "-", f"{parameter_count('nature'):,}", "", "the network that the others modify"]]
     cells += [[row.name, f"{row.published:,}", f"{row.ours:,}", difference(row), row.reading] for row in table]
     return Output(
-        draw_table(f"{asked.name}: {asked.title}", columns, cells, (20, 12, 12, 12, 60)),
+        draw_table(f"{request.name}: {request.title}", columns, cells, (20, 12, 12, 12, 60)),
         [dict(zip(("network", "published", "ours", "difference", "reading"), row, strict=True)) for row in cells],
         ", ".join(f"{row.name} {row.published:,}" for row in table),
         ", ".join(f"{row.name} {row.ours:,}" + ("" if row.difference else " (the same)") for row in table),
         "parameters of the Q-network for 4x84x84 observations and 6 actions",
         "none",
-        ["how each is read: " + "; ".join(f"{row.name}: {row.reading}" for row in table)],
-        ["the width x2 count does not come out under any reading we tried"],
+        ["interpretation of each row: " + "; ".join(f"{row.name}: {row.reading}" for row in table)],
+        ["the width x2 count is not reproduced under any interpretation that we tried"],
     )

@@ -1,4 +1,4 @@
-"""What a panel's curves show: scores, dead units, ranks; read from runs as {variant: {game: [(frames, values)]}}."""
+"""Measures of a panel's curves: scores, dead units, ranks, as {variant: {game: [(frames, values) of each run]}}."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from hadamax.studies.statistics.aggregates import mean, median
 from hadamax.studies.statistics.runs import Runs
 
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
-FRESH = "fresh"  # of the learner's own recent observations, as HR's minibatches are
+FRESH = "fresh"  # the learner's recent observations, as in HR's minibatches
 LAST = -1
 
 
 class Drawn(NamedTuple):
-    """Curves with what their axis says, how games are summed up, and what was chosen on the way."""
+    """Curves with their axis label, aggregate over games, and the choices that the paper leaves open."""
 
     curves: Curves
     label: str
     function: Callable[[Runs], Array]
     choices: tuple[str, ...]
-    instead: str = ""  # what is drawn, where it is not what the figure's title says
+    instead: str = ""  # what is drawn, if it differs from the figure's title
 
 
 def scores(runs: Sequence[Run], baseline: str, scale: str) -> Drawn:
-    """Scores on a scale: "human median", "human mean" or "baseline".
+    """Return scores on a scale: "human median", "human mean" or "baseline".
 
     Raises:
-        UserError: no score is logged, or the baseline is not there.
+        UserError: there are no logged scores, or no runs of the baseline.
     """
     source = _source(runs)
     choices, instead = [f"scores are the {SOURCES[source]}"], ""
     if scale.startswith("human") and not all(run.game in random_human() for run in runs):
-        choices.append("these games have no published human score: normalised by the baseline instead (HR eq. 8)")
+        choices.append("these games have no published human score, so scores are normalised by the baseline (HR eq. 8)")
         scale, instead = "baseline", "mean scores, normalised by the baseline"
     if scale == "baseline":
         if baseline not in {run.variant for run in runs}:
-            raise MissingRuns(f"runs: there is none of {baseline}, the baseline that scores are normalised by")
+            raise MissingRuns(f"runs: there are no runs of {baseline}, the baseline for normalising scores")
         ranges = baseline_ranges(runs, baseline, source)
         missing = sorted({run.game for run in runs} - ranges.keys())
         if missing:
-            raise UserError(f"runs: the baseline {baseline} has none in {', '.join(missing)}")
+            raise UserError(f"runs: the baseline {baseline} has no runs in {', '.join(missing)}")
         found = curves(runs, source, lambda values, game: baseline_normalised(values, ranges[game]))
         return Drawn(found, f"baseline-normalised score ({baseline})", mean, tuple(choices), instead)
     function = median if scale == "human median" else mean
@@ -61,7 +61,7 @@ def _source(runs: Sequence[Run]) -> str:
     source = "test" if all(run.curves["test"][0].size for run in runs) else "training"
     silent = next((run for run in runs if not run.curves[source][0].size), None)
     if silent is not None:
-        raise UserError(f"runs: {silent.path} has no score in metrics.csv: it was too short for a game to end")
+        raise UserError(f"runs: {silent.path} has no score in metrics.csv, because no game ended during training")
     return source
 
 
@@ -71,23 +71,23 @@ def raw_scores(runs: Sequence[Run]) -> Drawn:
 
 
 def dead_units(runs: Sequence[Run], layer: int = LAST) -> Drawn:
-    """Percentage of dead units of a hidden layer, by the form that fits its activation."""
+    """Return the percentage of dead units of a hidden layer, by the criterion for its activation."""
     choice = (
-        "dead is judged by the density where an activation is bounded (HR B.1), as zero on every sample elsewhere; "
-        "2,048 observations of the agent's own recent play"
+        "dead units are judged by density for bounded activations (HR B.1), by zero on every sample otherwise; "
+        "2,048 recent observations of the agent"
     )
     label = "dead units, %"
     return Drawn(_diagnosed(runs, layer, lambda row: 100 * dead_fraction(row)), label, mean, (choice,))
 
 
 def effective_ranks(runs: Sequence[Run], layer: int = LAST) -> Drawn:
-    """Effective rank of a hidden layer; of a convolution, of its flattened map."""
-    choice = "effective rank of 2,048 observations of the agent's own recent play, 512 maps of a convolution"
+    """Return the effective rank of a hidden layer; for a convolution, of its flattened map."""
+    choice = "effective rank on 2,048 recent observations of the agent, or on 512 maps of a convolution"
     return Drawn(_diagnosed(runs, layer, _rank), "effective rank", mean, (choice,))
 
 
 def dead_fraction(row: dict[str, str]) -> float:
-    """Of a row of `diagnostics.csv`, in the form that fits the activation."""
+    """Return the dead fraction of a row of `diagnostics.csv`, by the criterion for its activation."""
     return float(row["dead_kde"] if row["saturated"] else row["dead_zero"])
 
 
@@ -96,10 +96,10 @@ def _rank(row: dict[str, str]) -> float:
 
 
 def diagnostics(run: Run) -> dict[float, list[dict[str, str]]]:
-    """The hidden layers' outputs on fresh observations, by frame and in the network's order.
+    """Return rows of the hidden layers' outputs on fresh observations, by frame and in the network's order.
 
     Raises:
-        UserError: the run has none.
+        UserError: the run has no such rows.
     """
     by_frame: dict[float, list[dict[str, str]]] = {}
     for row in read_csv(run.path / "diagnostics.csv"):
@@ -107,8 +107,8 @@ def diagnostics(run: Run) -> dict[float, list[dict[str, str]]]:
             by_frame.setdefault(float(row["frame"]), []).append(row)
     if not by_frame:
         raise UserError(
-            f"runs: {run.path} has no measurements of its layers (diagnostics.csv); it was trained for less than "
-            "--diagnostics-every frames, or with that off: train it again with a smaller one"
+            f"runs: {run.path} has no measurements of its layers (diagnostics.csv); train it for more than "
+            "--diagnostics-every frames"
         )
     return by_frame
 
@@ -119,9 +119,7 @@ def _diagnosed(runs: Sequence[Run], layer: int, number: Callable[[dict[str, str]
         measured = diagnostics(run)
         layers = min(map(len, measured.values()))
         if not -layers <= layer < layers:
-            raise UserError(
-                f"runs: {run.path} has {layers} hidden layers, and this needs the one of number {layer + 1}"
-            )
+            raise UserError(f"runs: {run.path} has {layers} hidden layers, but layer {layer + 1} is needed")
         points = [(frame, number(rows[layer])) for frame, rows in measured.items()]
         x, y = np.array(points, np.float64).T
         found.setdefault(run.variant, {}).setdefault(run.game, []).append((x, y))
@@ -129,7 +127,7 @@ def _diagnosed(runs: Sequence[Run], layer: int, number: Callable[[dict[str, str]
 
 
 def last_values(found: Curves) -> dict[str, dict[str, list[float]]]:
-    """{variant: {game: [last value of each run]}}."""
+    """Return {variant: {game: [last value of each run]}}."""
     return {
         variant: {game: [float(np.asarray(y)[-1]) for _, y in rows] for game, rows in games.items()}
         for variant, games in found.items()

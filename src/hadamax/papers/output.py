@@ -1,4 +1,4 @@
-"""What a figure or table gives: a picture, numbers, and a line that says what they are worth."""
+"""Result of a figure or table: a picture, its numbers as CSV, and a text that compares them with the paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Output:
-    """A figure or table, done."""
+    """A finished figure or table."""
 
     picture: bytes  # PNG
     rows: Sequence[Row]  # of the CSV, all with the same columns
@@ -25,20 +25,20 @@ class Output:
     ours: str
     protocol: str
     seeds: str
-    choices: Sequence[str] = field(default=())  # what the paper leaves open, and what we chose
+    choices: Sequence[str] = field(default=())  # our choices where the paper is not specific
     notes: Sequence[str] = field(default=())
 
     def lines(self) -> list[str]:
-        """The line, then the choices and notes, one each."""
+        """Return the summary line, then one line per choice and note."""
         line = f"published: {self.published} | ours: {self.ours} | protocol: {self.protocol} | seeds: {self.seeds}"
         return [
             line,
-            *(f"our choice, not in the paper: {choice}" for choice in self.choices),
+            *(f"choice not from the paper: {choice}" for choice in self.choices),
             *(note if note.startswith("claim: ") else f"note: {note}" for note in self.notes),
         ]
 
     def write(self, name: str, title: str, out: Path) -> list[Path]:
-        """NAME.png, NAME.csv and NAME.txt in folder `out`, each whole or not at all.
+        """Write NAME.png, NAME.csv and NAME.txt to the folder `out`, each atomically.
 
         Raises:
             UserError: the folder cannot be written.
@@ -63,13 +63,13 @@ def _csv(rows: Sequence[Row]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    """Numbers to seven digits, nothing for what there is not."""
+    """Format floats with seven digits, and None as an empty cell."""
     if value is None:
         return ""
     return f"{float(value):.7g}" if isinstance(value, float) else value
 
 
 def with_interval(value: float, low: float | None, high: float | None, digits: int = 3) -> str:
-    """1.23 (1.1 to 1.3), or the number alone."""
+    """Format a number with its interval, "1.23 (1.1 to 1.3)", or without."""
     text = f"{value:.{digits}g}"
     return text if low is None or high is None else f"{text} ({low:.{digits}g} to {high:.{digits}g})"

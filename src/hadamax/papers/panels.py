@@ -1,4 +1,4 @@
-"""Figures of curves: panels, each a measure of some variants along training, with shaded intervals."""
+"""Figures of curves: panels, each with a measure of some variants during training, with shaded intervals."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hadamax.errors import UserError
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, with_interval
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of, variants_of
-from hadamax.papers.style import dress_frames, figure, look, png
+from hadamax.papers.style import figure, format_frame_axes, png, style_of
 from hadamax.studies.collect import Run
 from hadamax.studies.statistics import Band, common_frames, sample_efficiency
 
 POINTS = 60
-FEW = 12  # measurements that are marked one by one
+FEW = 12  # up to this number, measurements have markers
 INTERVALS = "intervals: 95%, stratified bootstrap over seeds (the papers shade standard deviations)"
 
 
 class Panel(NamedTuple):
-    """One set of axes."""
+    """A panel of a figure."""
 
     title: str
     measure: str  # of MEASURES
@@ -33,14 +33,14 @@ class Panel(NamedTuple):
     baseline: str = "relu"
 
     def runs(self, found: Mapping[str, Sequence[Run]]) -> list[Run]:
-        """Of this panel, among those found for its study."""
+        """Return the panel's runs among those of its study."""
         return [
             run for run in found.get(self.need.study, ()) if not self.need.variants or run.variant in self.need.variants
         ]
 
 
-class Asked(NamedTuple):
-    """What a figure is made of and for."""
+class Request(NamedTuple):
+    """Request for a figure: its name, title and runs."""
 
     name: str
     title: str
@@ -48,17 +48,17 @@ class Asked(NamedTuple):
     seeds: int | None
 
 
-def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: Sequence[str] = ()) -> Output:
-    """All panels that have runs, side by side; and a table of their curves.
+def draw_panels(request: Request, panels: Sequence[Panel], published: str, choices: Sequence[str] = ()) -> Output:
+    """Draw all panels that have runs, side by side, and tabulate their curves.
 
     Raises:
-        UserError: none has.
+        UserError: no panel has runs.
     """
-    filled = [(panel, panel.runs(asked.found)) for panel in panels]
-    notes = [f"panel {panel.title!r} is left out: it has no runs" for panel, runs in filled if not runs]
+    filled = [(panel, panel.runs(request.found)) for panel in panels]
+    notes = [f"panel {panel.title!r} is omitted: it has no runs" for panel, runs in filled if not runs]
     filled = [(panel, runs) for panel, runs in filled if runs]
     if not filled:
-        raise UserError(f"runs: there is none for any panel of {asked.name}")
+        raise UserError(f"runs: there are no runs for any panel of {request.name}")
     measured: dict[Panel, tuple[dict[str, Band], Drawn]] = {}
     problems: list[UserError] = []
     for panel, runs in filled:
@@ -68,9 +68,9 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
         except UserError as error:
             if panel.measure.startswith(("dead", "rank")):
                 raise
-            # Without a baseline, or a game that ended, there is no score, but all else.
+            # Without a baseline or a finished game there is no score, but the other panels can be drawn.
             problems.append(error)
-            notes.append(f"panel {panel.title!r} is left out: {error}")
+            notes.append(f"panel {panel.title!r} is omitted: {error}")
     filled = [(panel, runs) for panel, runs in filled if panel in measured]
     if not filled:
         raise problems[0]
@@ -87,11 +87,11 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
         chosen |= dict.fromkeys(drawn.choices)
         missing = [v for v in variants_of(panel.need) if v not in drawn.curves]
         if missing:
-            notes.append(f"panel {panel.title!r} lacks {', '.join(missing)}: there are no runs of them")
+            notes.append(f"panel {panel.title!r} omits {', '.join(missing)}, which have no runs")
         order = [v for v in variants if v in bands]
         for variant in order:
             _draw_band(place, bands[variant], variant, variants.index(variant))
-        dress_frames(place, f"{panel.title}, {runs[0].algorithm.upper()}", drawn.label)
+        format_frame_axes(place, f"{panel.title}, {runs[0].algorithm.upper()}", drawn.label)
         if panel.measure.startswith(("dead", "rank")):
             place.set_ylim(bottom=0)
         rows += [row for v in order for row in _rows(panel.title, drawn.label, v, bands[v], drawn)]
@@ -104,7 +104,7 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     groups = dict.fromkeys(protocol_of(runs) for _, runs in filled)
     protocol = "; ".join(groups) if len(groups) < 3 else next(iter(groups))
     instead = dict.fromkeys(drawn.instead for _, drawn in measured.values() if drawn.instead)
-    title = "; here: ".join([f"{asked.name}: {asked.title}", *instead])
+    title = "; here: ".join([f"{request.name}: {request.title}", *instead])
     return Output(
         png(made, title, protocol),
         rows,
@@ -117,18 +117,18 @@ def draw_panels(asked: Asked, panels: Sequence[Panel], published: str, choices: 
     )
 
 
-def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) -> Output:
-    """Raw scores game by game, of the i-th of n parts of the games in alphabetical order."""
-    every = [run for run in asked.found[need.study] if not need.variants or run.variant in need.variants]
+def draw_games(request: Request, need: Need, part: tuple[int, int], published: str) -> Output:
+    """Draw raw scores game by game, for part i of n of the games in alphabetical order."""
+    every = [run for run in request.found[need.study] if not need.variants or run.variant in need.variants]
     games = sorted({run.game for run in every})
     notes = []
     if len(games) > part[1]:
         games = list(np.array_split(np.array(games), part[1])[part[0] - 1])
     elif part[1] > 1:
-        notes.append(f"all games are in each of the {part[1]} parts: there are only {len(games)}")
+        notes.append(f"each of the {part[1]} parts shows all games, since there are only {len(games)}")
     runs = [run for run in every if run.game in games]
     if not runs:
-        raise MissingRuns(f"runs: there is none of {', '.join(variants_of(need))}, the variants of {asked.name}")
+        raise MissingRuns(f"runs: there are no runs of {', '.join(variants_of(need))}, the variants of {request.name}")
     drawn = raw_scores(runs)
     columns = min(len(games), 4)
     lines = math.ceil(len(games) / columns)
@@ -147,13 +147,13 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
             rows += _rows(str(game), drawn.label, variant, band, drawn)
             finals.append(_final(variant, band))
             notes += [band.note] if band.note else []
-        dress_frames(place, str(game), drawn.label)
+        format_frame_axes(place, str(game), drawn.label)
         said.append(f"{game}: {', '.join(finals)}")
     for place in axes[len(games) :]:
         place.set_visible(False)
     _add_legend(made, axes)
     return Output(
-        png(made, f"{asked.name}: {asked.title}", protocol_of(runs)),
+        png(made, f"{request.name}: {request.title}", protocol_of(runs)),
         rows,
         published,
         "; ".join(said),
@@ -165,7 +165,7 @@ def draw_games(asked: Asked, need: Need, part: tuple[int, int], published: str) 
 
 
 def _order(panel: Panel, runs: Sequence[Run]) -> list[str]:
-    """Variants in the study's order, unknown ones after them by name."""
+    """Return the variants in the study's order, followed by unknown ones by name."""
     present = sorted({run.variant for run in runs})
     return [v for v in panel.need.variants if v in present] + [v for v in present if v not in panel.need.variants]
 
@@ -183,7 +183,7 @@ def _band(drawn: Drawn, variant: str) -> Band:
 
 
 def _draw_band(axes: Axes, band: Band, variant: str, number: int) -> None:
-    style = look(variant, number)
+    style = style_of(variant, number)
     marker = style.marker if len(band.x) <= FEW else ""
     axes.plot(
         band.x, band.estimate, linestyle=style.dash, color=style.colour, marker=marker, linewidth=1.8, label=style.label
@@ -193,7 +193,7 @@ def _draw_band(axes: Axes, band: Band, variant: str, number: int) -> None:
 
 
 def _add_legend(made: Figure, axes: Iterable[Axes]) -> None:
-    """One for all axes; each variant as it stands where it is marked, if it is."""
+    """Add one legend for all axes, with markers for variants that have them in some panel."""
     handles: dict[str, Line2D] = {}
     for line in (line for place in axes for line in place.lines):
         label = str(line.get_label())
@@ -217,4 +217,4 @@ def _rows(panel: str, measure: str, variant: str, band: Band, drawn: Drawn) -> l
 def _final(variant: str, band: Band) -> str:
     low = None if band.low is None else float(band.low[-1])
     high = None if band.high is None else float(band.high[-1])
-    return f"{look(variant, 0).label} {with_interval(float(band.estimate[-1]), low, high)}"
+    return f"{style_of(variant, 0).label} {with_interval(float(band.estimate[-1]), low, high)}"

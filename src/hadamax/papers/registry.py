@@ -1,4 +1,4 @@
-"""Every figure and table of the two papers by name, and the questions that they leave open."""
+"""Every figure and table of the two papers by name, and the open questions of the papers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hadamax.papers.hr_table_1 import table_1
 from hadamax.papers.hr_table_2 import PUBLISHED, figure_7, table_2
 from hadamax.papers.hr_table_3 import table_3
 from hadamax.papers.output import Output
-from hadamax.papers.panels import Asked, Panel, draw_games, draw_panels
+from hadamax.papers.panels import Panel, Request, draw_games, draw_panels
 from hadamax.papers.runs import Need, merged
 
 HR, HADAMAX = "arXiv 2406.09079", "arXiv 2505.15345"
@@ -26,15 +26,15 @@ HR, HADAMAX = "arXiv 2406.09079", "arXiv 2505.15345"
 class Exhibit:
     """A figure, a table or an open question.
 
-    One of three kinds: it takes seconds (`effort` says how long), it needs runs, or it waits for a reason.
+    It is either computed in a short time (`effort`), or needs runs, or is not available for a reason (`waits`).
     """
 
     title: str
-    draw: Callable[[Asked], Output] | None = None
+    draw: Callable[[Request], Output] | None = None
     effort: str = ""
-    repeated: bool = False  # without runs, and over as many seeds as one likes
+    repeated: bool = False  # needs no runs, and supports any number of seeds
     needs: tuple[Need, ...] = ()
-    done: str = ""  # folder of this repository where it has been done, and how
+    done: str = ""  # folder of this repository with results, and their setup
     waits: str = ""
 
 
@@ -53,8 +53,8 @@ def _grids(title: str, published: str, *grids: Grid) -> Exhibit:
     return Exhibit(title, partial(draw_grids, grids=grids, need=need, published=published), needs=(need,))
 
 
-def _study(title: str, study: str, baseline: str, published: str = "not there: an open question") -> Exhibit:
-    """All variants of a study, by their score."""
+def _study(title: str, study: str, baseline: str, published: str = "none: an open question") -> Exhibit:
+    """Define a figure of the scores of all variants of a study."""
     return _panels(title, published, Panel("score", "human median", Need(study), baseline))
 
 
@@ -91,9 +91,9 @@ EXHIBITS: dict[str, Exhibit] = {
     "hr-table-6": Exhibit("Settings of PQN", table_6, "closed form"),
     "hr-figure-1": _panels(
         "Median human-normalised score by activation (PQN)",
-        "Tanh (HR) more than 100% above Tanh, ReLU (HR) below ReLU; as a picture",
+        "Tanh (HR) more than 100% above Tanh, ReLU (HR) below ReLU; read off the figure",
         Panel("score", "human median", Need("hr-figure-9", ("relu", "relu-hr", "tanh", "tanh-hr"))),
-        choices=("the variants shown are our reading of the caption",),
+        choices=("the variants shown are our interpretation of the caption",),
         done=MINATAR,
     ),
     "hr-figure-2": Exhibit(
@@ -110,12 +110,12 @@ EXHIBITS: dict[str, Exhibit] = {
         Grid("Tanh", "tanh", "output", 40 * M),
     ),
     "hr-figure-4": Exhibit(
-        "What live and dead units add to the Q-values (DQN, tanh, Seaquest)",
+        "Contributions of live and dead units to the Q-values (DQN, tanh, Seaquest)",
         figure_4,
         needs=(Need("hr-dqn", ("tanh",), ("Seaquest",)),),
         done=MINATAR_DQN,
     ),
-    "hr-figure-5": Exhibit("The Hadamard representation drawn, and its gradient", figure_5, "closed form"),
+    "hr-figure-5": Exhibit("Diagram of the Hadamard representation, and its gradient", figure_5, "closed form"),
     "hr-figure-6": _grids(
         "Densities of units, Tanh (HR) (DQN, Breakout)",
         "sixteen units over the whole range, few dead",
@@ -140,14 +140,14 @@ EXHIBITS: dict[str, Exhibit] = {
         ),
         Panel("(c) score", "baseline", PPO),
         Panel("(d) effective rank", "rank", PPO),
-        choices=("which variants are in which panel, where the caption does not say",),
+        choices=("the assignment of variants to panels, if the caption does not state it",),
         done="results/hr-minatar (panels a and b; PQN, MinAtar, 5 seeds)",
     ),
     "hr-figure-9": _panels(
         "Median human-normalised score (PQN, 51 games)",
-        "Tanh (HR) best, more than 100% above Tanh; as a picture",
+        "Tanh (HR) best, more than 100% above Tanh; read off the figure",
         Panel("score", "human median", PQN),
-        choices=("the six games left out of 57; ReDo every 256,000 frames",),
+        choices=("the six omitted games of 57; ReDo every 256,000 frames",),
     ),
     "hr-figure-10": _grids(
         "Densities inside a product, of the product, and without HR (DQN, Breakout)",
@@ -184,7 +184,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Panel("(b) dead units", "dead", _dqn("tanh", "tanh-1024", "tanh-hr")),
         Panel("(c) effective rank", "rank", _dqn("tanh", "tanh-1024", "tanh-hr")),
         Panel("(d) learning rates", "baseline", _dqn("relu", "tanh-1024", "tanh-1024-slow", "tanh-hr")),
-        choices=("learning rates of (d): 1e-4 and 5e-5, of which the paper names the second",),
+        choices=("learning rates of (d): 1e-4 and 5e-5; the paper states only the second",),
     ),
     "hr-figure-14": _panels(
         "Dead units with and without HR, by activation (DQN, 8 games)",
@@ -240,7 +240,7 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "hadamax-depth": _panels(
         "Depth: three, five and seven blocks (PQN, Atari-10)",
-        "five and seven blocks were no help",
+        "five and seven blocks did not help",
         Panel("score", "human median", Need("hadamax-ablations", ("hadamax", "depth-5", "depth-7")), "hadamax"),
         choices=("40M frames on Atari-10",),
     ),
@@ -252,7 +252,7 @@ EXHIBITS: dict[str, Exhibit] = {
         choices=("40M frames",),
     ),
     "hadamax-run-time": Exhibit("Run time against score (PQN, 57 games)", run_time, needs=(HEADLINE,)),
-    # Open questions and next checks of the papers.
+    # Open questions of the papers.
     "question-scaling": _study("Does Hadamax scale in width and depth?", "hadamax-width", "width=1.0"),
     "question-learning-rate": _study(
         "At which learning rates and norms does Hadamax keep its advantage?",
@@ -260,7 +260,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "pqn,learning_rate=0.00025,norm=channels",
     ),
     "question-tuning": _study(
-        "HR's baselines are tuned for ReLU: what if each is tuned?", "hr-learning-rate", "relu,learning_rate=0.00025"
+        "What if every activation of HR is tuned, not only ReLU?", "hr-learning-rate", "relu,learning_rate=0.00025"
     ),
     "question-positions": _study("Does max-pooling lose positions (Amidar, Hero)?", "hadamax-positions", "pqn"),
     "question-activations": _study(
@@ -271,13 +271,13 @@ EXHIBITS: dict[str, Exhibit] = {
     "question-redo": _study("ReDo on tanh", "hr-redo-tanh", "relu"),
     "question-exploration": Exhibit(
         "Hadamax-PQN on hard-exploration games",
-        waits="exploration comes from ensemble heads first (hadamax train pqn --ensemble 10); no study of it yet",
+        waits="no study yet; exploration needs ensemble heads (hadamax train pqn --ensemble 10)",
     ),
     "question-continual": Exhibit(
-        "HR when games follow each other", waits="a run trains on one game; games in sequence come later"
+        "HR when games follow each other", waits="a run trains on one game; sequences of games are not supported yet"
     ),
     "question-other-agents": Exhibit(
         "HR and Hadamax in SPR, BBF, DreamerV3 and transformer agents",
-        waits="those agents are not here; the layers and encoders can be imported there (docs/integrations.md)",
+        waits="not in this library; those agents can import its layers and encoders (docs/integrations.md)",
     ),
 }

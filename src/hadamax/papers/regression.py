@@ -1,7 +1,7 @@
 """HR Figures 2 and 12 (arXiv 2406.09079): tanh, ReLU and a Hadamard product of tanh fit a sum of sinusoids.
 
-Published are the target, the architectures and one fit of each. Everything else is ours, fixed before the first fit:
-see `CHOICES`. All seeds of an architecture and a learning rate are trained side by side, as one stack of networks.
+The paper states the target, the architectures and one fit each. All other settings are not from the paper and were
+fixed before the first fit: see `CHOICES`. All seeds of an architecture and a learning rate are trained as one stack.
 
     hadamax paper hr-figure-2 --out figures
 """
@@ -25,25 +25,25 @@ Array = NDArray[Any]
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 STEPS = 2000
-POINTS = 128  # to learn from
+POINTS = 128  # training points
 TEST_POINTS = 1001
 RANGE = (-1.0, 1.0)
-WIDE = (-3.0, 3.0)  # added after the first fits: almost every network fits the narrow one
-LOGGED = 60  # points of an error curve
-CHOOSING_SEEDS = (1001, 1002, 1003)  # that choose the learning rate, apart from those that are reported
+WIDE = (-3.0, 3.0)  # added after the first fits, since almost every network fits the narrow range
+LOGGED = 60  # number of points of an error curve
+CHOOSING_SEEDS = (1001, 1002, 1003)  # used to choose the learning rate; not among the reported seeds
 SEEDS = tuple(range(1, 21))
 CHOICES = (
-    f"x evenly from {RANGE[0]:g} to {RANGE[1]:g}, and from {WIDE[0]:g} to {WIDE[1]:g}: {POINTS} points to learn from, "
-    f"{TEST_POINTS} to measure on, no noise (the wide range was added after the narrow one had been fitted)",
+    f"x evenly spaced from {RANGE[0]:g} to {RANGE[1]:g}, and from {WIDE[0]:g} to {WIDE[1]:g}: {POINTS} training points "
+    f"and {TEST_POINTS} test points, no noise (the wide range was added after the narrow one had been fitted)",
     f"Adam on all points at once, {STEPS:,} steps, mean squared error, PyTorch's default initial weights",
-    f"learning rate: the best of {', '.join(f'{rate:g}' for rate in RATES)} for each architecture by the median error "
-    f"at the end over {len(CHOOSING_SEEDS)} seeds that are not among those reported "
-    f"({RATES[-2]:g} and {RATES[-1]:g} were added when shallow ReLU did best at 0.1)",
+    f"learning rate: the best of {', '.join(f'{rate:g}' for rate in RATES)} for each architecture by the final median "
+    f"error over {len(CHOOSING_SEEDS)} seeds that are not among the reported ones "
+    f"({RATES[-2]:g} and {RATES[-1]:g} were added because shallow ReLU was best at 0.1)",
 )
 
 
 class Architecture(NamedTuple):
-    """A network of one input and one output."""
+    """A network with one input and one output."""
 
     name: str
     variant: str
@@ -63,7 +63,7 @@ class Fit(NamedTuple):
     steps: Array  # [point]
     errors: Array  # [point, seed], mean squared, on the test points
     predictions: Array  # [seed, test point], at the end
-    choosing: dict[float, float]  # median error of the choosing seeds by learning rate
+    choosing: dict[float, float]  # median error over the choosing seeds, by learning rate
 
     @property
     def final(self) -> Array:
@@ -71,7 +71,7 @@ class Fit(NamedTuple):
 
 
 def network(activation: str, width: int, layers: int, branches: int = 1) -> nn.Module:
-    """`layers` hidden layers of `width` units between one input and one output."""
+    """Build `layers` hidden layers of `width` units between one input and one output."""
     sizes = [1] + [width] * layers
     hidden = [HadamardLinear(a, b, branches=branches, activation=activation) for a, b in pairwise(sizes)]
     return nn.Sequential(*hidden, nn.Linear(width, 1))
@@ -82,19 +82,19 @@ RELU = Architecture("ReLU", "relu", lambda: network("relu", 200, 1), 601)
 TANH_HR = Architecture("Tanh (HR)", "tanh-hr", lambda: network("tanh", 100, 1, branches=2), 501)
 DEEP_TANH = Architecture("deep Tanh", "tanh", lambda: network("tanh", 200, 3), 81_001)
 DEEP_RELU = Architecture("deep ReLU", "relu", lambda: network("relu", 200, 3), 81_001)
-# Appendix C.1 does not say how wide: half of the others, as the shallow one is.
+# Appendix C.1 does not state the width: half of the others', as for the shallow one.
 DEEP_TANH_HR = Architecture("deep Tanh (HR)", "tanh-2hr", lambda: network("tanh", 100, 3, branches=2), None)
 SHALLOW = (TANH, RELU, TANH_HR)
 DEEP = (DEEP_TANH, DEEP_RELU, DEEP_TANH_HR)
 
 
 def target(x: Tensor) -> Tensor:
-    """10 sin 7x + 15 sin 10x + 5 cos 5x (HR Fig. 2)."""
+    """Compute 10 sin 7x + 15 sin 10x + 5 cos 5x (HR Fig. 2)."""
     return 10 * torch.sin(7 * x) + 15 * torch.sin(10 * x) + 5 * torch.cos(5 * x)
 
 
 def best_fit(architecture: Architecture, seeds: Sequence[int] = SEEDS, **how: Any) -> Fit:
-    """Choose the learning rate on seeds of its own, then train the others at it."""
+    """Choose the learning rate on separate seeds, then train the reported seeds with it."""
     rates = how.pop("rates", RATES)
     choosing = {rate: float(np.median(train(architecture.make, CHOOSING_SEEDS, rate, **how)[1][-1])) for rate in rates}
     rate = min(choosing, key=lambda rate: choosing[rate] if np.isfinite(choosing[rate]) else np.inf)
@@ -110,7 +110,7 @@ def train(
     points: int = POINTS,
     range_: tuple[float, float] = RANGE,
 ) -> tuple[Array, Array, Array]:
-    """One network for each seed: steps [point], errors on the test points [point, seed], predictions [seed, test]."""
+    """Train one network per seed: return steps [point], test errors [point, seed], predictions [seed, test point]."""
     networks = []
     with torch.random.fork_rng(devices=[]):
         for seed in seeds:
@@ -130,7 +130,7 @@ def train(
     logged = np.unique(np.geomspace(1, steps, LOGGED).round().astype(int))
     errors = []
     for step in range(1, steps + 1):
-        loss = (forward(parameters, buffers, x) - y).square().mean(dim=(1, 2)).sum()  # seeds do not meet
+        loss = (forward(parameters, buffers, x) - y).square().mean(dim=(1, 2)).sum()  # independent over seeds
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -142,14 +142,14 @@ def train(
 
 
 def interval_name(seeds: int) -> str:
-    """What `median_interval` gives for so many seeds."""
+    """Name the interval that `median_interval` returns for this number of seeds."""
     return "95% interval" if seeds > 5 else "lowest to highest seed"
 
 
 def median_interval(values: Array, confidence: float = 0.95) -> tuple[float, float, float]:
-    """The median and the interval between two order statistics that holds it with at least this probability.
+    """Return the median and a confidence interval between two order statistics, with at least this coverage.
 
-    Where there are too few values for that (5 or fewer at 95%), the interval is from the lowest to the highest.
+    With too few values for that (5 or fewer at 95%), the interval is from the minimum to the maximum.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     below = int(stats.binom.ppf((1 - confidence) / 2, ordered.size, 0.5))

@@ -1,7 +1,7 @@
-"""The runs that a figure is made of: which it needs, how many that are, which of them are in a folder.
+"""Selection of the runs for a figure: which runs it needs, their number, and which of them a folder has.
 
-A figure names a shipped study and the variants and games of it. Runs made elsewhere serve as well, if their folders are
-named as a study's are: VARIANT/GAME/seed-N.
+A figure names a shipped study, and variants and games of it. Other runs can be used if their folders follow the layout
+of a study: VARIANT/GAME/seed-N.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hadamax.studies.definition import read_definition
 from hadamax.studies.study import shipped_studies
 from hadamax.studies.suites import known_game
 
-LEAST_START = 256  # rows of a replay before the first update
+LEAST_START = 256  # minimum rows in a replay buffer before the first update
 MINATAR_ENCODERS = {"nature": "minatar", "nature-norm": "minatar", "hadamax": "hadamax-minatar"}
 
 
 class Need(NamedTuple):
-    """A part of a shipped study; nothing named is all of it."""
+    """A part of a shipped study; empty fields mean all of it."""
 
     study: str
     variants: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    """What a person chose in place of the paper's; None keeps that."""
+    """Games, seeds and frames that replace the paper's; None keeps the paper's."""
 
     games: tuple[str, ...] = ()
     seeds: int | None = None
@@ -48,11 +48,11 @@ class Scale:
 
 
 class MissingRuns(UserError):
-    """Runs that a figure needs are not there."""
+    """Runs that a figure needs are missing."""
 
 
 class Size(NamedTuple):
-    """How much a need is."""
+    """Number and length of the runs of a need."""
 
     runs: int
     frames: int  # of each run
@@ -64,7 +64,7 @@ class Size(NamedTuple):
 
 @cache
 def size(need: Need) -> Size:
-    """At the paper's scale."""
+    """Return the size of a need at the paper's scale."""
     definition = read_definition(shipped_studies()[need.study])
     points = [point for point in definition.points if not need.variants or point.name in need.variants]
     games = need.games or definition.games
@@ -74,15 +74,15 @@ def size(need: Need) -> Size:
 
 
 def variants_of(need: Need) -> tuple[str, ...]:
-    """The variants that a need names; of a whole study, all of its."""
+    """Return the variants of a need."""
     return need.variants or tuple(point.name for point in read_definition(shipped_studies()[need.study]).points)
 
 
 def study_content(need: Need, scale: Scale) -> dict[str, Any]:
-    """The study's file with what a figure needs of it, at a scale. Schedules and logs shrink with the frames.
+    """Return the study's settings file, reduced to a need and scaled. Schedules and logging scale with the frames.
 
     Raises:
-        UserError: a game that does not exist.
+        UserError: a game does not exist.
     """
     content = read_toml(shipped_studies()[need.study])
     paper = size(need).frames
@@ -115,7 +115,7 @@ def study_content(need: Need, scale: Scale) -> dict[str, Any]:
 
 
 def _shrink_start(content: dict[str, Any], part: float) -> None:
-    """Of an algorithm with a replay, learn after the same part of a shorter run."""
+    """Scale the start of learning of algorithms with a replay buffer to a shorter run."""
     settings = content["settings"]
     usual = getattr(ALGORITHMS[content["algorithm"]].settings, "learning_starts", None)
     start = settings.get("learning_starts", usual)
@@ -126,21 +126,21 @@ def _shrink_start(content: dict[str, Any], part: float) -> None:
 def find(
     need: Need, folder: Path, scale: Scale, command: str, *, any_algorithm: bool = True
 ) -> tuple[list[Run], list[str]]:
-    """Finished runs of a need in or below a folder, and what was left out, a line each.
+    """Return the finished runs of a need in or below a folder, and a line per excluded run.
 
     Args:
-        command: what makes the runs, for the refusal.
-        any_algorithm: take runs of another algorithm where there are none of the study's.
+        command: command that creates the runs, for the error message.
+        any_algorithm: use runs of another algorithm if there are none of the study's.
 
     Raises:
-        UserError: there is none; or some that cannot stand beside each other.
+        UserError: there are no such runs, or they are not comparable.
     """
     try:
         found, left_out = collect([folder])
     except UserError as error:
-        raise UserError(f"{error}; made by: {command}") from None
+        raise UserError(f"{error}; to create them: {command}") from None
     wanted = [run for run in found if not need.variants or run.variant in need.variants]
-    # A folder of many studies: this one's, else those of its algorithm, else what there is.
+    # In a folder of many studies, prefer this study's runs, then those of its algorithm.
     named = re.compile(rf"{re.escape(need.study)}(-\d+)?")
     wanted = _prefer(wanted, lambda run: any(named.fullmatch(part) for part in run.path.resolve().parts[:-3]))
     algorithm = size(need).algorithm
@@ -162,31 +162,31 @@ def find(
     if not finished:
         what = f"variants {', '.join(need.variants)}" if need.variants else f"study {need.study}"
         what += "" if any_algorithm else f" by {algorithm}"
-        elsewhere = f" that fits {_asked(scale)}; there is {_ranges(there)}" if there else ""
+        elsewhere = f" for {_options(scale)}; it has {_ranges(there)}" if there else ""
         why = f" ({left_out[0]})" if left_out else elsewhere
-        raise UserError(f"runs: {folder} has no finished run of {what}{why}; made by: {command}")
+        raise UserError(f"runs: {folder} has no finished run of {what}{why}; to create them: {command}")
     _refuse_mixed(finished)
     highest = max(run.seed for run in finished)
     if scale.seeds and highest < scale.seeds:
-        left_out.append(f"seeds {highest + 1} to {scale.seeds}: there are no runs of them")
+        left_out.append(f"seeds {highest + 1} to {scale.seeds}: there are no runs")
     return finished, left_out
 
 
-def _asked(scale: Scale) -> str:
-    """The scale as options of the command."""
+def _options(scale: Scale) -> str:
+    """Return the scale as command-line options."""
     options = (("--games", " ".join(scale.games)), ("--seeds", scale.seeds), ("--frames", scale.frames))
     return " ".join(f"{name} {value}" for name, value in options if value)
 
 
 def _ranges(runs: Sequence[Run]) -> str:
-    """Games, seeds and lengths of what is there."""
+    """List games, seeds and lengths of runs."""
     games = ", ".join(sorted({run.game for run in runs}))
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     return f"{games}; seeds {seeds}; frames {', '.join(map(str, sorted({run.settings.run.frames for run in runs})))}"
 
 
 def in_common_games(runs: list[Run]) -> tuple[list[Run], str]:
-    """The runs in games that every variant has, and what was left out, in words; all where there is no such game."""
+    """Return the runs in games that every variant has (all runs if there is none), and a note on omitted games."""
     by_variant: dict[str, set[str]] = {}
     for run in runs:
         by_variant.setdefault(run.variant, set()).add(run.game)
@@ -195,10 +195,10 @@ def in_common_games(runs: list[Run]) -> tuple[list[Run], str]:
     if common == every:
         return runs, ""
     if not common:
-        return runs, "no game is common to all variants: they are not of the same games"
+        return runs, "no game is common to all variants, so their games differ"
     short = ", ".join(variant for variant, games in sorted(by_variant.items()) if games < every)
     left_out = ", ".join(sorted(every - common))
-    return [run for run in runs if run.game in common], f"left out are games that {short} lacks: {left_out}"
+    return [run for run in runs if run.game in common], f"omitted games, because {short} lacks them: {left_out}"
 
 
 def _prefer(runs: list[Run], fits: Callable[[Run], bool]) -> list[Run]:
@@ -206,7 +206,7 @@ def _prefer(runs: list[Run], fits: Callable[[Run], bool]) -> list[Run]:
 
 
 def _refuse_mixed(runs: Sequence[Run]) -> None:
-    """Runs of several algorithms, protocols or lengths, or one run twice."""
+    """Reject runs with different algorithms, protocols or lengths, and duplicates."""
     kinds: dict[str, Callable[[Run], Any]] = {
         "algorithm": lambda run: run.algorithm,
         "protocol": lambda run: run.fingerprint,
@@ -217,8 +217,8 @@ def _refuse_mixed(runs: Sequence[Run]) -> None:
         if len(by_kind) > 1:
             (one, first), (other, second), *_ = by_kind.items()
             raise UserError(
-                f"runs: {first.path} has {name} {one} and {second.path} {other}: they cannot stand in one figure; "
-                "choose with a narrower --runs or with --games, --seeds, --frames"
+                f"runs: {first.path} has {name} {one} and {second.path} {other}: they are not comparable; "
+                "select runs with a narrower --runs or with --games, --seeds, --frames"
             )
     seen: dict[tuple[str, str, int], Run] = {}
     for run in runs:
@@ -228,7 +228,7 @@ def _refuse_mixed(runs: Sequence[Run]) -> None:
 
 
 def protocol_of(runs: Sequence[Run]) -> str:
-    """Algorithm, games, length and fingerprint in words."""
+    """Describe algorithm, games, length and fingerprint."""
     games = sorted({run.game for run in runs})
     named = ", ".join(games) if len(games) <= 5 else f"{len(games)} games"
     run = runs[0]
@@ -239,14 +239,14 @@ def protocol_of(runs: Sequence[Run]) -> str:
 
 
 def seeds_of(runs: Sequence[Run]) -> str:
-    """How many seeds each variant has in each game."""
+    """Return the number of seeds per variant and game."""
     counts = Counter((run.variant, run.game) for run in {run.path: run for run in runs}.values())
     low, high = min(counts.values()), max(counts.values())
     return f"{low}" if low == high else f"{low} to {high}"
 
 
 def merged(needs: Sequence[Need]) -> tuple[Need, ...]:
-    """One need for each study, with all that is needed of it."""
+    """Merge needs into one per study."""
     found: dict[tuple[str, tuple[str, ...], int], Need] = {}
     for need in needs:
         before = found.get((need.study, need.games, need.seeds))

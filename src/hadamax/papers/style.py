@@ -1,4 +1,4 @@
-"""How the figures look: Okabe and Ito's colours, for colour-blind people too; dashes and marks differ as well."""
+"""Style of the papers' figures: Okabe and Ito's colour-blind-safe colours; dashes and markers differ as well."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = [
     "GREY",
     "MARKERS",
     "VERMILLION",
-    "Look",
+    "VariantStyle",
     "draw_table",
-    "dress",
-    "dress_frames",
     "figure",
-    "look",
+    "format_axes",
+    "format_frame_axes",
     "png",
+    "style_of",
 ]
 
-# The first four are of variants that are known, the others of those that are not.
+# The first four are for known variants, the others for unknown ones.
 Dash = str | tuple[int, tuple[int, ...]]
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (9, 2)), (0, (3, 3)), (0, (6, 2, 1, 2)), (0, (1, 4)))
 KNOWN_DASHES = 4
 
 
-class Look(NamedTuple):
-    """Of one variant, the same in every figure."""
+class VariantStyle(NamedTuple):
+    """Style of one variant, the same in every figure."""
 
     label: str
     colour: str
@@ -44,7 +44,7 @@ class Look(NamedTuple):
     marker: str
 
 
-# A colour for each activation, dashed where there is a product, so that pairs are seen as pairs.
+# One colour per activation; dashed for products, so that pairs are recognisable.
 _KNOWN = {
     "relu": ("ReLU", 1, 0),
     "relu-hr": ("ReLU (HR)", 1, 1),
@@ -68,15 +68,15 @@ _KNOWN = {
 }
 
 
-def look(variant: str, number: int) -> Look:
-    """The look of a variant; of an unknown one by its `number` in the figure."""
+def style_of(variant: str, number: int) -> VariantStyle:
+    """Return the style of a variant; for an unknown one, by its `number` in the figure."""
     others = DASHES[KNOWN_DASHES:]
     if variant in _KNOWN:
         label, colour, place = _KNOWN[variant]
         dash = DASHES[place]
     else:
         label, colour, dash = variant, number % len(COLOURS), others[number // len(COLOURS) % len(others)]
-    return Look(label, COLOURS[colour], dash, MARKERS[number % len(MARKERS)])
+    return VariantStyle(label, COLOURS[colour], dash, MARKERS[number % len(MARKERS)])
 
 
 def figure(width: float, height: float) -> Figure:
@@ -85,7 +85,7 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
-def dress(axes: Axes, title: str, x: str, y: str) -> None:
+def format_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=10.5)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -93,9 +93,9 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def dress_frames(axes: Axes, title: str, y: str) -> None:
-    """Along emulator frames: `500k`, `1.5M`; and no mark is cut at an edge."""
-    dress(axes, title, "emulator frames", y)
+def format_frame_axes(axes: Axes, title: str, y: str) -> None:
+    """Label the x axis as emulator frames (`500k`, `1.5M`) and do not clip markers at the edges."""
+    format_axes(axes, title, "emulator frames", y)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for line in axes.lines:
@@ -103,7 +103,7 @@ def dress_frames(axes: Axes, title: str, y: str) -> None:
 
 
 def png(made: Figure, title: str, subtitle: str = "") -> bytes:
-    """The picture, headed by a title and a smaller line."""
+    """Return the figure as PNG, with a title and a subtitle."""
     wide = int(made.get_figwidth() * 11)
     made.suptitle("\n".join([*textwrap.wrap(title, wide), *textwrap.wrap(subtitle, wide)]), fontsize=11)
     picture = io.BytesIO()
@@ -112,7 +112,7 @@ def png(made: Figure, title: str, subtitle: str = "") -> bytes:
 
 
 def draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> bytes:
-    """A table as a picture; `widths` are the columns' widths in characters, longer cells are wrapped."""
+    """Draw a table as PNG; `widths` are in characters, and longer cells are wrapped."""
     cells = [["\n".join(textwrap.wrap(cell, w) or [""]) for cell, w in zip(row, widths, strict=True)] for row in rows]
     heights = [1.0 + max(cell.count("\n") for cell in row) for row in cells]
     total = sum(heights) + 1.6
