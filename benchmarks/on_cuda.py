@@ -143,7 +143,7 @@ def run(precision: str, threads: int, iterations: int, *, graphs: bool = True) -
     """Extrapolate the minutes of 40M frames from some iterations, with the share of each part."""
     learner = algorithm(precision, threads)
     if not graphs:
-        learner.record(None)
+        learner.use_graphs(None)
     learner.iteration()  # compiles and warms up
     torch.cuda.synchronize()
     learner.clock.seconds.clear()

@@ -42,11 +42,6 @@ def environment_variable(name: str, choices: Sequence[str]) -> str:
     return value
 
 
-def largest_divisor(number: int, most: int) -> int:
-    """The largest divisor of `number` up to `most`."""
-    return next(n for n in range(min(most, number), 0, -1) if number % n == 0)
-
-
 def one_line(error: BaseException) -> str:
     """An error's kind and text as a part of a line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hadamax.algorithms import ALGORITHMS
-from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.algorithms.common.replay_learner import ReplayLearner
 from hadamax.clock import Clock
 from hadamax.environments import VectorEnvironment
 from hadamax.networks import build_encoder
@@ -35,12 +35,12 @@ def make(
     reward_clipping: bool = False,
     precision: torch.dtype = torch.float32,
     **settings: Any,
-) -> OffPolicyLearner:
+) -> ReplayLearner:
     """A learner on the CPU, its games started."""
     entry = ALGORITHMS[algorithm]
     torch.manual_seed(seed)
     shape, scale = environment.observation_shape, environment.input_scale
-    learner: OffPolicyLearner = entry.build(
+    learner: ReplayLearner = entry.build(
         entry.settings(**{**SMALL, "num_envs": environment.num_envs, **settings}),
         environment,
         build_encoder(encoder, observation_shape=shape, input_scale=scale, **(encoder_options or {})),

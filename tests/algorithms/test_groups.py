@@ -72,17 +72,14 @@ def test_one_group_plays_while_the_next_is_acted_for() -> None:
     assert Turns.log == [*begun, *turn * 5, ("receive", 4), ("receive", 3)]
 
 
-@pytest.mark.parametrize("overlap", [False, True], ids=["in turn", "overlap"])
 @pytest.mark.parametrize("name", HEADS)
-def test_a_resumed_learner_equals_one_that_was_never_stopped(name: str, overlap: bool, tmp_path: Path) -> None:
+def test_a_resumed_learner_equals_one_that_was_never_stopped(name: str, tmp_path: Path) -> None:
     def atari() -> Any:
         settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
         environment = make_groups(settings, 5, 2, seed=1, threads=1)
         for group in environment.groups:
             group.engine.reseed_steps = 10
-        return make_learner(
-            environment, encoder="nature-norm", reward_clipping=True, overlap=overlap, **SIZES, **HEADS[name]
-        )
+        return make_learner(environment, encoder="nature-norm", reward_clipping=True, **SIZES, **HEADS[name])
 
     whole = atari()
     run(whole, 3)

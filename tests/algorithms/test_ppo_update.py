@@ -30,7 +30,7 @@ def collected(**settings: Any) -> Any:
     """A learner that has just collected a rollout in which FIRE was forced on some rows."""
     learner = scripted(random_events, 8, **settings)
     learner.collect()
-    assert 0 < (~learner.rollout.chosen).sum() < 32
+    assert 0 < (~learner.rollout.agent_acted).sum() < 32
     return learner
 
 
@@ -102,17 +102,17 @@ def test_test_environments_take_the_likeliest_action_and_are_not_stored() -> Non
 
 def test_forced_rows_have_no_influence() -> None:
     learner = collected()
-    forced = ~learner.rollout.chosen
+    forced = ~learner.rollout.agent_acted
     # The sums differ in nothing but zeros; the normalisation's are of other numbers times zero.
     torch.testing.assert_close(updated(learner), updated(learner, forced), rtol=0, atol=1e-6)
     one = torch.zeros_like(forced)
-    one[tuple(learner.rollout.chosen.nonzero()[0])] = True
+    one[tuple(learner.rollout.agent_acted.nonzero()[0])] = True
     assert (updated(learner) - updated(learner, one)).abs().max() > 1e-5
 
 
 def test_rows_that_were_all_forced_change_nothing() -> None:
     learner = collected(num_epochs=1)
-    learner.rollout.chosen[:] = False
+    learner.rollout.agent_acted[:] = False
     assert torch.equal(weights(learner), updated(learner))
 
 
@@ -122,7 +122,7 @@ def test_one_update_is_one_step_of_adam_on_the_published_loss(max_grad_norm: flo
     settings = {"max_grad_norm": max_grad_norm, "clip_value": clip_value, "learning_rate": 1e-3}
     learner = collected(num_epochs=1, num_minibatches=1, **settings)
     other, rollout, advantages = copy.deepcopy(learner.network), learner.rollout, learner.advantages()
-    rows = rollout.chosen
+    rows = rollout.agent_acted
     old_values = learner.rollout.values + 0.15  # as if the values had moved since, some beyond the clip
     learner.rollout.values += 0.15
     logits, values = other.policy_and_value(rollout.observations.flatten(0, 1))
@@ -193,7 +193,6 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "orthogonal": True,
         "num_test_envs": 0,
         "env_groups": 0,
-        "overlap": False,
         "redo_every": 0,
         "redo_tau": 0.025,
     }

@@ -80,7 +80,7 @@ def test_rows_of_a_rollout() -> None:
     assert rollout.rewards.T.tolist() == [[2, 3, 0, 5], [-5, 1, -3, 0]]
     assert rollout.terminated.T.int().tolist() == [[0, 1, 0, 1], [0, 0, 0, 0]]
     assert rollout.truncated.T.int().tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]
-    assert rollout.chosen.T.int().tolist() == [[1, 1, 0, 1], [1, 1, 1, 1]]
+    assert rollout.agent_acted.T.int().tolist() == [[1, 1, 0, 1], [1, 1, 1, 1]]
 
 
 def test_a_second_rollout_follows_the_first_without_a_gap() -> None:

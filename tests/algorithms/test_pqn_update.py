@@ -23,7 +23,7 @@ def with_forced_rows(**settings: object) -> PQN:
     )
     learner = make_learner(environment, **{"num_steps": 8, "num_minibatches": 4, **settings})
     learner.collect()
-    assert 0 < (~learner.rollout.chosen).sum() < 32
+    assert 0 < (~learner.rollout.agent_acted).sum() < 32
     return learner
 
 
@@ -47,16 +47,16 @@ def updated(learner: PQN, rows: Tensor | None = None) -> Tensor:
 
 def test_forced_rows_have_no_influence() -> None:
     learner = with_forced_rows()
-    forced = ~learner.rollout.chosen
+    forced = ~learner.rollout.agent_acted
     assert torch.equal(updated(learner), updated(learner, forced))
     one = torch.zeros_like(forced)
-    one[tuple(learner.rollout.chosen.nonzero()[0])] = True
+    one[tuple(learner.rollout.agent_acted.nonzero()[0])] = True
     assert not torch.equal(updated(learner), updated(learner, one))
 
 
 def test_a_minibatch_of_forced_rows_alone_changes_nothing() -> None:
     learner = with_forced_rows(num_epochs=1)
-    learner.rollout.chosen[:] = False
+    learner.rollout.agent_acted[:] = False
     assert torch.equal(weights(learner), updated(learner))
 
 
@@ -66,7 +66,7 @@ def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
     with torch.no_grad():
         q = learner.network(rollout.observations.flatten(0, 1)).view(8, 8, -1)
     error = q.gather(2, rollout.actions[..., None]) - targets
-    expected = 0.5 * error[rollout.chosen].square().mean()
+    expected = 0.5 * error[rollout.agent_acted].square().mean()
     assert learner.update(targets)["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -83,7 +83,7 @@ def test_one_update_is_one_step_of_radam_on_the_clipped_gradient(max_grad_norm: 
     learner = with_forced_rows(num_epochs=1, num_minibatches=1, max_grad_norm=max_grad_norm, lr_decay=False)
     other, rollout, targets = copy.deepcopy(learner.network), learner.rollout, learner.targets()
     q = other(rollout.observations.flatten(0, 1)).gather(1, rollout.actions.view(-1, 1)).view(8, 8, 1)
-    (0.5 * (q - targets)[rollout.chosen].square().mean()).backward()
+    (0.5 * (q - targets)[rollout.agent_acted].square().mean()).backward()
     norm = torch.stack([p.grad.norm() for p in other.parameters()]).norm()
     for p in other.parameters():
         p.grad *= min(1.0, max_grad_norm / norm.item())
@@ -182,7 +182,6 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         "ensemble": 1,
         "mask_probability": 1.0,
         "env_groups": 0,
-        "overlap": False,
         "redo_every": 0,
         "redo_tau": 0.025,
     }

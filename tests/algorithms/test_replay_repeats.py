@@ -9,12 +9,12 @@ import pytest
 import torch
 from tests.algorithms.replay_learners import make
 
-from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.algorithms.common.replay_learner import ReplayLearner
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.runs import checkpoints
 
 
-def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 1) -> OffPolicyLearner:
+def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 1) -> ReplayLearner:
     """Sticky Breakout at tiny scale in a ring that goes round; its games are cut short and reseeded often."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=48, screen_size=44)
     environment = make_environment(settings, 2, seed=seed, threads=1)
@@ -36,20 +36,20 @@ def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 
     )
 
 
-def everything(found: OffPolicyLearner) -> dict[str, Any]:
+def everything(found: ReplayLearner) -> dict[str, Any]:
     captured = checkpoints.capture(found.frames, found.state_dict(), {})
     tensors, numbers = checkpoints._flatten({"network": captured.weights, **captured.state})
     return {**tensors, **numbers}
 
 
-def assert_same(first: OffPolicyLearner, second: OffPolicyLearner) -> None:
+def assert_same(first: ReplayLearner, second: ReplayLearner) -> None:
     one, other = everything(first), everything(second)
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
 
 
-def run(found: OffPolicyLearner, iterations: int) -> list[Any]:
+def run(found: ReplayLearner, iterations: int) -> list[Any]:
     return [found.iteration() for _ in range(iterations)]
 
 

@@ -127,7 +127,7 @@ def test_a_game_comes_back_exactly(sticky_actions: float) -> None:
     environment.reset()
     reseeded = 0
     for part, steps in enumerate((1, 110, 85)):
-        lost = [(~step.chosen).any() for step in play(environment, steps, seed=part)]
+        lost = [(~step.agent_acted).any() for step in play(environment, steps, seed=part)]
         other = make(2, **options)
         assert np.array_equal(environment.observations, other.load_state_dict(environment.state_dict()))
         reseeded = int(environment.state_dict()["seed_count"].max())

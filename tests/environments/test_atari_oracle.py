@@ -53,7 +53,7 @@ class Beside:
         seeded = len(self.seeds)
         step = self.environment.step(np.array([action]))
         row = self.oracle.step(self.oracle.names.index("FIRE") if self.must_fire else action)
-        assert step.chosen[0] == (not self.must_fire)
+        assert step.agent_acted[0] == (not self.must_fire)
         assert step.rewards[0] == row.reward
         assert step.truncated[0] == row.truncated
         assert step.terminated[0] == (row.terminated or (row.lost_life and self.settings.life_loss_terminal))

@@ -38,7 +38,7 @@ def in_turn(groups: EnvironmentGroups, actions: np.ndarray) -> list[Any]:
 
 
 def assert_same_games(whole: Any, parts: list[Any]) -> None:
-    for name in ("observations", "rewards", "terminated", "truncated", "chosen", "final_observations"):
+    for name in ("observations", "rewards", "terminated", "truncated", "agent_acted", "final_observations"):
         together = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(getattr(whole, name), together), name
     assert whole.games == [game for part in parts for game in part.games]

@@ -36,7 +36,7 @@ def test_an_end_is_flagged_on_its_row_and_costs_none(end: Event, flag: str, othe
     steps, engine = play([Event(1), end, Event(3), end], steps=5, life_loss_terminal=terminal)
     assert flags(steps, flag) == [False, True, False, True, False]
     assert not any(flags(steps, other))
-    assert all(flags(steps, "chosen"))
+    assert all(flags(steps, "agent_acted"))
     assert [step.ended.tolist() for step in steps] == [[], [0], [], [0], []]
     assert [step.games for step in steps] == [[], [Game(0, 6.0, 2)], [], [Game(0, 8.0, 2)], []]
     assert [step.rewards[0] for step in steps] == [1, 5, 3, 5, 0]
@@ -69,7 +69,7 @@ def test_a_lost_life_ends_the_learning_episode_not_the_game() -> None:
 def test_without_the_setting_a_lost_life_ends_nothing() -> None:
     steps, engine = play([Event(), LIFE, Event(lives=2), OVER], steps=4)
     assert flags(steps, "terminated") == [False, False, False, True]
-    assert all(flags(steps, "chosen"))
+    assert all(flags(steps, "agent_acted"))
     assert [int(a[0]) for a in engine.executed] == [LEFT] * 4
 
 
@@ -79,7 +79,7 @@ def test_fire_is_pressed_after_a_lost_life_and_not_learned_from(terminal: bool) 
     options = {"life_loss_terminal": terminal, "fire_after_life_loss": True}
     steps, engine = play(lost, steps=6, **options)
     assert [int(a[0]) for a in engine.executed] == [LEFT, LEFT, FIRE, LEFT, FIRE, LEFT]
-    assert flags(steps, "chosen") == [True, True, False, True, False, True]
+    assert flags(steps, "agent_acted") == [True, True, False, True, False, True]
     assert flags(steps, "terminated") == [False, terminal, False, terminal, False, False]
 
 
@@ -94,7 +94,7 @@ def test_a_life_lost_with_the_game_is_an_end_and_nothing_is_forced(end: Event) -
     steps, engine = play([Event(), end, Event(), Event()], steps=4, **PAPERS)
     assert flags(steps, "terminated") == [False, end.terminated, False, False]
     assert flags(steps, "truncated") == [False, end.truncated, False, False]
-    assert all(flags(steps, "chosen"))
+    assert all(flags(steps, "agent_acted"))
     assert [int(a[0]) for a in engine.executed] == [LEFT] * 4
 
 
@@ -120,7 +120,7 @@ def test_a_won_life_is_no_lost_one() -> None:
 def test_a_game_without_fire_presses_nothing() -> None:
     steps, engine = play([LIFE, Event(lives=2)], steps=2, action=1, action_names=("NOOP", "UP"), **PAPERS)
     assert flags(steps, "terminated") == [True, False]
-    assert all(flags(steps, "chosen"))
+    assert all(flags(steps, "agent_acted"))
     assert [int(a[0]) for a in engine.executed] == [1, 1]
 
 
@@ -134,7 +134,7 @@ def test_environments_do_not_mix() -> None:
     assert first.games == [Game(0, 5.0, 1), Game(3, 5.0, 1)]
     assert np.array_equal(first.final_observations, [frame for _, frame in engine.lasts])
     assert engine.executed[1].tolist() == [LEFT, FIRE, LEFT, LEFT]
-    assert second.chosen.tolist() == [True, False, True, True]
+    assert second.agent_acted.tolist() == [True, False, True, True]
 
 
 def test_the_agents_actions_are_not_written_to() -> None:
@@ -155,7 +155,7 @@ def test_reset_forgets_the_game_and_the_forced_fire() -> None:
     environment.reset()
     engine.rule = script([OVER])
     step = environment.step(np.array([LEFT]))
-    assert step.chosen.all()
+    assert step.agent_acted.all()
     assert step.games == [Game(0, 5.0, 1)]
 
 

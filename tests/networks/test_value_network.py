@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from hadamax.algorithms.pqn import PQN
 from hadamax.functional import bin_centres, hl_gauss, vote
 from hadamax.networks import QNetwork, build_encoder
 from hadamax.networks.value_network import ValueNetwork
@@ -28,7 +29,7 @@ def test_the_plain_network_is_a_q_network_weights_and_all() -> None:
 def test_squared_errors_of_every_member() -> None:
     network, actions, targets = build(members=4), torch.tensor([0, 2]), torch.randn(2, 4)
     outputs = network.outputs(torch.randn(2, 5))
-    losses, q = network.loss(outputs, actions, targets)
+    losses, q = PQN.loss(network, outputs, actions, targets)
     for row, action in enumerate(actions):
         for member in range(4):
             value = outputs[row, member, action, 0]
@@ -41,7 +42,7 @@ def test_cross_entropies_of_every_member() -> None:
     targets = torch.tensor([[0.0, 3.0], [-12.0, 9.9], [1e6, 0.2]])
     outputs = network.outputs(torch.randn(3, 5))
     assert outputs.shape == (3, 2, 3, 51)
-    losses, q = network.loss(outputs, actions, targets)
+    losses, q = PQN.loss(network, outputs, actions, targets)
     for row, action in enumerate(actions):
         logits = outputs[row, :, action]
         expected = F.cross_entropy(logits, hl_gauss(targets[row], CENTRES), reduction="none")
@@ -53,7 +54,7 @@ def test_a_perfect_histogram_has_no_gradient() -> None:
     network = build(centres=CENTRES)
     target = torch.tensor([[1.7]])
     logits = hl_gauss(target, CENTRES).clamp(min=1e-38).log()[:, :, None].requires_grad_()
-    losses, q = network.loss(logits.expand(1, 1, 3, 51), torch.tensor([0]), target)
+    losses, q = PQN.loss(network, logits.expand(1, 1, 3, 51), torch.tensor([0]), target)
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     assert gradient.abs().max() < 1e-6
     torch.testing.assert_close(q, target, atol=1e-4, rtol=0)

@@ -45,7 +45,7 @@ class Oracle:
         finals = dict(zip(step.ended.tolist(), step.final_observations, strict=True))
         for env, rows in enumerate(self.rows):
             following = finals.get(env, step.observations[env]).copy()
-            ends = bool(step.terminated[env]), bool(step.truncated[env]), bool(step.chosen[env])
+            ends = bool(step.terminated[env]), bool(step.truncated[env]), bool(step.agent_acted[env])
             rows.append(Row(observations[env].copy(), int(actions[env]), float(step.rewards[env]), *ends, following))
             self.places[env].append(self._next[env])
             self._next[env] += 1 + int(step.truncated[env])
@@ -57,7 +57,7 @@ class Oracle:
             for number, row in enumerate(rows):
                 place = self.places[env][number]
                 transition = self.transition(rows[number : number + self.n_step])
-                if row.chosen and transition is not None and place > self._next[env] - replay.capacity:
+                if row.agent_acted and transition is not None and place > self._next[env] - replay.capacity:
                     found[env * replay.length + place % replay.length] = transition
         return found
 
@@ -99,7 +99,7 @@ def go_on(environment: VectorEnvironment, replay: Replay, oracle: Oracle | None,
         observations = environment.observations.copy()
         actions = generator.integers(0, environment.num_actions, environment.num_envs)
         step = environment.step(actions)
-        ends = step.terminated, step.truncated, step.chosen
+        ends = step.terminated, step.truncated, step.agent_acted
         replay.add(actions, step.rewards, *ends, step.observations, step.ended, step.final_observations)
         if oracle is not None:
             oracle.add(observations, actions, step)

@@ -187,7 +187,7 @@ def test_the_last_observations_are_those_that_were_shown_last(steps: int) -> Non
     for _ in range(steps):
         observations = environment.observations.copy()
         step = environment.step(generator.integers(0, environment.num_actions, 2))
-        ends = step.terminated, step.truncated, step.chosen
+        ends = step.terminated, step.truncated, step.agent_acted
         replay.add(np.zeros(2, int), step.rewards, *ends, step.observations, step.ended, step.final_observations)
         for env in range(2):
             shown[env].append(observations[env])

@@ -18,7 +18,7 @@ def test_observations_keep_their_type(dtype: str, kept: torch.dtype) -> None:
     rollout = make_rollout(dtype)
     assert rollout.observations.dtype == kept
     assert rollout.observations.shape == (6, 4, 2, 3)
-    assert {getattr(rollout, name).shape for name in ("actions", "rewards", "next_values", "chosen")} == {(6, 4)}
+    assert {getattr(rollout, name).shape for name in ("actions", "rewards", "next_values", "agent_acted")} == {(6, 4)}
 
 
 @pytest.mark.parametrize("number", [1, 3, 24])

@@ -1,4 +1,4 @@
-"""The algorithms, one file each; what a file leaves out is written once, in `training/`."""
+"""The algorithms, one readable file each; what they share is in `common/`, and the run loop in `hadamax.runs`."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Papers: Mnih et al. 2015 (Nature 518); double: van Hasselt et al. 2016, arXiv 1509.06461, which is equation 5 of HR
 (arXiv 2406.09079). Settings of HR Table 4.
-What differs: a game that a time limit cut bootstraps from its own last observation, and the step that presses FIRE
-after a lost life is not learned from.
+What differs: a truncated episode bootstraps from its own final observation, and the step that presses FIRE after a lost
+life is not learned from.
 
     hadamax train dqn --env Pong --encoder nature --activation tanh --branches 2 --layers last
     hadamax train dqn --env Pong --encoder nature --preset cleanrl
@@ -17,73 +17,97 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms import off_policy
-from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.algorithms.common.contract import Activity, Iteration
+from hadamax.algorithms.common.replay_learner import ReplayLearner
+from hadamax.algorithms.common.settings import (
+    AtLeast2,
+    CheckedSettings,
+    CountFrom0,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
 from hadamax.functional import greedy_values, of_actions
 from hadamax.networks import Encoder, QNetwork
-from hadamax.replay.buffer import Batch
+from hadamax.replay import Batch
 
-# HR says to follow CleanRL, whose script differs from HR's equation 5 and Table 4 in these.
+# CleanRL's values, where they differ from HR's equation 5 and Table 4. HR states that it follows CleanRL.
 PRESETS: dict[str, dict[str, Any]] = {"cleanrl": {"double": False, "epsilon_end": 0.01, "adam_eps": 1e-8}}
 
 
 @dataclass(frozen=True)
-class DQNSettings:
-    """DQN. HR Table 4 counts some values in frames; they are read as agent steps, as CleanRL counts them."""
+class DQNSettings(CheckedSettings):
+    """DQN, with the values of HR Table 4; those it gives in frames are read as agent steps, as in CleanRL."""
 
     double: bool = True
-    """Choose the next action by the online network, value it by the target's. HR equation 5."""
-    num_envs: int = 1
-    """Environments; with more of them the ratio of updates to steps stays. HR: 1."""
-    replay_size: int = 1_000_000
+    """Select the next action by the online network and evaluate it by the target network. HR equation 5."""
+    num_envs: PositiveInt = 1
+    """Environments; the ratio of updates to agent steps does not depend on their number. HR: 1."""
+    replay_size: AtLeast2 = 1_000_000
     """Transitions kept. HR Table 4."""
     replay_device: Literal["cpu", "learner"] = "cpu"
-    """Where the replay's frames are kept: cpu, or the learner's device (--device)."""
-    batch_size: int = 32
+    """Device that holds the frames of the replay: cpu, or that of the learner (--device)."""
+    batch_size: PositiveInt = 32
     """Transitions of an update. HR Table 4."""
-    learning_starts: int = 80_000
+    learning_starts: CountFrom0 = 80_000
     """Agent steps before the first update. HR Table 4."""
-    train_every: int = 4
+    train_every: PositiveInt = 4
     """Agent steps between updates, over all environments. CleanRL, which HR says to follow."""
-    target_every: int = 1000
+    target_every: PositiveInt = 1000
     """Agent steps between copies of the network to the target network. HR Table 4."""
-    learning_rate: float = 1e-4
+    learning_rate: PositiveFloat = 1e-4
     """Step size of Adam. HR Table 4."""
-    adam_eps: float = 1e-5
+    adam_eps: PositiveFloat = 1e-5
     """Epsilon of Adam. HR Table 4."""
-    gamma: float = 0.99
+    gamma: Probability = 0.99
     """Discount a step. HR Table 4."""
-    epsilon_start: float = 1.0
+    epsilon_start: Probability = 1.0
     """Probability of a random action at the start. HR Table 4."""
-    epsilon_end: float = 0.1
+    epsilon_end: Probability = 0.1
     """Probability of a random action once decayed. HR Table 4."""
-    epsilon_decay: float = 0.1
+    epsilon_decay: PositiveFloat = 0.1
     """Part of --decay-frames over which epsilon falls linearly: of the default 40M frames, HR Table 4's 1M steps."""
-    iteration_steps: int = 256
-    """Agent steps of an iteration: the least between two log rows or checkpoints. Ours."""
-
-    def __post_init__(self) -> None:
-        off_policy.check(self)
+    iteration_steps: PositiveInt = 256
+    """Agent steps of an iteration, the shortest distance between log rows or checkpoints. Not from a paper."""
 
 
-class DQN(OffPolicyLearner):
-    """See `OffPolicyLearner` for what is not said here."""
+class DQN(ReplayLearner):
+    """One learner, its target network, its environments and its replay."""
 
-    settings: DQNSettings
+    settings: Any  # DQNSettings; subclasses have their own
 
     @staticmethod
-    def build_network(settings: DQNSettings, encoder: Encoder, num_actions: int) -> nn.Module:
+    def build_network(settings: Any, encoder: Encoder, num_actions: int) -> nn.Module:
         return QNetwork(encoder, num_actions)
+
+    def iteration(self) -> Iteration:
+        """Take about `iteration_steps` agent steps, and the updates and target copies that they make due."""
+        self.games = []
+        sums, updates_before = torch.zeros(2, device=self.device), self.updates
+        for _ in range(self.batch_steps):
+            self.collect()  # one step of every environment, into the replay
+            with self.clock(Activity.LEARNING):
+                for _ in range(self.updates_due()):
+                    sums += self.update(self.sample())
+                    self.updates += 1
+                if self.multiples_crossed(self.settings.target_every):
+                    self.target_network.load_state_dict(self.network.state_dict())
+        loss, q_mean = (sums / max(self.updates - updates_before, 1)).tolist()
+        metrics = {"loss": loss, "q_mean": q_mean, "updates": float(self.updates), **self.exploration_metrics()}
+        return Iteration(metrics, self.games)
 
     # -- act ----------------------------------------------------------------------------------------------------------
 
     def act(self, observations: Tensor) -> Tensor:
-        return self.epsilon_greedy(observations, self.exploration())
+        return self.epsilon_greedy(observations, self.decayed_epsilon())
 
-    def exploration(self) -> float:
-        return self.epsilon(self.settings.epsilon_start, self.settings.epsilon_end)
+    def exploration_metrics(self) -> dict[str, float]:
+        return {"epsilon": self.decayed_epsilon()}
 
     # -- targets ------------------------------------------------------------------------------------------------------
+
+    def sample(self) -> Batch:
+        return self.replay.sample(self.settings.batch_size)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
@@ -92,14 +116,12 @@ class DQN(OffPolicyLearner):
         chooser = self.q_values(batch.next_observations) if self.settings.double else None
         return batch.returns + batch.discounts * greedy_values(values, chooser)
 
-    # -- update -------------------------------------------------------------------------------------------------------
+    # -- loss and update -----------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch) -> Tensor:
+        """Take one optimizer step on the mean squared error; return (loss, mean Q-value of the actions taken)."""
         targets = self.targets(batch)
         q = of_actions(self.forward(self.network, batch.observations), batch.actions)  # [B]
         loss = (q - targets).square().mean()
         self.step_optimizer(loss)
         return torch.stack([loss.detach(), q.detach().mean()])
-
-    def metrics(self) -> dict[str, float]:
-        return {"epsilon": self.exploration()}

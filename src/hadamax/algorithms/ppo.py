@@ -1,8 +1,8 @@
 """PPO: a policy improved in small, clipped steps from fresh rollouts.
 
 Paper: Schulman et al. 2017, arXiv 1707.06347; settings of HR Table 5 (arXiv 2406.09079), which are CleanRL's.
-What differs: a game that a time limit cut bootstraps from its own last observation (CleanRL takes it for an end), no
-reset row is learned from, and neither is the step that presses FIRE after a lost life.
+What differs: a truncated episode bootstraps from its own final observation (CleanRL treats truncation as termination),
+no reset row is learned from, and neither is the step that presses FIRE after a lost life.
 
     hadamax train ppo --env Pong --encoder nature --activation tanh --branches 2 --layers last
 """
@@ -10,17 +10,25 @@ reset row is learned from, and neither is the step that presses FIRE after a los
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.common.contract import Activity, Iteration
+from hadamax.algorithms.common.contract import Activity
+from hadamax.algorithms.common.on_policy import OnPolicyLearner
 from hadamax.algorithms.common.rollout import PolicyRollout
-from hadamax.algorithms.on_policy import OnPolicyLearner
-from hadamax.algorithms.overlap import Ahead
-from hadamax.clock import Clock
+from hadamax.algorithms.common.settings import (
+    CheckedSettings,
+    CountFrom0,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Weight,
+    require_divisor,
+    require_groups,
+)
 from hadamax.environments import Environments, Step, VectorEnvironment
-from hadamax.errors import UserError, largest_divisor
 from hadamax.functional import (
     clipped_policy_loss,
     clipped_value_loss,
@@ -30,119 +38,79 @@ from hadamax.functional import (
     normalised,
     sample_actions,
 )
-from hadamax.kernels.cuda_graphs import GraphCapturer, GraphedFunction, graph_capturer
+from hadamax.kernels.cuda_graphs import graph_capturer
 from hadamax.networks import Encoder, PolicyValueNetwork
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approximate_kl", "clip_fraction", "grad_norm")
 
 
 @dataclass(frozen=True)
-class PPOSettings:
+class PPOSettings(CheckedSettings):
     """PPO, with the values of HR Table 5."""
 
-    num_envs: int = 8
-    """Environments that are learned from. CleanRL; HR Table 5 does not say."""
-    num_steps: int = 128
+    num_envs: PositiveInt = 8
+    """Environments that are learned from. CleanRL; not stated in HR Table 5."""
+    num_steps: PositiveInt = 128
     """Steps of each environment between updates. HR Table 5."""
-    num_epochs: int = 4
+    num_epochs: PositiveInt = 4
     """Passes over a rollout. HR Table 5."""
-    num_minibatches: int = 4
+    num_minibatches: PositiveInt = 4
     """Updates in a pass. HR Table 5."""
-    learning_rate: float = 2.5e-4
+    learning_rate: PositiveFloat = 2.5e-4
     """Step size of Adam. HR Table 5."""
     lr_decay: bool = True
     """Decay the learning rate linearly to 0 over --decay-frames, iteration by iteration. HR Table 5."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: PositiveFloat = 1e-5
     """Added to Adam's denominator. HR Table 5."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: PositiveFloat = 0.5
     """Gradients are scaled down to this global norm. HR Table 5."""
-    gamma: float = 0.99
+    gamma: Probability = 0.99
     """Discount a step. HR Table 5."""
-    gae_lambda: float = 0.95
+    gae_lambda: Probability = 0.95
     """Mix of the advantage: 0 one step, 1 Monte Carlo. HR Table 5."""
-    clip: float = 0.1
-    """How far a probability ratio, and a value, may move before the loss stops pulling. HR Table 5."""
+    clip: PositiveFloat = 0.1
+    """Bound on the change of a probability ratio, and of a value, beyond which the gradient is 0. HR Table 5."""
     clip_value: bool = True
-    """Clip the value's step as well. HR Table 5."""
+    """Clip the change of the value as well. HR Table 5."""
     normalise_advantages: bool = True
-    """Advantages of mean 0 and deviation 1 in each minibatch. HR Table 5."""
-    entropy_coefficient: float = 0.01
-    """Weight of the entropy that is added to the objective. HR Table 5."""
-    value_coefficient: float = 0.5
-    """Weight of the value's loss. HR Table 5."""
+    """Normalise advantages to mean 0 and standard deviation 1 in each minibatch. HR Table 5."""
+    entropy_coefficient: Weight = 0.01
+    """Weight of the entropy bonus. HR Table 5."""
+    value_coefficient: Weight = 0.5
+    """Weight of the value loss. HR Table 5."""
     orthogonal: bool = True
-    """Orthogonal weights in every layer, as in CleanRL; off: the encoder's own initialiser in the hidden ones."""
-    num_test_envs: int = 0
-    """Environments stepped beside the others by the likeliest action: scored, never learned from, not in the frames."""
-    env_groups: int = 0
-    """Groups of environments that take turns: while one plays, the next is acted for; 0: 2 on a card, else 1. Ours."""
-    overlap: bool = False
-    """Collect the next rollout while learning from the last; the policy that acts is one iteration old. Ours."""
-    redo_every: int = 0
-    """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023."""
-    redo_tau: float = 0.025
+    """Initialise every layer orthogonally, as CleanRL does; off: hidden layers keep the encoder's own initialiser."""
+    num_test_envs: CountFrom0 = 0
+    """Environments stepped beside the others, by the likeliest action: scored, never learned from, not counted."""
+    env_groups: CountFrom0 = 0
+    """Environment groups stepped in alternation (0 = automatic: 2 on a GPU, 1 on a CPU). Not from a paper."""
+    redo_every: CountFrom0 = 0
+    """Frames between resets of dormant units (ReDo); 0 is never. Sokar et al. 2023: 1,000 updates of DQN."""
+    redo_tau: PositiveFloat = 0.025
     """A unit is dormant up to this share of its layer's mean activation. HR Fig. 9."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 1 or more")
-        if not 0 <= self.env_groups <= self.num_envs:
-            raise UserError(f"env_groups: {self.env_groups} is out of range; expected 0 to num_envs = {self.num_envs}")
-        for name in ("num_test_envs", "redo_every"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name}: {getattr(self, name)} is too small; expected 0 or more")
-        if self.num_envs * self.num_steps % self.num_minibatches:
-            rows = self.num_envs * self.num_steps
-            line = f"num_minibatches: {self.num_minibatches} does not divide num_envs x num_steps = {rows}"
-            raise UserError(f"{line}; expected a divisor, such as {largest_divisor(rows, self.num_minibatches)}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to 1")
-        for name in ("learning_rate", "adam_epsilon", "max_grad_norm", "clip", "redo_tau"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected a finite number above 0")
-        for name in ("entropy_coefficient", "value_coefficient"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name}: {getattr(self, name)} is out of range; expected a finite number, 0 or more")
+        super().__post_init__()
+        require_divisor(self)
+        require_groups(self)
 
 
 class PPO(OnPolicyLearner):
-    """One learner and its environments, the last `num_test_envs` of which are greedy."""
+    """One learner and its environments, the last `num_test_envs` of which act greedily and are only scored."""
 
+    settings: PPOSettings
     rollout: PolicyRollout
 
-    def __init__(
-        self,
-        settings: PPOSettings,
-        environment: Environments,
-        encoder: Encoder,
-        *,
-        decay_frames: int,
-        reward_clipping: bool,
-        device: torch.device,
-        precision: torch.dtype,
-        seed: int,
-        clock: Clock,
-    ) -> None:
-        s = self.settings = settings
-        self.environment = environment
-        self.device, self.precision, self.clock = device, precision, clock
-        self.reward_clipping = reward_clipping
-        network = self.build_network(settings, encoder, environment.num_actions).to(device)
-        self.network: PolicyValueNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, settings: PPOSettings, environment: Environments, encoder: Encoder, **options: Any) -> None:
+        super().__init__(settings, environment, **options)
+        s = settings
+        self.network: PolicyValueNetwork = self.place(self.build_network(s, encoder, environment.num_actions))
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), eps=s.adam_epsilon, fused=True, capturable=device.type == "cuda"
+            self.network.parameters(), eps=s.adam_epsilon, fused=True, capturable=self.device.type == "cuda"
         )
-        self.generator = torch.Generator(device).manual_seed(seed)
         shape, dtype = environment.observation_shape, environment.observation_dtype
-        self.rollout = PolicyRollout(s.num_steps, s.num_envs, shape, dtype, device)
-        self.frames_per_iteration = s.num_steps * s.num_envs * environment.frames_per_step
-        self.decay_iterations = max(decay_frames // self.frames_per_iteration, 1)
-        self.iterations = 0
-        self.games = []
-        self.record(None if s.overlap else graph_capturer(device))
-        self.ahead = Ahead(self) if s.overlap else None
+        self.rollout = PolicyRollout(s.num_steps, s.num_envs, shape, dtype, self.device)
+        self.use_graphs(graph_capturer(self.device))
 
     @staticmethod
     def build_network(settings: PPOSettings, encoder: Encoder, num_actions: int) -> PolicyValueNetwork:
@@ -151,43 +119,58 @@ class PPO(OnPolicyLearner):
             encoder.initialise("orthogonal")
         return PolicyValueNetwork(encoder, num_actions)
 
-    def iteration(self) -> Iteration:
-        self.next_rollout()
+    def train_iteration(self) -> dict[str, float]:
+        with self.clock(Activity.INFERENCE):
+            self.collect()
         with self.clock(Activity.LEARNING):
-            metrics = self.update(self.advantages())
-        self.iterations += 1
-        if self.settings.redo_every:
-            with self.clock(Activity.LEARNING):
-                metrics["redo_units"] = self.reset_dormant(run=self.network.policy_and_value)
-        return Iteration(metrics, self.games)
+            return self.update(self.advantages())
 
-    # -- collect ----------------------------------------------------------------------------------------------------
+    # -- collect ------------------------------------------------------------------------------------------------------
 
-    def outputs_to_act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        return self.forward(observations)
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Fill the rollout by acting with the current policy.
 
-    def record(self, recorder: GraphCapturer | None) -> None:
-        super().record(recorder)
-        self.recorded_learn = GraphedFunction(self.learn, recorder, self.changes)
-
-    def act(self, t: int, rows: slice, outputs: tuple[Tensor, ...]) -> Tensor:
-        """Args:
-        outputs: logits [env, action] and values [env].
+        With several groups of environments, the network acts for one group while the others step.
         """
-        (logits, values), n, rollout = outputs, rows.stop - rows.start, self.rollout
-        actions = sample_actions(logits[:n], self.generator)
-        rollout.actions[t, rows], rollout.values[t, rows] = actions, values[:n]
-        rollout.log_probs[t, rows] = log_probs_of(logits[:n], actions)
-        return torch.cat([actions, logits[n:].argmax(dim=1)])
+        last = self.settings.num_steps - 1
+        for group in self.environment.groups:
+            observations = self.to_device(group.observations)
+            self.act(0, group, observations, *self.policy_forward(observations))
+        for t in range(last + 1):
+            for group in self.environment.groups:
+                step = self.receive(t, group)
+                observations = self.to_device(step.observations)
+                logits, values = self.policy_forward(observations)
+                self.rollout.next_values[t, self.training_slice(group)] = self.next_values(group, step, values)
+                if t < last:
+                    self.act(t + 1, group, observations, logits, values)
 
-    def bootstrap(self, t: int, group: VectorEnvironment, outputs: tuple[Tensor, ...], step: Step) -> None:
-        rows = self.learned(group)
-        next_values = outputs[1][: rows.stop - rows.start].clone()
+    def policy_forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, action] and values [B], float32, without gradients."""
+        with torch.no_grad():
+            return self.forward(observations)
+
+    def act(self, t: int, group: VectorEnvironment, observations: Tensor, logits: Tensor, values: Tensor) -> None:
+        """Start step t of a group with sampled actions, the likeliest ones in test environments."""
+        rows, rollout = self.training_slice(group), self.rollout
+        n = rows.stop - rows.start
+        actions = sample_actions(logits[:n], self.generator)
+        rollout.observations[t, rows] = observations[:n]
+        rollout.actions[t, rows] = actions
+        rollout.values[t, rows] = values[:n]
+        rollout.log_probs[t, rows] = log_probs_of(logits[:n], actions)
+        self.send(group, torch.cat([actions, logits[n:].argmax(dim=1)]))
+
+    def next_values(self, group: VectorEnvironment, step: Step, values: Tensor) -> Tensor:
+        """V(s_{t+1}) [env]; where an episode was truncated, s_{t+1} is its final observation."""
+        rows = self.training_slice(group)
+        next_values = values[: rows.stop - rows.start].clone()
         cut = step.truncated[step.ended] & (step.ended < len(next_values))
         if cut.any():
             _, final_values = self.forward(self.to_device(step.final_observations[cut]))
             next_values[torch.from_numpy(step.ended[cut]).to(self.device)] = final_values
-        self.rollout.next_values[t, rows] = next_values
+        return next_values
 
     # -- advantages -------------------------------------------------------------------------------------------------
 
@@ -200,17 +183,18 @@ class PPO(OnPolicyLearner):
     # -- update -----------------------------------------------------------------------------------------------------
 
     def update(self, advantages: Tensor) -> dict[str, float]:
+        """Take num_epochs * num_minibatches optimizer steps on the rollout."""
         s, rollout = self.settings, self.rollout
         learning_rate = self.learning_rate(self.iterations)
         rate = torch.full((), learning_rate, device=self.device)
         returns = advantages + rollout.values
-        stored = rollout.actions, rollout.log_probs, rollout.values, rollout.chosen.float(), advantages, returns
+        stored = rollout.actions, rollout.log_probs, rollout.values, rollout.agent_acted.float(), advantages, returns
         rows = rollout.observations.flatten(0, 1), *(x.flatten() for x in stored)
         sums = torch.zeros(len(METRICS), device=self.device)
         for _ in range(s.num_epochs):
             for batch in rollout.minibatches(s.num_minibatches, self.generator):
-                minibatch = (x.index_select(0, batch) for x in rows)
-                sums += self.recorded_learn(*minibatch, rate)[0]
+                inputs = (*(x.index_select(0, batch) for x in rows), rate)
+                sums += self.learn(*inputs)[0]
         means = sums / (s.num_epochs * s.num_minibatches)
         explained = self.explained_variance(returns)
         metrics = dict(zip(METRICS, means.tolist(), strict=True))
@@ -227,7 +211,7 @@ class PPO(OnPolicyLearner):
         returns: Tensor,
         learning_rate: Tensor,
     ) -> tuple[Tensor]:
-        """One update on rows, of which those count whose `weight` is 1; METRICS of it."""
+        """Take one optimizer step on the rows whose `weight` is 1; return its METRICS."""
         s, weight_sum = self.settings, weight.sum().clamp(min=1)
 
         def mean(rows: Tensor) -> Tensor:
@@ -253,19 +237,13 @@ class PPO(OnPolicyLearner):
             clipped = mean(((change.exp() - 1).abs() > s.clip).float())
             return (torch.stack([loss, policy_loss, value_loss, spread, kl, clipped, norm]),)
 
-    def changes(self) -> list[list[Tensor]]:
-        """What an update changes, where it lies, by kind."""
-        parameters = list(self.network.parameters())
-        of = [self.optimizer.state[p] for p in parameters]
-        return [parameters, *([moments[name] for moments in of] for name in ("exp_avg", "exp_avg_sq", "step"))]
-
     def explained_variance(self, returns: Tensor) -> float:
-        """1 - var(returns - values) / var(returns) of the rollout, before its updates; 0 where returns are all one."""
+        """1 - var(returns - values) / var(returns) of the rollout, before its updates; 0 if all returns are equal."""
         variance = returns.var()
         unexplained = (returns - self.rollout.values).var()
         return float(torch.where(variance > 0, 1 - unexplained / variance.clamp(min=1e-12), 0.0))
 
-    # -- schedule, the network, the state ----------------------------------------------------------------------------
+    # -- schedule, the network ----------------------------------------------------------------------------
 
     def learning_rate(self, iteration: int) -> float:
         rate = self.settings.learning_rate
@@ -273,15 +251,20 @@ class PPO(OnPolicyLearner):
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, action] and values [B], float32."""
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with self.autocast():
             logits, values = self.network.policy_and_value(observations)
         return logits.float(), values.float()
 
     @torch.no_grad()
     def q_values(self, observations: Tensor) -> Tensor:
-        """Log-probabilities [B, action], float32: the scores by which the policy's mode is the best action."""
+        """Log-probabilities [B, action], float32: scores by which the likeliest action is the best."""
         logits, _ = self.forward(observations.to(self.device))
         return logits.log_softmax(dim=-1)
+
+    def mutated_tensors(self) -> list[list[Tensor]]:
+        parameters = list(self.network.parameters())
+        states = [self.optimizer.state[p] for p in parameters]
+        return [parameters, *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))]
 
 
 def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:

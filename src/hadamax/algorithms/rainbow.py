@@ -2,8 +2,9 @@
 
 Paper: Hessel et al. 2018, arXiv 1710.02298, Table 1. Double (arXiv 1509.06461), prioritised (1511.05952), dueling
 (1511.06581), n-step, distributional (1707.06887), noisy (1706.10295).
-What differs: a game that a time limit cut bootstraps from its own last observation, and the step that presses FIRE
-after a lost life is not learned from. Without noisy layers it explores as C51 does.
+What differs: a truncated episode bootstraps from its own final observation, and the step that presses FIRE after a lost
+life is not learned from. Without noisy layers it explores as C51 does. The loop over steps, updates and target copies
+is DQN's.
 
     hadamax train rainbow --env Pong --encoder nature
     hadamax train rainbow --env Pong --encoder nature --no-noisy --n-step 1
@@ -17,8 +18,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms import off_policy
-from hadamax.algorithms.off_policy import OffPolicyLearner
+from hadamax.algorithms.common.settings import (
+    AtLeast2,
+    CheckedSettings,
+    CountFrom0,
+    Finite,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    require_order,
+)
+from hadamax.algorithms.dqn import DQN
 from hadamax.functional import (
     categorical_cross_entropy,
     categorical_projection,
@@ -30,81 +40,82 @@ from hadamax.functional import (
 from hadamax.networks import Encoder
 from hadamax.networks.distributional import RainbowNetwork
 from hadamax.networks.noisy import resample_noise
-from hadamax.replay.buffer import Batch, Replay
+from hadamax.replay import Batch, Replay
 
-LEAST_PRIORITY = 1e-6  # added to an error before its exponent, so that no transition is lost
+PRIORITY_OFFSET = 1e-6  # added to each error, so that every transition can be drawn
 
 
 @dataclass(frozen=True)
-class RainbowSettings:
+class RainbowSettings(CheckedSettings):
     """Rainbow, with the values of its Table 1."""
 
     double: bool = True
-    """Choose the next action by the online network, value it by the target's."""
+    """Select the next action by the online network and evaluate it by the target network."""
     prioritised: bool = True
-    """Draw transitions in proportion to their loss."""
+    """Draw transitions with probabilities that grow with their loss."""
     dueling: bool = True
     """Value and advantage streams, each with the encoder's last dense layer."""
     noisy: bool = True
-    """Explore by noise on the streams' weights; otherwise epsilon-greedily."""
+    """Explore by noise on the weights of the streams; off: epsilon-greedily."""
     distributional: bool = True
-    """Learn the distribution of returns over atoms; otherwise their mean, by squared errors."""
-    n_step: int = 3
+    """Learn the distribution of returns over atoms; off: their mean, by squared errors."""
+    n_step: PositiveInt = 3
     """Steps of reward before the bootstrap; 1 switches multi-step returns off. Rainbow Table 1."""
-    num_atoms: int = 51
+    num_atoms: AtLeast2 = 51
     """Atoms of the distribution of returns. Rainbow Table 1."""
-    v_min: float = -10.0
+    v_min: Finite = -10.0
     """The lowest atom. Rainbow Table 1."""
-    v_max: float = 10.0
+    v_max: Finite = 10.0
     """The highest atom. Rainbow Table 1."""
-    noise: float = 0.5
+    noise: PositiveFloat = 0.5
     """Sigma_0 of the noisy layers. Rainbow Table 1."""
-    priority_exponent: float = 0.5
-    """Omega: how strongly priorities count. Rainbow Table 1."""
-    beta_start: float = 0.4
+    priority_exponent: Probability = 0.5
+    """Exponent omega of the priorities; 0 draws uniformly. Rainbow Table 1."""
+    beta_start: Probability = 0.4
     """Importance-sampling exponent at the start; it rises to 1 over --decay-frames. Rainbow Table 1."""
-    num_envs: int = 1
-    """Environments; with more of them the ratio of updates to steps stays. Rainbow: 1."""
-    replay_size: int = 1_000_000
+    num_envs: PositiveInt = 1
+    """Environments; the ratio of updates to agent steps does not depend on their number. Rainbow: 1."""
+    replay_size: AtLeast2 = 1_000_000
     """Transitions kept. Rainbow: as DQN."""
     replay_device: Literal["cpu", "learner"] = "cpu"
-    """Where the replay's frames are kept: cpu, or the learner's device (--device)."""
-    batch_size: int = 32
+    """Device that holds the frames of the replay: cpu, or that of the learner (--device)."""
+    batch_size: PositiveInt = 32
     """Transitions of an update. Rainbow: as DQN."""
-    learning_starts: int = 20_000
+    learning_starts: CountFrom0 = 20_000
     """Agent steps before the first update. Rainbow Table 1: 80K frames."""
-    train_every: int = 4
+    train_every: PositiveInt = 4
     """Agent steps between updates, over all environments. Rainbow: as DQN."""
-    target_every: int = 8_000
+    target_every: PositiveInt = 8_000
     """Agent steps between copies of the network to the target network. Rainbow Table 1: 32K frames."""
-    learning_rate: float = 6.25e-5
+    learning_rate: PositiveFloat = 6.25e-5
     """Step size of Adam. Rainbow Table 1."""
-    adam_eps: float = 1.5e-4
+    adam_eps: PositiveFloat = 1.5e-4
     """Epsilon of Adam. Rainbow Table 1."""
-    gamma: float = 0.99
+    gamma: Probability = 0.99
     """Discount a step. Rainbow: as DQN."""
-    epsilon_start: float = 1.0
+    epsilon_start: Probability = 1.0
     """Probability of a random action at the start, without noisy layers."""
-    epsilon_end: float = 0.01
-    """Probability of a random action once decayed, without noisy layers. As C51's."""
-    epsilon_decay: float = 0.1
-    """Part of --decay-frames over which epsilon falls linearly, without noisy layers. As C51's."""
-    iteration_steps: int = 256
-    """Agent steps of an iteration: the least between two log rows or checkpoints. Ours."""
+    epsilon_end: Probability = 0.01
+    """Probability of a random action once decayed, without noisy layers. As in C51."""
+    epsilon_decay: PositiveFloat = 0.1
+    """Part of --decay-frames over which epsilon falls linearly, without noisy layers. As in C51."""
+    iteration_steps: PositiveInt = 256
+    """Agent steps of an iteration, the shortest distance between log rows or checkpoints. Not from a paper."""
 
     def __post_init__(self) -> None:
-        off_policy.check(self)
+        super().__post_init__()
+        require_order(self)
 
 
-class Rainbow(OffPolicyLearner):
-    """See `OffPolicyLearner` for what is not said here."""
+class Rainbow(DQN):
+    """DQN with any subset of the six improvements."""
 
     settings: RainbowSettings
     network: RainbowNetwork
     target_network: RainbowNetwork
 
     @staticmethod
-    def build_network(settings: RainbowSettings, encoder: Encoder, num_actions: int) -> nn.Module:
+    def build_network(settings: Any, encoder: Encoder, num_actions: int) -> nn.Module:
         s = settings
         return RainbowNetwork(
             encoder,
@@ -127,22 +138,22 @@ class Rainbow(OffPolicyLearner):
 
     def act(self, observations: Tensor) -> Tensor:
         if not self.settings.noisy:
-            return self.epsilon_greedy(observations, self.exploration())
+            return super().act(observations)
         resample_noise(self.network, self.generator)
         return self.q_values(observations).argmax(dim=1)
 
-    def exploration(self) -> float:
-        s = self.settings
-        return 0.0 if s.noisy else self.epsilon(s.epsilon_start, s.epsilon_end)
+    def exploration_metrics(self) -> dict[str, float]:
+        return {"epsilon": 0.0 if self.settings.noisy else self.decayed_epsilon(), "beta": self.beta()}
 
     def beta(self) -> float:
+        """Exponent of the importance-sampling weights."""
         return linear(self.settings.beta_start, 1.0, self.steps / self.decay_steps)
 
     # -- targets ------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
-        """Of the n-step return: its distribution on the support [B, atom], or without that its mean [B]."""
+        """The n-step return: its distribution on the support [B, atom], or without `distributional` its mean [B]."""
         logits = self.forward(self.target_network.logits, batch.next_observations)  # [B, action, atom]
         chooser = self.q_values(batch.next_observations) if self.settings.double else None
         if self.network.atoms is None:
@@ -151,9 +162,10 @@ class Rainbow(OffPolicyLearner):
         probabilities = of_actions(logits, best).softmax(dim=1)
         return categorical_projection(probabilities, batch.returns, batch.discounts, self.network.atoms.support)
 
-    # -- update -------------------------------------------------------------------------------------------------------
+    # -- loss and update -----------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch) -> Tensor:
+        """Take one optimizer step and update priorities; return (loss, mean Q-value of the actions taken)."""
         resample_noise(self.network, self.generator)
         resample_noise(self.target_network, self.generator)
         targets = self.targets(batch)
@@ -170,9 +182,6 @@ class Rainbow(OffPolicyLearner):
         loss = (batch.weights * losses).mean()
         self.step_optimizer(loss)
         if self.settings.prioritised:
-            priorities = (errors + LEAST_PRIORITY) ** self.settings.priority_exponent
+            priorities = (errors + PRIORITY_OFFSET) ** self.settings.priority_exponent
             self.replay.prioritise(batch.slots, priorities.cpu().numpy())
         return torch.stack([loss.detach(), q.detach().mean()])
-
-    def metrics(self) -> dict[str, float]:
-        return {"epsilon": self.exploration(), "beta": self.beta()}

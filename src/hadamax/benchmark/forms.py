@@ -131,7 +131,7 @@ def _pqn(spec: Spec, settings: dict[str, Any]) -> PQN:
     algorithm = make_algorithm("pqn", resolved, training_environment("pqn", resolved), Clock())
     assert isinstance(algorithm, PQN)
     algorithm.reset()
-    algorithm.rollout.chosen[:] = True
+    algorithm.rollout.agent_acted[:] = True
     return algorithm
 
 

@@ -35,7 +35,7 @@ class Step(NamedTuple):
     rewards: Array  # [env] float32, raw
     terminated: Array  # [env] bool: the learning episode ended, nothing follows
     truncated: Array  # [env] bool: cut by a time limit, bootstrap from the final observation
-    chosen: Array  # [env] bool: the executed action was the agent's own; learn from these rows only
+    agent_acted: Array  # [env] bool: the executed action was the agent's own; learn from these rows only
     ended: Array  # [k] int: environments whose game ended
     final_observations: Array  # [k, *observation_shape]: their last observations
     games: list[Game]
@@ -124,7 +124,7 @@ class VectorEnvironment:
 
     def receive(self) -> Step:
         """The result of the step that `send` began."""
-        chosen = ~self._must_fire
+        agent_acted = ~self._must_fire
         lives_before = self._lives
         engine = self.engine
         result = self._mended(engine.receive() if hasattr(engine, "receive") else engine.step(self._sent))
@@ -148,7 +148,7 @@ class VectorEnvironment:
             rewards=result.rewards.astype(np.float32),
             terminated=terminated,
             truncated=result.truncated & ~terminated,
-            chosen=chosen,
+            agent_acted=agent_acted,
             ended=ended,
             final_observations=final,
             games=games,

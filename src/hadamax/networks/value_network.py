@@ -1,4 +1,4 @@
-"""What PQN learns: an encoder, a head in one of its forms, and the loss that belongs to that form."""
+"""PQN's network: an encoder and a head, plain, dueling, of histograms, or an ensemble of these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.functional import hl_gauss, hl_gauss_value, vote
+from hadamax.functional import hl_gauss_value, vote
 from hadamax.networks.encoders import Encoder
 from hadamax.networks.value_heads import ValueHead
 
@@ -59,21 +59,3 @@ class ValueNetwork(nn.Module):
     def values(self, outputs: Tensor) -> Tensor:
         """Q-values [B, member, action], or of whatever part of the outputs [..., bin]: [...]."""
         return outputs.squeeze(-1) if self.centres is None else hl_gauss_value(outputs, self.centres)
-
-    def loss(self, outputs: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(losses, Q-values) of the actions taken, both [B, member].
-
-        Half the squared error, or the cross-entropy between the target's histogram and the one learned.
-
-        Args:
-            outputs: [B, member, action, bin].
-            actions: [B] int64.
-            targets: [B, member] returns.
-        """
-        _, members, _, bins = outputs.shape
-        taken = outputs.gather(2, actions[:, None, None, None].expand(-1, members, 1, bins)).squeeze(2)
-        q = self.values(taken)
-        if self.centres is None:
-            return 0.5 * (q - targets).square(), q
-        histograms = hl_gauss(targets, self.centres, self.sigma)
-        return -(histograms * taken.log_softmax(dim=-1)).sum(dim=-1), q

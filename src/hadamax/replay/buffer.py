@@ -129,7 +129,7 @@ class Replay:
         rewards: Array,
         terminated: Array,
         truncated: Array,
-        chosen: Array,
+        agent_acted: Array,
         observations: Array,
         ended: Array,
         final_observations: Array,
@@ -137,13 +137,13 @@ class Replay:
         """What every environment did on its last observation, and what it shows now.
 
         Args:
-            actions, rewards, terminated, truncated, chosen: [env], as in `environments.Step`.
+            actions, rewards, terminated, truncated, agent_acted: [env], as in `environments.Step`.
             observations: [env, *observation_shape], a new game's first where one ended.
             ended: [k] environments whose game ended, with their `final_observations` [k, *observation_shape].
         """
         acted = self.slots(self.heads)
         self.actions[acted], self.rewards[acted] = actions, rewards
-        self.flags[acted] = terminated * TERMINATED + truncated * TRUNCATED + chosen * CHOSEN
+        self.flags[acted] = terminated * TERMINATED + truncated * TRUNCATED + agent_acted * CHOSEN
         ripe = self._ripe(terminated | truncated)
         ages = self.frames.ages[acted].astype(np.int64) + 1
         if truncated.any():

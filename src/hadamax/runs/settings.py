@@ -18,6 +18,7 @@ S = TypeVar("S")
 
 FORMAT = 1  # of a run folder; raised when an older hadamax could not read a newer run
 MOST_THREADS = 1024  # far above it the system refuses, by a crash
+REMOVED = ("overlap",)  # settings of older runs that are ignored on reading
 ABOUT = ("protocol", "spaces", "versions")  # tables of config.toml that inform and set nothing
 
 
@@ -214,6 +215,7 @@ def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[A
         table = content.get(algorithm if group == "algorithm" else group, {})
         if not isinstance(table, dict):
             raise UserError(f"{path}: {group}: {table!r} is not a table of settings")
+        table = {name: value for name, value in table.items() if name not in REMOVED}
         for name, value in table.items():
             if name not in types:
                 raise UserError(f"{path}: {unknown('setting', name, types)}")

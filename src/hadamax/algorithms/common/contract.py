@@ -1,4 +1,4 @@
-"""What an algorithm offers the run loop: do one iteration and return metrics, act, save, load."""
+"""The interface between an algorithm and the run loop: iterate and return metrics, act, save, load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hadamax.environments import Environments, Game, VectorEnvironment
 
 
 class Activity:
-    """The names under which an algorithm books its time."""
+    """Names of the activities whose time is counted."""
 
     ENVIRONMENT = "environment"
     INFERENCE = "inference"
@@ -34,14 +34,14 @@ class FinishedGame(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """What one iteration reports."""
+    """Metrics of one iteration, and the games that ended in it."""
 
     metrics: dict[str, float]
     games: list[FinishedGame]
 
 
 class Algorithm(Protocol):
-    """Everything `training/` knows of an algorithm."""
+    """Everything that the run loop uses of an algorithm."""
 
     network: nn.Module
     environment: Environments
@@ -67,14 +67,14 @@ class Algorithm(Protocol):
         ...
 
     def recent_observations(self) -> Tensor:
-        """[N, *observation_shape] that were acted on last, some thousands where there are as many; not to be changed.
+        """[N, *observation_shape] that were acted on last, up to some thousands; must not be changed.
 
-        After an iteration it depends on nothing but what `state_dict` holds and that iteration.
+        After an iteration it depends only on that iteration and on what `state_dict` held before it.
         """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Nested dictionaries of tensors, arrays and whole numbers: all that the next iteration depends on."""
+        """Everything the next iteration depends on: nested dictionaries of tensors, arrays and whole numbers."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

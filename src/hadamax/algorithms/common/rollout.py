@@ -35,7 +35,7 @@ class Rollout:
         self.next_values = torch.zeros((*size, *value_shape), device=device)
         self.terminated = torch.zeros(size, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(size, dtype=torch.bool, device=device)
-        self.chosen = torch.zeros(size, dtype=torch.bool, device=device)
+        self.agent_acted = torch.zeros(size, dtype=torch.bool, device=device)
 
     def minibatches(self, number: int, generator: torch.Generator) -> Iterator[Tensor]:
         """All [T x E] rows once, shuffled, as `number` index tensors of one length."""

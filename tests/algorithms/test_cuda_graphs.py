@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.algorithms.test_pqn_repeats import assert_same, run
-from tests.probes import Wheel, make_learner, probe_environment
+from tests.probes import make_learner
 from tests.tape import Tape
 
 from hadamax.algorithms.ppo import PPO
@@ -42,7 +42,7 @@ def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32
 
 
 def assert_recorded(recorded: PQN | PPO) -> None:
-    for one in (recorded.recorded_outputs, recorded.recorded_learn):
+    for one in (recorded.policy_forward, recorded.learn):
         assert not one.capturer.failed
         assert len(one.graphs) == 1
 
@@ -51,7 +51,7 @@ def assert_recorded(recorded: PQN | PPO) -> None:
 @pytest.mark.parametrize("encoder", ["nature-norm", "hadamax"])
 def test_replays_learn_the_same(form: str, encoder: str) -> None:
     recorded, plain = learner(encoder, **FORMS[form]), learner(encoder, **FORMS[form])
-    recorded.record(Tape())
+    recorded.use_graphs(Tape())
     assert run(recorded, 4) == run(plain, 4)
     assert_recorded(recorded)
     assert_same(recorded, plain)
@@ -60,7 +60,7 @@ def test_replays_learn_the_same(form: str, encoder: str) -> None:
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
 def test_in_bfloat16(algorithm: str) -> None:
     recorded, plain = (learner("hadamax", torch.bfloat16, algorithm=algorithm) for _ in range(2))
-    recorded.record(Tape())
+    recorded.use_graphs(Tape())
     assert run(recorded, 3) == run(plain, 3)
     assert_recorded(recorded)
 
@@ -71,32 +71,24 @@ def test_groups_of_environments_are_recorded_by_their_size() -> None:
         environment = make_groups(EnvironmentSettings("Breakout", screen_size=44), 5, 2, seed=1, threads=1)
         options = {"num_steps": 8, "num_minibatches": 4, "num_test_envs": 1, "env_groups": 2}
         learners.append(make_learner(environment, encoder="nature-norm", encoder_options={"width": 0.125}, **options))
-        learners[-1].record(recorder)
+        learners[-1].use_graphs(recorder)
     assert run(learners[0], 3) == run(learners[1], 3)
-    assert len(learners[0].recorded_outputs.graphs) == 2
+    assert len(learners[0].policy_forward.graphs) == 2
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
 def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -> None:
     recorded, plain = learner(algorithm=algorithm), learner(algorithm=algorithm)
-    recorded.record(Tape())
+    recorded.use_graphs(Tape())
     for one in (recorded, plain):
         run(one, 3)
     state = copy.deepcopy(plain.state_dict())
     for one in (recorded, plain):
         one.load_state_dict(copy.deepcopy(state))
-    assert not recorded.recorded_learn.graphs
+    assert not recorded.learn.graphs
     assert run(recorded, 4) == run(plain, 4)
     assert_recorded(recorded)
     assert_same(recorded, plain)
-
-
-@pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_collecting_ahead_records_nothing(algorithm: str) -> None:
-    environment = probe_environment(lambda: Wheel(2), 4)
-    ahead = make_learner(environment, algorithm=algorithm, num_steps=4, num_minibatches=2, overlap=True)
-    assert ahead.recorded_outputs.capturer is None
-    assert ahead.ahead.actor.recorded_outputs.function.__self__ is ahead.ahead.actor
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
@@ -107,7 +99,7 @@ def test_on_a_card(form: str, precision: torch.dtype, monkeypatch: pytest.Monkey
     learners = []
     for recorder in (CudaGraphCapturer(torch.device("cuda")), None):
         one = learner("hadamax", precision, device="cuda", **FORMS[form])
-        one.record(recorder)
+        one.use_graphs(recorder)
         learners.append(one)
     for found, expected in zip(*(run(one, 3) for one in learners), strict=True):
         assert found.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=0.05)
