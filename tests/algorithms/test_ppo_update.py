@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -201,17 +202,17 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"num_envs": 0}, "num_envs: 0 is too small; expected 1 or more"),
+        ({"num_envs": 0}, "num_envs: 0 is out of range; expected 1 or more"),
         (
             {"num_minibatches": 3},
-            "num_minibatches: 3 does not divide num_envs x num_steps = 1024; expected a divisor, such as 2",
+            "num_minibatches: 3 does not divide num_envs * num_steps = 1024; expected a divisor, such as 2",
         ),
         ({"gae_lambda": 1.5}, "gae_lambda: 1.5 is out of range; expected 0 to 1"),
         ({"clip": 0.0}, "clip: 0.0 is out of range; expected a finite number above 0"),
-        ({"entropy_coefficient": -1.0}, "entropy_coefficient: -1.0 is out of range; expected a finite number"),
-        ({"redo_every": -1}, "redo_every: -1 is too small; expected 0 or more"),
+        ({"entropy_coefficient": -1.0}, "entropy_coefficient: -1.0 is out of range; expected 0 or more"),
+        ({"redo_every": -1}, "redo_every: -1 is out of range; expected 0 or more"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
-    with pytest.raises(UserError, match=f"^{line}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
         PPOSettings(**settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -169,16 +170,16 @@ def test_a_hostile_state_names_no_member_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"ensemble": 0}, "ensemble: 0 is too small; expected 1 or more"),
-        ({"bins": 1}, "bins: 1 is too small; expected 2 or more"),
-        ({"v_min": 10.0}, "v_min: 10.0 is not below v_max 10.0; expected finite v_min < v_max"),
-        ({"v_max": float("inf")}, "v_min: -10.0 is not below v_max inf"),
+        ({"ensemble": 0}, "ensemble: 0 is out of range; expected 1 or more"),
+        ({"bins": 1}, "bins: 1 is out of range; expected 2 or more"),
+        ({"v_min": 10.0}, "v_min: 10.0 is not below v_max = 10.0; expected a smaller number"),
+        ({"v_max": float("inf")}, "v_max: inf is out of range; expected a finite number"),
         ({"bin_sigma": 0.0}, "bin_sigma: 0.0 is out of range; expected a finite number above 0"),
         ({"mask_probability": 1.5}, "mask_probability: 1.5 is out of range; expected above 0, up to 1"),
         ({"redo_tau": float("nan")}, "redo_tau: nan is out of range"),
-        ({"redo_every": -5}, "redo_every: -5 is too small; expected 0 or more"),
+        ({"redo_every": -5}, "redo_every: -5 is out of range; expected 0 or more"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
-    with pytest.raises(UserError, match=f"^{line}"):
+    with pytest.raises(UserError, match=f"^{re.escape(line)}"):
         PQNSettings(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import asdict
 
 import pytest
@@ -143,7 +144,8 @@ def test_epsilon_falls_over_a_tenth_of_the_decay_frames() -> None:
 
 def test_schedules_follow_the_decay_frames_that_are_given() -> None:
     learner = small(decay_iterations=10, epsilon_decay=1.0, epsilon_end=0.0, num_minibatches=1, num_epochs=1)
-    assert [learner.epsilon(i) for i in (0, 5, 10, 20)] == [1.0, 0.5, 0.0, 0.0]
+    for learner.iterations, epsilon in ((0, 1.0), (5, 0.5), (10, 0.0), (20, 0.0)):
+        assert learner.epsilon() == epsilon
     assert learner.learning_rate(2.5) == pytest.approx(0.75 * 2.5e-4)
 
 
@@ -190,12 +192,12 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"num_envs": 0}, "num_envs: 0 is too small; expected 1 or more"),
-        ({"num_epochs": 0}, "num_epochs: 0 is too small"),
-        ({"num_test_envs": -1}, "num_test_envs: -1 is too small; expected 0 or more"),
+        ({"num_envs": 0}, "num_envs: 0 is out of range; expected 1 or more"),
+        ({"num_epochs": 0}, "num_epochs: 0 is out of range"),
+        ({"num_test_envs": -1}, "num_test_envs: -1 is out of range; expected 0 or more"),
         (
             {"num_minibatches": 33},
-            "num_minibatches: 33 does not divide num_envs x num_steps = 4096; expected a divisor, such as 32",
+            "num_minibatches: 33 does not divide num_envs * num_steps = 4096; expected a divisor, such as 32",
         ),
         ({"gamma": 1.01}, "gamma: 1.01 is out of range; expected 0 to 1"),
         ({"q_lambda": float("nan")}, "q_lambda: nan is out of range"),
@@ -205,5 +207,5 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
-    with pytest.raises(UserError, match=f"^{line}"):
+    with pytest.raises(UserError, match=f"^{re.escape(line)}"):
         PQNSettings(**settings)

@@ -63,8 +63,8 @@ def test_presets_that_are_not_there(arguments: tuple[str, ...], line: str) -> No
         ({"activation": ("crelu", "tanh"), "branches": 2}, "mixes crelu, twice as wide, with others"),
         ({"activation": "rleu"}, 'activation "rleu" is unknown; did you mean "relu"?'),
         ({"match_parameters": 5}, "parameters 5 cannot be matched by width; expected "),
-        ({"bins": 1}, "bins: 1 is too small; expected 2 or more"),
-        ({"v_min": 3, "v_max": 3}, "v_min: 3.0 is not below v_max 3.0"),
+        ({"bins": 1}, "bins: 1 is out of range; expected 2 or more"),
+        ({"v_min": 3, "v_max": 3}, "v_min: 3.0 is not below v_max = 3.0"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, settings: dict[str, Any], words: str) -> None:

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     reward: float
     terminated: bool
     truncated: bool
-    chosen: bool
+    agent_acted: bool
     next_observation: np.ndarray  # the last one of the game where it ended
 
 
