@@ -1,6 +1,6 @@
 """Shipped kernels of a wheel compared with kernels compiled for this processor: medians of ratios of CPU time.
 
-python benchmarks/shipped.py dist/hadamax-0.1.0-py3-none-linux_x86_64.whl
+python benchmarks/shipped.py dist/hadamax_rl-0.1.0-py3-none-linux_x86_64.whl
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     extra = config.getoption("--extra")
     missing = [package for package in EXTRAS.get(extra, ()) if find_spec(package) is None]
     if missing:
-        raise pytest.UsageError(f"--extra {extra}: {', '.join(missing)} not installed; pip install 'hadamax[{extra}]'")
+        raise pytest.UsageError(
+            f"--extra {extra}: {', '.join(missing)} not installed; pip install 'hadamax-rl[{extra}]'"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,7 +75,7 @@ def pytest_runtest_protocol() -> Iterator[object]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for extra in marked(item):
         if any(find_spec(package) is None for package in EXTRAS[extra]):
-            pytest.skip(f"needs the extra: pip install 'hadamax[{extra}]'")
+            pytest.skip(f"needs the extra: pip install 'hadamax-rl[{extra}]'")
 
 
 def marked(item: pytest.Item) -> list[str]:

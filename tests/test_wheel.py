@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is built, so that nothing is left in the clone."""
-    pytest.importorskip("setuptools", minversion="77", reason="needs the extra: pip install 'hadamax[dev]'")
+    pytest.importorskip("setuptools", minversion="77", reason="needs the extra: pip install 'hadamax-rl[dev]'")
     folder = tmp_path_factory.mktemp("clone")
     for name in SOURCES:
         if (ROOT / name).is_dir():

@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata  # slow
 
         try:
-            value = metadata.version("hadamax")
+            value = metadata.version("hadamax-rl")
         except metadata.PackageNotFoundError:  # run from its sources
             value = "unknown"
     else:

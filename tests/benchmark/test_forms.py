@@ -50,7 +50,7 @@ def test_the_plain_form_is_the_same_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_flax_form_is_the_same_network(name: str) -> None:
-    pytest.importorskip("flax", reason="JAX and Flax are not installed: pip install 'hadamax[flax]'")
+    pytest.importorskip("flax", reason="JAX and Flax are not installed: pip install 'hadamax-rl[flax]'")
     import jax.numpy as jnp
     import numpy as np
 

@@ -8,7 +8,7 @@ import torch
 
 from hadamax.diagnostics import Probe, measure, observe
 
-stable_baselines3 = pytest.importorskip("stable_baselines3", reason="needs the extra: pip install 'hadamax[sb3]'")
+stable_baselines3 = pytest.importorskip("stable_baselines3", reason="needs the extra: pip install 'hadamax-rl[sb3]'")
 pytestmark = pytest.mark.extra("sb3")
 
 

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 CASES = [
-    ("hadamax.integrations.flax", "flax", "hadamax[flax]"),
-    ("hadamax.integrations.flax", "jax", "hadamax[flax]"),
-    ("hadamax.integrations.flax_diagnostics", "flax", "hadamax[flax]"),
-    ("hadamax.integrations.stable_baselines3", "stable_baselines3", "hadamax[sb3]"),
-    ("hadamax.integrations.torchrl", "tensordict", "hadamax[torchrl]"),
+    ("hadamax.integrations.flax", "flax", "hadamax-rl[flax]"),
+    ("hadamax.integrations.flax", "jax", "hadamax-rl[flax]"),
+    ("hadamax.integrations.flax_diagnostics", "flax", "hadamax-rl[flax]"),
+    ("hadamax.integrations.stable_baselines3", "stable_baselines3", "hadamax-rl[sb3]"),
+    ("hadamax.integrations.torchrl", "tensordict", "hadamax-rl[torchrl]"),
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("flax", reason="needs the extra: pip install 'hadamax[flax]'")
+pytest.importorskip("flax", reason="needs the extra: pip install 'hadamax-rl[flax]'")
 
 import flax.linen as nn
 import jax

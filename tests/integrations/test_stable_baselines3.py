@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("stable_baselines3", reason="needs the extra: pip install 'hadamax[sb3]'")
+pytest.importorskip("stable_baselines3", reason="needs the extra: pip install 'hadamax-rl[sb3]'")
 
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("torchrl", reason="needs the extra: pip install 'hadamax[torchrl]'")
+pytest.importorskip("torchrl", reason="needs the extra: pip install 'hadamax-rl[torchrl]'")
 
 from gymnasium import spaces
 from tensordict import TensorDict

@@ -67,7 +67,7 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", RUNS)
 def test_it_plays_as_the_run_does(name: str, tmp_path: Path) -> None:
     if "minatar" in name:
-        pytest.importorskip("minatar", reason="needs the extra: pip install 'hadamax[minatar]'")
+        pytest.importorskip("minatar", reason="needs the extra: pip install 'hadamax-rl[minatar]'")
     path, out = tmp_path / "run", tmp_path / "agent"
     loop = made(path, RUNS[name])
     with closing(loop):

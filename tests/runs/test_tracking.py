@@ -15,7 +15,7 @@ from tests.runs.runs import CARTPOLE, flags, hadamax
 
 from hadamax.runs.logs import read_csv
 
-pytest.importorskip("wandb", reason="needs the extra: pip install 'hadamax[wandb]'")
+pytest.importorskip("wandb", reason="needs the extra: pip install 'hadamax-rl[wandb]'")
 pytestmark = [pytest.mark.slow, pytest.mark.extra("wandb")]
 RUN = {"frames": 4096, "checkpoint_every": 256, "log_every": 128, "diagnostics_every": 1024}
 BLOCK = 32_768  # of a .wandb file, which is a LevelDB log after seven bytes
@@ -104,5 +104,5 @@ def test_a_run_and_what_goes_on_with_it(tmp_path: Path) -> None:
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     arguments = flags(tmp_path / "run", CARTPOLE, **RUN)
-    assert hadamax(*arguments, "--wandb").refusal == "wandb: it needs an extra: pip install 'hadamax[wandb]'"
+    assert hadamax(*arguments, "--wandb").refusal == "wandb: it needs an extra: pip install 'hadamax-rl[wandb]'"
     assert not (tmp_path / "run").exists()

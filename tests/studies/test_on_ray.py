@@ -50,4 +50,4 @@ def test_nobody_answers(taken: int) -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert refusal("127.0.0.1:6379") == "engine: 'ray' needs an extra: pip install 'hadamax[ray]'"
+    assert refusal("127.0.0.1:6379") == "engine: 'ray' needs an extra: pip install 'hadamax-rl[ray]'"

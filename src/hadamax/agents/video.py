@@ -20,6 +20,7 @@ from hadamax.agents.mp4 import Mp4
 from hadamax.environments import Engine, EngineStep, EnvironmentSettings, make_environment
 from hadamax.environments.settings import make_atari
 from hadamax.errors import UserError
+from hadamax.plotting import ORANGE, SKY_BLUE
 
 Array = np.ndarray[Any, Any]
 
@@ -192,7 +193,6 @@ def check_filming(
 WIDTH, HEIGHT, MARGIN = 480, 630, 20
 WINDOW_SECONDS = 5.0
 BACKGROUND, TRACK, GREY, TEXT, FAINT = "#14161a", "#22262d", "#8a93a0", "#eceff3", "#a9b1bc"
-ORANGE, BLUE = "#e69f00", "#56b4e9"
 BARS_TOP, CURVE_TOP = 150, 480  # pixels from above
 CURVE_BOX = (MARGIN, CURVE_TOP + 24, WIDTH - MARGIN - 66, HEIGHT - 22)  # left, top, right, bottom
 
@@ -239,7 +239,7 @@ class Panel:
             note = f"protocol presses {self._actions[played]}"
         else:
             note = "exploring: random action" if random else ""
-        draw.text((WIDTH - MARGIN, BARS_TOP - 28), note, BLUE, font=self._small, anchor="ra")
+        draw.text((WIDTH - MARGIN, BARS_TOP - 28), note, SKY_BLUE, font=self._small, anchor="ra")
         for index in range(len(q)):
             self._draw_bar(draw, index, q, low, high, chosen=index == played, free=played == action)
         self._draw_curve(draw, low, high)
@@ -248,7 +248,7 @@ class Panel:
     def _draw_bar(self, draw: Any, index: int, q: Array, low: float, high: float, *, chosen: bool, free: bool) -> None:
         top = BARS_TOP + index * self._row
         middle, bottom = top + self._row / 2, top + self._row - 3
-        colour = (ORANGE if free else BLUE) if chosen else GREY
+        colour = (ORANGE if free else SKY_BLUE) if chosen else GREY
         length = (self._bar_right - self._bar_left) * (float(q[index]) - low) / (high - low)
         draw.rectangle((self._bar_left, top + 1, self._bar_left + max(length, 1), bottom), fill=colour)
         font = self._bold if chosen else self._label

@@ -207,7 +207,7 @@ def extras() -> list[Finding]:
             found.append(Finding(f"[{extra}]", ", ".join(f"{name} {v}" for name, v in there.items())))
         else:
             missing = ", ".join(package for package in packages if package not in there)
-            mend = f"pip install 'hadamax[{extra}]'"
+            mend = f"pip install 'hadamax-rl[{extra}]'"
             found.append(Finding(f"[{extra}]", f"missing: {missing}", mend, optional=True))
     return found
 

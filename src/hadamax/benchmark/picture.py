@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from hadamax.benchmark.rounds import Times, ratio, total
+from hadamax.plotting import BLUE, GREEN, GREY, ORANGE, PINK, SKY_BLUE, VERMILLION
 
-# Okabe and Ito's colours, safe for colour-blind readers.
-COLOURS = {"products": "#555555", "ours": "#0072b2", "plain": "#d55e00", "jax": "#cc79a7"}
+COLOURS = {"products": GREY, "ours": BLUE, "plain": VERMILLION, "jax": PINK}
 LABELS = {
     "products": "roofline",
     "ours": "ours",
@@ -21,7 +21,7 @@ LABELS = {
     "jax": "JAX, float32",
 }
 DRAWN = frozenset({"network", "iteration"})  # sections
-PARTS = {"acting products": "#56b4e9", "learning products": "#0072b2", "emulators": "#009e73"}
+PARTS = {"acting products": SKY_BLUE, "learning products": BLUE, "emulators": GREEN}
 
 
 def draw(times: Times, title: str) -> bytes | None:
@@ -88,7 +88,7 @@ def _draw_iterations(axes: Axes, times: Times, names: list[str]) -> None:
         middle = statistics.median(whole)
         spread = [[middle - min(whole)], [max(whole) - middle]]
         label = "the iteration" if row == 0 else None
-        axes.barh(-row + 0.2, middle, 0.36, color="#e69f00", label=label, xerr=spread, ecolor="black")
+        axes.barh(-row + 0.2, middle, 0.36, color=ORANGE, label=label, xerr=spread, ecolor="black")
         beside = f" {ratio(whole, alone).median:.2f} times the sum of its parts"
         axes.annotate(beside, (max(whole), -row + 0.2), va="center", fontsize=7)
     axes.set_yticks([-row for row in range(len(names))], names)

@@ -83,7 +83,7 @@ def _network(encoder: str, precision: str, plan: Plan, results: Results) -> None
         specs["jax"] = Spec("jax", encoder, "float32", plan.threads)
     elif "jax" not in results.forms:
         results.forms["jax"] = None
-        results.notes.append("JAX is not installed: pip install 'hadamax[flax]' to compare with it")
+        results.notes.append("JAX is not installed: pip install 'hadamax-rl[flax]' to compare with it")
     with ExitStack() as stack:
         there = {form: stack.enter_context(Contender(spec)) for form, spec in specs.items()}
         results.forms[label] = {form: contender.about for form, contender in there.items()}

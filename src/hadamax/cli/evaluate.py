@@ -72,7 +72,7 @@ class Arguments:
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax evaluate")
     if given.video and not find_spec("av"):
-        raise UserError(f"video: {given.video!r} needs an extra: pip install 'hadamax[video]'")
+        raise UserError(f"video: {given.video!r} needs an extra: pip install 'hadamax-rl[video]'")
     path = Path(given.run)
     folder, algorithm, settings = RunFolder.open(path)
     environment = capped(settings.environment, given.max_episode_frames).resolved()

@@ -21,10 +21,8 @@ from hadamax.diagnostics.health import DEAD_PEAK
 from hadamax.diagnostics.rank import effective_rank, singular_values
 from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.signs import DEAD
+from hadamax.plotting import BLUE, COLOURS, GREY, MARKERS, VERMILLION
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#555555"
-MARKERS = "osD^vPX*"
 STYLES = {"output": "-", "product": "--", "sum": "--", "before pool": "--", "branch 2": "-."}  # other branches: dotted
 MILLION = 1e6
 NOISE = 1e-5

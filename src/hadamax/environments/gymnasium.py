@@ -101,7 +101,7 @@ def make_minatar(env: str, num_envs: int, *, sticky_actions: float, max_episode_
     try:
         import minatar.gym
     except ImportError:
-        raise UserError(f"env: {env!r} needs an extra: pip install 'hadamax[minatar]'") from None
+        raise UserError(f"env: {env!r} needs an extra: pip install 'hadamax-rl[minatar]'") from None
     import gymnasium
 
     if "MinAtar/Breakout-v1" not in gymnasium.registry:

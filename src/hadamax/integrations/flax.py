@@ -1,4 +1,4 @@
-"""Layers and encoders as Flax modules (linen), images channels-last: [B, H, W, C]. Extra: `hadamax[flax]`.
+"""Layers and encoders as Flax modules (linen), images channels-last: [B, H, W, C]. Extra: `hadamax-rl[flax]`.
 
     from hadamax.integrations.flax import build_encoder
     encoder = build_encoder("hadamax", observation_shape=(84, 84, 4), input_scale=255.0)

@@ -1,4 +1,4 @@
-"""Diagnostics of a Flax module's activations. Extra: `hadamax[flax]`.
+"""Diagnostics of a Flax module's activations. Extra: `hadamax-rl[flax]`.
 
 from hadamax.integrations.flax_diagnostics import activations
 health = measure(activations(network, variables, observations))  # measure: of hadamax.diagnostics

@@ -12,7 +12,9 @@ try:
     import jax
     import jax.numpy as jnp
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'hadamax[flax]'", name=error.name) from None
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed: pip install 'hadamax-rl[flax]'", name=error.name
+    ) from None
 
 from hadamax.networks.activations import (
     LEAKY_RELU_DENOMINATOR,

@@ -1,4 +1,4 @@
-"""Encoders as features extractors for Stable-Baselines3 (DQN, PPO, QR-DQN, ...). Extra: `hadamax[sb3]`.
+"""Encoders as features extractors for Stable-Baselines3 (DQN, PPO, QR-DQN, ...). Extra: `hadamax-rl[sb3]`.
 
     from hadamax.integrations.stable_baselines3 import HadamaxExtractor
     model = DQN("CnnPolicy", env, policy_kwargs=dict(features_extractor_class=HadamaxExtractor, net_arch=[]))
@@ -18,7 +18,9 @@ try:
     from stable_baselines3.common.preprocessing import is_image_space_channels_first
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'hadamax[sb3]'", name=error.name) from None
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed: pip install 'hadamax-rl[sb3]'", name=error.name
+    ) from None
 
 from gymnasium import spaces
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Encoders as TensorDictModules for TorchRL. Extra: `hadamax[torchrl]`.
+"""Encoders as TensorDictModules for TorchRL. Extra: `hadamax-rl[torchrl]`.
 
     from hadamax.integrations.torchrl import HadamaxModule
     actor = QValueActor(HadamaxModule("hadamax", num_actions=6), spec=env.action_spec)
@@ -16,7 +16,7 @@ try:
     from tensordict.nn import TensorDictModule
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"{error.name} is not installed: pip install 'hadamax[torchrl]'", name=error.name
+        f"{error.name} is not installed: pip install 'hadamax-rl[torchrl]'", name=error.name
     ) from None
 
 from torch import Tensor, nn

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from hadamax.diagnostics.pictures import BLUE, COLOURS, GREY, MARKERS, VERMILLION
+from hadamax.plotting import BLUE, COLOURS, GREY, MARKERS, VERMILLION
 
 __all__ = [
     "BLUE",

@@ -13,6 +13,7 @@ import numpy as np
 from hadamax.environments import EnvironmentSettings
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
+from hadamax.plotting import BLUE, GREEN, GREY, VERMILLION
 from hadamax.published import published_scores
 from hadamax.runs.folder import RunFolder
 from hadamax.runs.logs import read_csv
@@ -24,8 +25,6 @@ if TYPE_CHECKING:  # imported when something is drawn: `--help` and training do 
 
 Array = np.ndarray[Any, Any]
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; shapes and dashes differ as well.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"
 WINDOW = 100  # games that a point of a line averages over, fewer in a short run
 POINTS = 400  # of a line
 MOST_DOTS = 3000
@@ -98,7 +97,7 @@ def _draw_games(axes: Axes, folder: RunFolder) -> bool:
     games = read_games(folder.episodes)
     for source, name, colour, style in (
         ("training", "training games, exploring", BLUE, "-"),
-        ("test", "test games, greedy", ORANGE, "-."),
+        ("test", "test games, greedy", VERMILLION, "-."),
     ):
         series = games.get(source)
         if series is None:

@@ -31,7 +31,7 @@ def require_wandb() -> None:
     UserError: the extra is not installed.
     """
     if not find_spec("wandb"):
-        raise UserError("wandb: it needs an extra: pip install 'hadamax[wandb]'")
+        raise UserError("wandb: it needs an extra: pip install 'hadamax-rl[wandb]'")
 
 
 class Tracker:

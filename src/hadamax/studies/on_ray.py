@@ -152,7 +152,7 @@ def connect(address: str) -> Any:
         UserError: Ray is not installed, or the address does not respond.
     """
     if not find_spec("ray"):
-        raise UserError("engine: 'ray' needs an extra: pip install 'hadamax[ray]'")
+        raise UserError("engine: 'ray' needs an extra: pip install 'hadamax-rl[ray]'")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address

@@ -11,9 +11,9 @@ from hadamax.algorithms.common.contract import Activity, FinishedGame, Iteration
 from hadamax.algorithms.common.learner import Learner
 from hadamax.algorithms.common.optimizer_state import load_moments, save_moments
 from hadamax.algorithms.common.rollout import Rollout
+from hadamax.diagnostics.redo import redo
 from hadamax.environments import Environments, Step, VectorEnvironment
 from hadamax.kernels.cuda_graphs import GraphCapturer, GraphedFunction
-from hadamax.redo import redo
 
 REDO_ROWS = 128  # observations of the rollout by which units are judged
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Okabe and Ito's colours without yellow, which is invisible on white; the page replaces them by CSS variables.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+from hadamax import plotting
+
+COLOURS = plotting.COLOURS[:6]  # black is the text; the page replaces colours by CSS variables
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, MUTED, LINES = "#1a1a1b", "#5c5c5f", "#cfcfd2"
 
 PAPER: dict[Any, Any] = {
@@ -55,4 +55,4 @@ class Style(NamedTuple):
 
 def style_of(number: int) -> Style:
     """Return the style of the variant with this number; the first 210 styles are distinct."""
-    return Style(COLOURS[number % 6], DASHES[number % 5], MARKERS[number % 7])
+    return Style(COLOURS[number % 6], DASHES[number % 5], plotting.MARKERS[number % 7])

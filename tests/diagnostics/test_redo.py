@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hadamax.diagnostics.redo import dormant, redo, saturated, trace
 from hadamax.networks import ENCODERS, HadamardLinear, PolicyValueNetwork, build_encoder
 from hadamax.networks.value_network import ValueNetwork
-from hadamax.redo import dormant, redo, saturated
-from hadamax.redo.layers import trace
 
 
 def plain() -> nn.Sequential:
