@@ -107,6 +107,6 @@ def test_version_and_help_in_a_process_of_their_own(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "hadamax", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
-    assert run("--version") == f"hadamax {version('hadamax')}\n"
+    assert run("--version") == f"hadamax {version('hadamax-rl')}\n"
     assert "hadamax doctor" in run("--help")
     assert json.dumps(sorted(os.listdir(tmp_path))) == "[]"
