@@ -62,8 +62,11 @@ def pytest_runtest_protocol() -> Iterator[object]:
     test that wants two says so. The command line's handlers of signals outlive it, to the end of its process; here, to
     the end of a test.
     """
+    from hadamax.networks.fast_path import forget_plans  # after TRITON_INTERPRET is set
+
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    forget_plans()  # a test may simulate a machine without kernels
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return (yield)

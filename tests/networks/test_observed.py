@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
-from hadamax.networks import Encoder, HadamardConv2d, blocks, build_encoder
+from hadamax.networks import Encoder, HadamardConv2d, build_encoder, fast_path
 from hadamax.networks.norms import Norm, NormSetting, make_norm
 
 SHAPE = (4, 36, 36)
@@ -42,7 +42,7 @@ def test_a_hook_is_called_once_with_the_whole_batch(inside: str, pieces: bool, m
     encoder, calls = made(), []
     expected = encoder(seen())
     if pieces:
-        monkeypatch.setattr(blocks, "PIECE", 1)
+        monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 1)
     module = encoder.blocks[0].get_submodule(inside)
     module.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
     torch.testing.assert_close(encoder(seen()), expected, rtol=1e-4, atol=1e-4)
@@ -145,11 +145,11 @@ class Noise(nn.Module):
 
 @pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_a_weight_drawn_at_every_look_is_drawn_once(
+def test_a_weight_drawn_at_every_look_is_cached_parametrization(
     dtype: torch.dtype, hooked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that every piece of a batch, forward and backward, meets the same."""
-    monkeypatch.setattr(blocks, "PIECE", 1)
+    monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 1)
     encoder, noises = made(), [Noise(), Noise()]
     for block, noise in zip(encoder.blocks, noises, strict=False):
         parametrize.register_parametrization(block.layer, "weight", noise)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hadamax.networks import blocks, build_encoder
+from hadamax.networks import build_encoder, fast_path
 from hadamax.networks.encoders import Encoder
 from hadamax.networks.hadamard import HadamardConv2d
 
@@ -48,7 +48,8 @@ def test_pieces_make_the_whole(
     whole = learn(encoder, x)
     assert set(calls) == {7}
     calls.clear()
-    monkeypatch.setattr(blocks, "PIECE", 70_000)  # one row of the largest first block here, three of the smallest
+    # One row of the largest first block here, three of the smallest.
+    monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 70_000)
     pieces = learn(encoder, x)
     assert min(calls) < 7
     assert len(calls) > len(encoder.blocks)
@@ -59,7 +60,7 @@ def test_pieces_make_the_whole(
 def test_a_row_is_the_least_and_without_gradients_all_go_at_once(
     calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE", 1)
+    monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 1)
     encoder = build_encoder("hadamax", SHAPE)
     x = torch.randint(256, (5, *SHAPE), dtype=torch.uint8)
     pieces = encoder(x)
@@ -75,7 +76,7 @@ def test_a_row_is_the_least_and_without_gradients_all_go_at_once(
 def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = build_encoder("hadamax", (4, 84, 84))
     row = 64 * 84 * 84 * 4
-    monkeypatch.setattr(blocks, "PIECE", 2 * row)
+    monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 2 * row)
     encoder(torch.randint(256, (5, 4, 84, 84), dtype=torch.uint8))
     assert calls[:3] == [2, 2, 1]  # of the first block
 

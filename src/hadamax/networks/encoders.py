@@ -19,7 +19,7 @@ from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
-from hadamax.networks.observed import drawn_once
+from hadamax.networks.observed import cached_parametrization
 from hadamax.networks.specs import UNSET, EncoderSpec, Unset, override
 from hadamax.networks.stack import Stack, make_block
 
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
             return self._after_blocks(self.blocks(observations, scale=self.input_scale))
         # Not the type of `parameters()`: frameworks that swap the weights for plain tensors leave none.
         layer = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
-        with drawn_once(layer):
+        with cached_parametrization(layer):
             return self._after_blocks(self.blocks(self._scale(observations.to(layer.weight.dtype))))
 
     def _scale(self, numbers: Tensor) -> Tensor:

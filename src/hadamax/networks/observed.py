@@ -1,6 +1,6 @@
-"""What others do to a layer from outside, by PyTorch's means: hooks on it, and weights computed from others.
+"""Hooks on a layer and parametrised weights, which the fast path must respect.
 
-A fused pass calls no module and reads weights where it likes, so it has to ask.
+A fused kernel does not call the modules of a block, and may read a weight several times.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ from torch.nn.utils import parametrize
 
 
 def is_hooked(module: nn.Module | None) -> bool:
-    """Whether somebody asks to be called where the module is, forward or backward."""
+    """Return True if a module has forward or backward hooks."""
     return module is not None and bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 
 
-def drawn_once(layer: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Within it a parametrised weight (spectral norm, dropped weights) is computed once, however often it is read.
+def cached_parametrization(layer: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Context in which a parametrised weight (for example with spectral norm) is computed once per forward pass.
 
-    In the main thread alone: the cache is the process's, and two threads would keep each other's weights in it.
+    Only in the main thread: the cache is shared by the process, and threads would read each other's weights.
     """
-    usual = torch.compiler.is_compiling() or not parametrize.is_parametrized(layer)
-    if usual or threading.current_thread() is not threading.main_thread():
+    plain = torch.compiler.is_compiling() or not parametrize.is_parametrized(layer)
+    if plain or threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()
     return parametrize.cached()
