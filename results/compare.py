@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from hadamax.student import half_width
+from hadamax.confidence import ci95_half_width
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
@@ -49,8 +49,8 @@ def table(runs: dict[str, dict[str, list[Path]]]) -> None:
             scores = np.array([score(path) for path in paths])
             both = {p.name for p in paths} & {p.name for p in first}
             gaps = np.array([score(p) - score(q) for p in paths for q in first if p.name == q.name in both])
-            gap = "" if paths is first or len(gaps) < 2 else f"{gaps.mean():+.2f} ± {half_width(gaps):.2f}"
-            spread = f" ± {half_width(scores):.2f}" if len(scores) > 1 else ""
+            gap = "" if paths is first or len(gaps) < 2 else f"{gaps.mean():+.2f} ± {ci95_half_width(gaps):.2f}"
+            spread = f" ± {ci95_half_width(scores):.2f}" if len(scores) > 1 else ""
             print(f"| {game} | {variant} | {scores.mean():.2f}{spread} | {len(scores)} | {gap} |")
 
 
@@ -64,7 +64,7 @@ def draw(runs: dict[str, dict[str, list[Path]]], out: Path) -> None:
             mean = curves.mean(axis=0)
             axes.plot(frames / 1e6, mean, color=colour, linestyle=dash, label=f"{variant} ({len(paths)} seeds)")
             if len(paths) > 1:
-                half = half_width(curves)
+                half = ci95_half_width(curves)
                 axes.fill_between(frames / 1e6, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
         axes.set(title=game, xlabel="million frames", ylabel="raw return (last 100 training games)")
         axes.legend(frameon=False)
