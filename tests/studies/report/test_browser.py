@@ -1,93 +1,115 @@
-"""The page in a real browser: it renders, says nothing on the console, sorts and filters by mouse and by keyboard."""
+"""The report's page in Chromium: it renders without errors, and sorts and filters by mouse and keyboard."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from tests.studies.report.browser import Browser, browser
 from tests.studies.report.conftest import GAMES, Made
 
+playwright_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+
 pytestmark = pytest.mark.slow
-SCORES = "Array.from(document.querySelectorAll('#table-runs tbody tr:not([hidden])'), r => r.cells[4].textContent)"
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+SCORE_HEADER = "#table-runs th:nth-child(5)"
+
+
+class Opened(NamedTuple):
+    page: playwright_api.Page
+    problems: list[str]  # console messages and uncaught exceptions
+    requests: list[str]  # URLs
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
+def browser() -> Iterator[playwright_api.Browser]:
+    if not CHROMIUM.is_file():
+        pytest.skip(f"no Chromium at {CHROMIUM}; install it, or set CHROMIUM to its path")
+    with playwright_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture
-def page(chromium: Browser, made: Made) -> Browser:
-    chromium.complaints.clear()
-    chromium.requests.clear()
-    chromium.open(made.out / "index.html")
-    return chromium
+def opened(browser: playwright_api.Browser, made: Made) -> Iterator[Opened]:
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((made.out / "index.html").resolve().as_uri())
+    yield Opened(page, problems, requests)
+    page.close()
 
 
-def numbers(cells: list[str]) -> list[float]:
+def scores(page: playwright_api.Page) -> list[float]:
+    """Return the fifth column of the visible rows of the table of runs."""
+    cells = page.locator("#table-runs tbody tr:not([hidden]) td:nth-child(5)").all_text_contents()
     return [float(cell.replace(",", "")) for cell in cells]
 
 
-def test_it_renders_from_disk_without_a_word(page: Browser) -> None:
-    assert page.complaints == []
-    assert all(request.startswith(("file:", "data:")) for request in page.requests)
-    assert page.run("document.querySelectorAll('#curves svg').length") == len(GAMES)
-    empty = """Array.from(document.querySelectorAll('main section, figure svg, #curves svg'))
-        .filter(e => e.getBoundingClientRect().height < 40).length"""
-    assert page.run(empty) == 0
-    assert page.run("document.querySelectorAll('#table-runs tbody tr').length") == 42
-    assert not page.run("document.documentElement.scrollWidth > innerWidth")
+def test_page_renders_from_disk_without_errors(opened: Opened) -> None:
+    page = opened.page
+    assert opened.problems == []
+    assert all(url.startswith(("file:", "data:")) for url in opened.requests)
+    assert page.locator("#curves svg").count() == len(GAMES)
+    assert page.locator("#table-runs tbody tr").count() == 42
+    for element in page.locator("main section, figure svg, #curves svg").all():
+        box = element.bounding_box()
+        assert box is not None
+        assert box["height"] >= 40
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
-def test_sorting_by_mouse_and_by_keyboard(page: Browser) -> None:
-    heading = "#table-runs th:nth-child(5) button"
-    before = numbers(page.run(SCORES))
-    page.click(heading)
-    assert numbers(page.run(SCORES)) == sorted(before)
-    assert page.run("document.querySelector('#table-runs th:nth-child(5)').ariaSort") == "ascending"
-    page.run(f"document.querySelector('{heading}').focus()")
-    page.press("Enter")
-    assert numbers(page.run(SCORES)) == sorted(before, reverse=True)
-    assert page.run("document.querySelector('#table-runs th:nth-child(5)').ariaSort") == "descending"
-    page.press("Tab")
-    page.press(" ")
-    assert page.run("document.activeElement.textContent") == "Human-normalised"
-    assert page.run("document.querySelector('#table-runs th:nth-child(6)').ariaSort") == "ascending"
-    assert page.run("document.querySelectorAll('#table-runs th[aria-sort]').length") == 1
+def test_table_sorts_by_mouse_and_keyboard(opened: Opened) -> None:
+    page = opened.page
+    before = scores(page)
+    page.click(f"{SCORE_HEADER} button")
+    assert scores(page) == sorted(before)
+    assert page.get_attribute(SCORE_HEADER, "aria-sort") == "ascending"
+    page.focus(f"{SCORE_HEADER} button")
+    page.keyboard.press("Enter")
+    assert scores(page) == sorted(before, reverse=True)
+    assert page.get_attribute(SCORE_HEADER, "aria-sort") == "descending"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.evaluate("document.activeElement.textContent") == "Human-normalised"
+    assert page.get_attribute("#table-runs th:nth-child(6)", "aria-sort") == "ascending"
+    assert page.locator("#table-runs th[aria-sort]").count() == 1
 
 
-def test_filtering(page: Browser) -> None:
-    page.run("document.querySelector('#filter-runs [name=search]').focus()")
-    page.type("hadamax pong")
-    assert len(page.run(SCORES)) == 3
-    assert page.run("document.querySelector('#filter-runs output').textContent") == "3 of 42 shown"
+def test_search_filters_runs_and_curves(opened: Opened) -> None:
+    page = opened.page
+    page.fill("#filter-runs [name=search]", "hadamax pong")
+    assert len(scores(page)) == 3
+    assert page.text_content("#filter-runs output") == "3 of 42 shown"
     page.click("#filter-runs [type=reset]")
-    page.run("new Promise(done => setTimeout(done, 50))")
-    assert len(page.run(SCORES)) == 42
-    page.run("document.querySelector('#filter-curves [name=search]').focus()")
-    page.type("seaq")
-    assert page.run("document.querySelectorAll('#curves > li:not([hidden])').length") == 1
+    page.wait_for_function("document.querySelectorAll('#table-runs tbody tr:not([hidden])').length === 42")
+    page.fill("#filter-curves [name=search]", "seaq")
+    assert page.locator("#curves > li:not([hidden])").count() == 1
 
 
-def test_a_number_leads_to_its_runs(page: Browser, made: Made) -> None:
+def test_score_of_a_game_links_to_its_runs(opened: Opened, made: Made) -> None:
+    page = opened.page
     page.click("#table-games tbody tr:nth-child(3) td:nth-child(2) a")
-    shown = (
-        "Array.from(document.querySelectorAll('#table-runs tbody tr:not([hidden])'), r => r.querySelector('a').href)"
-    )
-    links = page.run(shown)
-    assert len(links) == 3
-    for link in links:
-        folder = Path(link.removeprefix("file://"))
+    links = page.locator("#table-runs tbody tr:not([hidden]) a:first-of-type")
+    addresses = links.evaluate_all("links => links.map(link => link.href)")
+    assert len(addresses) == 3
+    for address in addresses:
+        folder = Path(address.removeprefix("file://"))
         assert folder.parent == made.root / "nature-norm" / GAMES[2]
         assert (folder / "config.toml").exists()
-    assert page.run("document.activeElement.id") == "runs"
+    assert page.evaluate("document.activeElement.id") == "runs"
 
 
-def test_what_a_screen_reader_gets(page: Browser) -> None:
-    nodes = page.accessible()
+def test_screen_reader_gets_roles_and_names(opened: Opened) -> None:
+    page = opened.page
+    session = page.context.new_cdp_session(page)
+    nodes = [n for n in session.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
     named = {
         role: [n["name"]["value"] for n in nodes if n["role"]["value"] == role] for role in ("table", "image", "button")
     }
@@ -96,6 +118,5 @@ def test_what_a_screen_reader_gets(page: Browser) -> None:
     assert all(name.strip() for names in named.values() for name in names)
     roles = {node["role"]["value"] for node in nodes}
     assert {"main", "banner", "navigation", "contentinfo", "heading", "rowheader", "columnheader"} <= roles
-    page.run("document.activeElement.blur(); scrollTo(0, 0)")
-    page.press("Tab")
-    assert page.run("document.activeElement.textContent") == "Skip to the results"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
