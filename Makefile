@@ -1,11 +1,11 @@
-# make install | demo | test | check | format
+# make install | demo | check | test | test-all | format
 # PYTHON: any Python 3.11 or newer; the first one found unless given.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: install demo test test-extras docs check format lock clean
+.PHONY: install demo check test test-all test-extras docs format lock clean
 
 install: .venv/.installed
 
@@ -21,39 +21,50 @@ demo: install
 	else $(BIN)/hadamax train pqn --config examples/demo.toml --out runs/demo; fi
 	$(BIN)/hadamax evaluate runs/demo --baselines --episodes 30 --max-episode-frames 12_000 --video runs/demo/video.mp4
 
-# A worker for each core, each on one thread: tensors this small are slower on two.
+# One worker per core, one thread per worker: small tensors are slower on two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Before each commit: format, lint, types and the fast tests, in under two minutes.
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) -m "not slow and not end_to_end"
+
+# Before each push: every test except the slow ones, in under five minutes.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	$(PYTEST) -m "not slow"
 
-# The tests of each extra, in an environment that has this extra and no other.
+# Before a release: every test, with more random examples, and each extra in an environment without the others.
+test-all: install
+	HYPOTHESIS_PROFILE=full $(PYTEST)
+	$(MAKE) $(EXTRAS:%=test-extra-%)
+
+# The tests of all extras except the slow ones, in one environment.
+test-extras: .venvs/all/.installed
+	OMP_NUM_THREADS=1 .venvs/all/bin/python -m pytest -n auto --dist loadfile --extra=all -m "not slow"
+
 EXTRAS := sb3 flax torchrl ray wandb docs
-test-extras: $(EXTRAS:%=test-extra-%)
-
 test-extra-%: .venvs/%/.installed
 	OMP_NUM_THREADS=1 .venvs/$*/bin/python -m pytest -n auto --dist loadfile --extra=$*
 
 .PRECIOUS: .venvs/%/.installed
-# Such an environment lies over .venv: what that has is seen through it, and not installed again.
+comma := ,
+empty :=
+# An environment for one extra, or for `all` of them, on top of .venv: it shares the packages that are installed there.
 .venvs/%/.installed: .venv/.installed
 	rm -rf .venvs/$* && $(BIN)/python -m venv .venvs/$*
 	below=$$($(BIN)/python -c "import site; print(site.getsitepackages()[0])"); \
 	here=$$(.venvs/$*/bin/python -c "import site; print(site.getsitepackages()[0])"); \
 	echo "import site; site.addsitedir('$$below')" > "$$here/below.pth"
 	.venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-		--editable '.[$*]'
+		--editable '.[$(if $(filter all,$*),$(subst $(empty) $(empty),$(comma),$(EXTRAS)),$*)]'
 	touch $@
 
 # The documentation as a site, in site/: nothing of it is fetched from elsewhere.
-docs: .venvs/docs/.installed
-	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict
+docs: .venvs/all/.installed
+	NO_MKDOCS_2_WARNING=1 .venvs/all/bin/python -m mkdocs build --strict
 	@echo "open site/index.html"
-
-# The gate before a commit: format, lint, types, and the tests that take no time.
-check: install
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 format: install
 	$(BIN)/ruff format .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.kernels.blocks import HADAMAX, KINDS, POOLS
 from tests.kernels.convolutions import SAME, layer, needs, observations, off
@@ -44,7 +44,6 @@ def gradients(y: Tensor, tensors: list[Tensor | None], gradient: Tensor) -> list
     return list(torch.autograd.grad(y, [tensor for tensor in tensors if tensor is not None], gradient))
 
 
-@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.kernels.convolutions import ROUNDING, SAME, exact, layer, needs, observations, obstacle, off, plain
 from torch import Tensor
@@ -22,7 +22,6 @@ def _served(kernel: None, small_maps: None) -> None:
     assert obstacle(torch.float32) is None
 
 
-@settings(max_examples=40)
 @given(data=st.data(), dtype=st.sampled_from(list(ROUNDING)))
 def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
     needs(dtype)

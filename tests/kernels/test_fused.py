@@ -29,7 +29,7 @@ channels = st.integers(1, 40) | st.sampled_from([64, 70])
 sizes = st.integers(4, 19)
 
 
-@settings(max_examples=120, derandomize=True)
+@settings(derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.kernels.convolutions import GAIN, layer, off
 from torch import Tensor
@@ -49,7 +49,6 @@ def is_ours(y: Tensor) -> bool:
     return "_Convolution" in str(y.grad_fn)
 
 
-@settings(max_examples=40)
 @given(data=st.data())
 def test_equals_the_plain_form(data: st.DataObject) -> None:
     draw = data.draw

@@ -58,7 +58,7 @@ def _launched(case: Case) -> Answer:
 
 
 # Channels that fill a tile and that do not; several tiles; more programs than outputs.
-@settings(max_examples=40, derandomize=True)
+@settings(derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
     pool=st.sampled_from(POOLS),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -74,7 +74,6 @@ def test_every_encoder(name: str) -> None:
     check(RainbowNetwork(encoder, 2, num_atoms=3), encoder, 2)
 
 
-@settings(max_examples=25)
 @given(
     name=st.sampled_from(["nature", "hadamax", "impala", "minatar", "mlp"]),
     activation=st.sampled_from(["tanh", "crelu", "rational", ("tanh", "sigmoid")]),

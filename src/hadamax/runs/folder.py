@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hadamax
 from hadamax.environments import Environments
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
@@ -200,10 +199,9 @@ def claim(run: Path) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions and the machine that a repetition needs beside the settings."""
+    """What a repetition needs to know beside the settings."""
     found = {"python": platform.python_version(), "processor": processor(), "system": sys.platform}
-    found["hadamax"] = hadamax.__version__
-    for package in ("torch", "ale-py", "gymnasium", "numpy"):
+    for package in ("hadamax", "torch", "ale-py", "gymnasium", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
