@@ -1,4 +1,4 @@
-"""DQN, C51 and Rainbow at tiny scale."""
+"""Small DQN, C51 and Rainbow learners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A learner whose acting and updates are recorded and replayed learns what it would have learned."""
+"""A learner that replays its recorded forward passes and updates learns the same as one that does not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def assert_recorded(recorded: PQN | PPO) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("encoder", ["nature-norm", "hadamax"])
-def test_replays_learn_the_same(form: str, encoder: str) -> None:
+def test_replay_equals_eager_execution(form: str, encoder: str) -> None:
     recorded, plain = learner(encoder, **FORMS[form]), learner(encoder, **FORMS[form])
     recorded.use_graphs(Tape())
     assert run(recorded, 4) == run(plain, 4)
@@ -58,14 +58,14 @@ def test_replays_learn_the_same(form: str, encoder: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_in_bfloat16(algorithm: str) -> None:
+def test_replay_equals_eager_execution_in_bfloat16(algorithm: str) -> None:
     recorded, plain = (learner("hadamax", torch.bfloat16, algorithm=algorithm) for _ in range(2))
     recorded.use_graphs(Tape())
     assert run(recorded, 3) == run(plain, 3)
     assert_recorded(recorded)
 
 
-def test_groups_of_environments_are_recorded_by_their_size() -> None:
+def test_each_group_size_has_its_own_graph() -> None:
     learners = []
     for recorder in (Tape(), None):
         environment = make_groups(EnvironmentSettings("Breakout", screen_size=44), 5, 2, seed=1, threads=1)
@@ -77,7 +77,7 @@ def test_groups_of_environments_are_recorded_by_their_size() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -> None:
+def test_loading_a_state_discards_the_graphs(algorithm: str) -> None:
     recorded, plain = learner(algorithm=algorithm), learner(algorithm=algorithm)
     recorded.use_graphs(Tape())
     for one in (recorded, plain):
@@ -94,7 +94,7 @@ def test_what_was_recorded_is_forgotten_when_a_state_is_loaded(algorithm: str) -
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", FORMS)
-def test_on_a_card(form: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_on_a_gpu_match_eager_losses(form: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADAMAX_KERNELS", "auto")
     learners = []
     for recorder in (CudaGraphCapturer(torch.device("cuda")), None):

@@ -1,4 +1,4 @@
-"""Learners of environments in groups: what is stored is what one group gives, in turn; exact across a kill."""
+"""Learners of several environment groups: they store what one group stores, and resume exactly."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def learner(*sizes: int, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("sizes", [(4, 3), (3, 2, 2), (5, 2), (6, 1)], ids=str)
-def test_a_rollout_is_that_of_one_group(sizes: tuple[int, ...]) -> None:
-    """Acting greedily, so that nothing is drawn; of (5, 2) and (6, 1) the last group is only scored, or part of it."""
+def test_groups_store_the_same_rollout_as_one_group(sizes: tuple[int, ...]) -> None:
+    """Act greedily, so nothing is drawn. With (5, 2) and (6, 1) the last group holds test environments."""
     whole, groups = (learner(*s, epsilon_start=0.0, epsilon_end=0.0) for s in ((7,), sizes))
     for _ in range(3):
         expected, got = whole.iteration(), groups.iteration()
@@ -64,7 +64,7 @@ def test_a_rollout_is_that_of_one_group(sizes: tuple[int, ...]) -> None:
     assert expected.games
 
 
-def test_one_group_plays_while_the_next_is_acted_for() -> None:
+def test_groups_alternate_between_acting_and_stepping() -> None:
     Turns.log.clear()
     learner(4, 3).collect()
     begun = [("send", 4), ("send", 3)]
@@ -73,7 +73,7 @@ def test_one_group_plays_while_the_next_is_acted_for() -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_resumed_learner_equals_one_that_was_never_stopped(name: str, tmp_path: Path) -> None:
+def test_resumed_learner_equals_uninterrupted_one(name: str, tmp_path: Path) -> None:
     def atari() -> Any:
         settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
         environment = make_groups(settings, 5, 2, seed=1, threads=1)
@@ -93,7 +93,7 @@ def test_a_resumed_learner_equals_one_that_was_never_stopped(name: str, tmp_path
     assert_same(resumed, whole)
 
 
-def test_it_learns() -> None:
+def test_groups_learn_known_values() -> None:
     gamma = 0.7
     made = [VectorEnvironment(GymnasiumEngine(lambda: TwoChoices(2), 8), seed=0, first=first) for first in (0, 8)]
     learning = {"num_steps": 8, "num_minibatches": 2, "learning_rate": 5e-3, "epsilon_end": 1.0, "q_lambda": 0.0}
@@ -105,7 +105,9 @@ def test_it_learns() -> None:
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
 @pytest.mark.parametrize(("device", "num_envs", "expected"), [("cpu", 8, 1), ("cuda", 8, 2), ("cuda:1", 1, 1)])
-def test_two_groups_are_the_default_on_a_card(algorithm: str, device: str, num_envs: int, expected: int) -> None:
+def test_default_is_two_groups_on_a_gpu_and_one_on_a_cpu(
+    algorithm: str, device: str, num_envs: int, expected: int
+) -> None:
     own = ALGORITHMS[algorithm].settings(num_envs=num_envs, num_test_envs=0)
     given = TrainSettings(RunSettings(device=device), EnvironmentSettings("CartPole-v1"), NetworkSettings(), own)
     assert len(training_environment(algorithm, given).groups) == expected

@@ -1,4 +1,4 @@
-"""PPO solves small worlds whose values and best actions are known: each fails for a reason of its own."""
+"""PPO learns the known values and best actions of small environments; each isolates one failure."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ def close(found: torch.Tensor, expected: list[float], atol: float) -> None:
     torch.testing.assert_close(found, torch.tensor(expected), atol=atol, rtol=0)
 
 
-def test_a_constant_reward() -> None:
+def test_learns_a_constant_reward() -> None:
     close(solve(ConstantReward, 30)[1], [1.0], 0.02)
 
 
-def test_a_reward_that_the_observation_tells() -> None:
+def test_learns_a_reward_from_the_observation() -> None:
     close(solve(ObservedReward, 40)[1], [-1.0, 2.0], 0.03)
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 1.0])
-def test_a_delayed_reward_is_discounted(gae_lambda: float) -> None:
+def test_discounts_a_delayed_reward(gae_lambda: float) -> None:
     close(solve(DelayedReward, 50, gae_lambda=gae_lambda)[1], [GAMMA, 1.0], 0.03)
 
 
-def test_a_time_limit_is_no_end() -> None:
+def test_bootstraps_on_truncation() -> None:
     at_the_reward = 3 / (1 - GAMMA**3)
     expected = [GAMMA**2 * at_the_reward, GAMMA * at_the_reward, at_the_reward]
     close(solve(Wheel, 80)[1], expected, 0.15)
 
 
-def test_an_end_is_one() -> None:
+def test_does_not_bootstrap_on_termination() -> None:
     expected = [(1 - GAMMA ** (4 - state)) / (1 - GAMMA) for state in range(4)]
     close(solve(Countdown, 80)[1][:4], expected, 0.05)
 
 
-def test_the_policy_becomes_the_best_one_and_its_values_follow() -> None:
+def test_learns_the_best_policy_and_its_values() -> None:
     probabilities, values = solve(TwoChoices, 60, num_actions=2)
     assert probabilities[0, 1] > 0.9
     assert probabilities[2, 1] > 0.9

@@ -1,4 +1,4 @@
-"""PPO's rollout and update: what is stored, what is minimised, which rows count, the published settings."""
+"""PPO's rollout and update: stored values, loss, weights of rows, published settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def updated(learner: Any, rows: Tensor | None = None) -> Tensor:
     return weights(learner)
 
 
-def test_what_a_rollout_holds() -> None:
+def test_rollout_stores_values_and_log_probabilities() -> None:
     learner = scripted(script([Event(1), LIMIT, OVER, Event()], [Event()] * 4), 2, num_steps=4, num_minibatches=1)
     noted: list[tuple[np.ndarray, np.ndarray, Step]] = []
     step = learner.environment.step
@@ -83,7 +83,7 @@ def test_what_a_rollout_holds() -> None:
     assert torch.equal(learner.advantages(), expected)
 
 
-def test_test_environments_take_the_likeliest_action_and_are_not_stored() -> None:
+def test_test_environments_act_greedily_and_are_not_stored() -> None:
     learner = scripted(random_events, 5, num_test_envs=2)
     step, greedy = learner.environment.step, []
 
@@ -101,7 +101,7 @@ def test_test_environments_take_the_likeliest_action_and_are_not_stored() -> Non
     assert learner.frames == 6 * 8 * 3 * 4
 
 
-def test_forced_rows_have_no_influence() -> None:
+def test_forced_actions_do_not_change_the_update() -> None:
     learner = collected()
     forced = ~learner.rollout.agent_acted
     # The sums differ in nothing but zeros; the normalisation's are of other numbers times zero.
@@ -111,7 +111,7 @@ def test_forced_rows_have_no_influence() -> None:
     assert (updated(learner) - updated(learner, one)).abs().max() > 1e-5
 
 
-def test_rows_that_were_all_forced_change_nothing() -> None:
+def test_minibatch_of_forced_actions_changes_nothing() -> None:
     learner = collected(num_epochs=1)
     learner.rollout.agent_acted[:] = False
     assert torch.equal(weights(learner), updated(learner))
@@ -119,7 +119,7 @@ def test_rows_that_were_all_forced_change_nothing() -> None:
 
 @pytest.mark.parametrize("max_grad_norm", [0.01, 1e6])
 @pytest.mark.parametrize("clip_value", [True, False])
-def test_one_update_is_one_step_of_adam_on_the_published_loss(max_grad_norm: float, clip_value: bool) -> None:
+def test_update_is_one_adam_step_on_the_published_loss(max_grad_norm: float, clip_value: bool) -> None:
     settings = {"max_grad_norm": max_grad_norm, "clip_value": clip_value, "learning_rate": 1e-3}
     learner = collected(num_epochs=1, num_minibatches=1, **settings)
     other, rollout, advantages = copy.deepcopy(learner.network), learner.rollout, learner.advantages()
@@ -155,7 +155,7 @@ def nn_norm(network: torch.nn.Module) -> float:
     return torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item()
 
 
-def test_the_learning_rate_falls_with_each_iteration() -> None:
+def test_learning_rate_decays_per_iteration() -> None:
     learner = scripted(random_events, 2, decay_iterations=4)
     rates = [learner.iteration().metrics["learning_rate"] for _ in range(5)]
     assert rates == pytest.approx([2.5e-4, 1.875e-4, 1.25e-4, 0.625e-4, 0.0])
@@ -163,7 +163,7 @@ def test_the_learning_rate_falls_with_each_iteration() -> None:
     assert [steady.iteration().metrics["learning_rate"] for _ in range(3)] == [2.5e-4] * 3
 
 
-def test_every_layer_starts_orthogonal() -> None:
+def test_all_layers_start_orthogonal() -> None:
     network = scripted(random_events, 2).network
     for name, gain in (("encoder.dense.1.weight", 2**0.5), ("policy.weight", 0.01), ("value.weight", 1.0)):
         weight = network.get_parameter(name).detach()
@@ -174,7 +174,7 @@ def test_every_layer_starts_orthogonal() -> None:
     assert plain.get_parameter("encoder.dense.0.bias").any()
 
 
-def test_the_defaults_are_those_of_the_paper() -> None:
+def test_defaults_are_the_published_settings() -> None:
     assert asdict(PPOSettings()) == {
         "num_envs": 8,
         "num_steps": 128,
@@ -213,6 +213,6 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         ({"redo_every": -1}, "redo_every: -1 is out of range; expected 0 or more"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
+def test_invalid_settings_raise_a_one_line_error(settings: dict, line: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
         PPOSettings(**settings)

@@ -1,4 +1,4 @@
-"""What PQN stores while acting: rewards, ends, bootstrap values, and nothing of the test environments."""
+"""What PQN stores while acting: rewards, ends, bootstrap values, and no rows of the test environments."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def best(learner: PQN, observations: np.ndarray) -> torch.Tensor:
     return learner.q_values(torch.from_numpy(observations)).amax(dim=1)
 
 
-def test_next_values_are_those_of_the_state_that_followed() -> None:
-    """Also on a rollout's edges: cut on the first row, on the last, and two at once."""
+def test_next_values_belong_to_the_following_state() -> None:
+    """Cuts fall on the first row, on the last row, and on two environments at once."""
     uneventful = Event(1)
     learner = scripted(
         script(
@@ -68,7 +68,7 @@ def test_next_values_are_those_of_the_state_that_followed() -> None:
     assert cut == 5
 
 
-def test_rows_of_a_rollout() -> None:
+def test_rollout_stores_what_the_environments_returned() -> None:
     learner = scripted(script([Event(2), LIFE, Event(lives=2), OVER], [LIMIT, Event(1), Event(-3), Event()]), 2)
     observations = [learner.environment.observations.copy()]
     noted = note_steps(learner)
@@ -83,7 +83,7 @@ def test_rows_of_a_rollout() -> None:
     assert rollout.agent_acted.T.int().tolist() == [[1, 1, 0, 1], [1, 1, 1, 1]]
 
 
-def test_a_second_rollout_follows_the_first_without_a_gap() -> None:
+def test_second_rollout_continues_the_first() -> None:
     learner = scripted(random_events, 3)
     noted = note_steps(learner)
     learner.collect()
@@ -92,14 +92,14 @@ def test_a_second_rollout_follows_the_first_without_a_gap() -> None:
     assert np.array_equal(learner.rollout.observations[0].numpy(), noted[3][1].observations)
 
 
-def test_rewards_are_clipped_for_learning_and_scores_are_raw() -> None:
+def test_rewards_are_clipped_and_scores_are_raw() -> None:
     learner = scripted(script([Event(0.5), Event(7), Event(-3), OVER]), 1, reward_clipping=True)
     games = learner.iteration().games
     assert learner.rollout.rewards.flatten().tolist() == [0.5, 1.0, -1.0, 1.0]
     assert [(game.raw_return, game.length, game.frame, game.source) for game in games] == [(9.5, 16, 16, "training")]
 
 
-def test_test_environments_are_greedy_scored_and_never_stored() -> None:
+def test_test_environments_act_greedily_and_are_not_stored() -> None:
     learner = scripted(random_events, 5, num_test_envs=2, epsilon_start=1.0, epsilon_end=1.0)
     noted, observations, greedy, training, games = note_steps(learner), None, 0, 0, []
     for _ in range(30):
@@ -120,7 +120,7 @@ def test_test_environments_are_greedy_scored_and_never_stored() -> None:
     assert {game.source for game in games if game.env < 3} == {"training"}
 
 
-def test_a_test_environments_time_limit_does_not_touch_the_learners() -> None:
+def test_truncation_of_a_test_environment_leaves_the_rollout_unchanged() -> None:
     plain, limit = [Event(1)] * 4, [LIMIT] * 4
     learner = scripted(script(plain, plain, limit), 3, num_test_envs=1)
     noted = note_steps(learner)
@@ -130,7 +130,7 @@ def test_a_test_environments_time_limit_does_not_touch_the_learners() -> None:
         torch.testing.assert_close(learner.rollout.next_values[t, :, 0], best(learner, step.observations[:2]))
 
 
-def test_frames_are_emulator_frames_of_the_learners_environments() -> None:
+def test_frames_count_emulator_frames_of_training_environments() -> None:
     learner = scripted(random_events, 5, num_test_envs=2)
     assert learner.frames == 0
     assert learner.frames_per_iteration == 4 * 3 * 4  # steps, environments, frames a step
@@ -139,7 +139,7 @@ def test_frames_are_emulator_frames_of_the_learners_environments() -> None:
     assert learner.frames == 96
 
 
-def test_a_games_frame_is_that_of_its_end() -> None:
+def test_game_is_logged_at_the_frame_of_its_end() -> None:
     learner = scripted(script([Event(), OVER, Event(), LIMIT, OVER], [Event()] * 5), 2)
     games = [*learner.iteration().games, *learner.iteration().games]
     assert [game.frame for game in games] == [16, 32, 40]

@@ -1,4 +1,4 @@
-"""PQN with each of its head's switches: it learns known values, each member from its own targets, and resumes."""
+"""PQN's optional heads: known values, separate targets per ensemble member, exact resume."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def solve(probe: type[Probe], iterations: int, num_actions: int = 1, **settings:
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_a_reward_that_the_observation_tells(name: str) -> None:
+def test_learns_a_reward_from_the_observation(name: str) -> None:
     values = solve(ObservedReward, 60, **SWITCHES[name])
     torch.testing.assert_close(values, torch.tensor([-1.0, 2.0])[:, None, None].expand_as(values), atol=0.06, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["hl-gauss", "all"])
-def test_the_value_of_an_action_is_that_of_the_best_that_follows(name: str) -> None:
+def test_bootstraps_from_the_best_next_action(name: str) -> None:
     values = solve(TwoChoices, 110, 2, q_lambda=0.0, **SWITCHES[name])
     expected = torch.tensor([[GAMMA, 2 * GAMMA], [1.0, 0.0], [-1.0, 2.0]])[:, None]
     torch.testing.assert_close(values, expected.expand_as(values), atol=0.12, rtol=0)
 
 
-def test_a_time_limit_is_no_end_for_any_member() -> None:
+def test_bootstraps_on_truncation_for_every_member() -> None:
     values = solve(Wheel, 110, v_max=9.0, **SWITCHES["all"])
     expected = torch.tensor([GAMMA**2, GAMMA, 1.0])[:, None, None] * 3 / (1 - GAMMA**3)
     torch.testing.assert_close(values, expected.expand_as(values), atol=0.2, rtol=0)
@@ -74,7 +74,7 @@ def scripted(**settings: Any) -> Any:
     return make_learner(environment, **{"num_steps": 8, "num_minibatches": 4, "num_test_envs": 2, **settings})
 
 
-def test_each_member_has_targets_of_its_own() -> None:
+def test_each_member_has_its_own_targets() -> None:
     learner = scripted(ensemble=3)
     learner.collect()
     r, targets = learner.rollout, learner.targets()
@@ -86,7 +86,7 @@ def test_each_member_has_targets_of_its_own() -> None:
     assert not torch.equal(targets[..., 0], targets[..., 1])
 
 
-def test_a_game_is_acted_by_one_member_and_the_next_by_a_new_draw() -> None:
+def test_one_member_acts_per_game_and_is_redrawn_after_it() -> None:
     learner = scripted(ensemble=10, epsilon_start=0.0, epsilon_end=0.0)
     send, receive, acting = learner.environment.send, learner.environment.receive, learner.ensemble.acting
     history, changed, games = [], 0, 0
@@ -119,7 +119,7 @@ def test_a_game_is_acted_by_one_member_and_the_next_by_a_new_draw() -> None:
     assert set(torch.cat([members for members, _ in history]).tolist()) == set(range(10))
 
 
-def test_masks_leave_a_member_out_of_its_rows() -> None:
+def test_masked_rows_do_not_train_a_member() -> None:
     learner = scripted(ensemble=3, mask_probability=0.5, num_epochs=1, num_minibatches=1)
     masks = learner.ensemble.masks((1000,), 0.5)
     assert masks.shape == (1000, 3)
@@ -145,7 +145,7 @@ def atari(seed: int = 1, **settings: Any) -> Any:
     return make_learner(environment, encoder="nature-norm", seed=seed, reward_clipping=True, **sizes, **head)
 
 
-def test_a_resumed_learner_equals_one_that_was_never_stopped(tmp_path: Any) -> None:
+def test_resumed_learner_equals_uninterrupted_one(tmp_path: Any) -> None:
     whole = atari()
     run(whole, 5)
     path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
@@ -160,7 +160,7 @@ def test_a_resumed_learner_equals_one_that_was_never_stopped(tmp_path: Any) -> N
     assert "acting" in everything(whole)
 
 
-def test_a_hostile_state_names_no_member_that_is_not_there() -> None:
+def test_state_with_an_unknown_member_is_an_error() -> None:
     learner = scripted(ensemble=3)
     for acting in ([0, 1, 2, 3, 0], [0, 1, -1, 0, 0], [0, 1]):
         with pytest.raises(RuntimeError, match="the acting members are not 5 of 3"):
@@ -180,6 +180,6 @@ def test_a_hostile_state_names_no_member_that_is_not_there() -> None:
         ({"redo_every": -5}, "redo_every: -5 is out of range; expected 0 or more"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
+def test_invalid_settings_raise_a_one_line_error(settings: dict, line: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(line)}"):
         PQNSettings(**settings)

@@ -1,4 +1,4 @@
-"""PQN solves small worlds whose Q-values are known: each fails for a reason of its own."""
+"""PQN learns the known Q-values of small environments; each isolates one failure."""
 
 from __future__ import annotations
 
@@ -32,47 +32,47 @@ def solve(probe: type[Probe], iterations: int, *, num_actions: int = 1, **settin
     return learner.q_values(torch.eye(probe.states))
 
 
-def test_a_constant_reward() -> None:
+def test_learns_a_constant_reward() -> None:
     torch.testing.assert_close(solve(ConstantReward, 40), torch.tensor([[1.0]]), atol=0.02, rtol=0)
 
 
-def test_a_reward_that_the_observation_tells() -> None:
+def test_learns_a_reward_from_the_observation() -> None:
     torch.testing.assert_close(solve(ObservedReward, 60), torch.tensor([[-1.0], [2.0]]), atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("q_lambda", [0.0, 1.0])
-def test_a_delayed_reward_is_discounted(q_lambda: float) -> None:
+def test_discounts_a_delayed_reward(q_lambda: float) -> None:
     q = solve(DelayedReward, 60, q_lambda=q_lambda)
     torch.testing.assert_close(q, torch.tensor([[GAMMA], [1.0]]), atol=0.03, rtol=0)
 
 
-def test_the_value_of_an_action_is_that_of_the_best_that_follows() -> None:
-    """Off-policy: the actions are random (epsilon 1), the values those of the best; so lambda is 0."""
+def test_bootstraps_from_the_best_next_action() -> None:
+    """Actions are random (epsilon 1). With lambda 0 the values are those of the best policy."""
     q = solve(TwoChoices, 110, num_actions=2, q_lambda=0.0)
     expected = torch.tensor([[GAMMA, 2 * GAMMA], [1.0, 0.0], [-1.0, 2.0]])
     torch.testing.assert_close(q, expected, atol=0.05, rtol=0)
 
 
-def test_the_lambda_return_follows_the_actions_taken() -> None:
-    """Peng's Q(lambda) at lambda 1 is Monte Carlo: the values of acting at random, not of the best."""
+def test_lambda_one_learns_the_values_of_the_acting_policy() -> None:
+    """At lambda 1, Peng's Q(lambda) is Monte Carlo: it learns the values of the random policy."""
     q = solve(TwoChoices, 110, num_actions=2, q_lambda=1.0)
     torch.testing.assert_close(q[0], torch.tensor([GAMMA / 2, GAMMA / 2]), atol=0.12, rtol=0)
 
 
 @pytest.mark.parametrize("q_lambda", [0.0, 0.65])
-def test_a_time_limit_is_no_end(q_lambda: float) -> None:
+def test_bootstraps_on_truncation(q_lambda: float) -> None:
     q = solve(Wheel, 110, q_lambda=q_lambda)
     at_the_reward = 3 / (1 - GAMMA**3)
     expected = torch.tensor([[GAMMA**2], [GAMMA], [1.0]]) * at_the_reward
     torch.testing.assert_close(q, expected, atol=0.15, rtol=0)
 
 
-def test_an_end_is_one() -> None:
+def test_does_not_bootstrap_on_termination() -> None:
     q = solve(Countdown, 110)[:4]
     expected = torch.tensor([[(1 - GAMMA ** (4 - state)) / (1 - GAMMA)] for state in range(4)])
     torch.testing.assert_close(q, expected, atol=0.05, rtol=0)
 
 
-def test_the_greedy_policy_is_the_best_one() -> None:
+def test_greedy_policy_becomes_the_best_one() -> None:
     q = solve(TwoChoices, 110, num_actions=2, epsilon_start=1.0, epsilon_end=0.1, epsilon_decay=0.5)
     assert q.argmax(dim=1).tolist() == [1, 0, 1]

@@ -1,4 +1,4 @@
-"""Bit for bit: the same seed repeats, and a resumed learner equals one that was never stopped."""
+"""PQN bit for bit: the same seed repeats, and a resumed learner equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run(learner: PQN, iterations: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("make", [atari, wheel])
-def test_the_same_seed_repeats_and_another_differs(make: Any) -> None:
+def test_same_seed_repeats_and_another_differs(make: Any) -> None:
     first, second, other = make(), make(), make(seed=2)
     assert run(first, 4) == run(second, 4)
     run(other, 4)
@@ -104,7 +104,7 @@ def test_resumed_learner_equals_uninterrupted_one(
     assert int(whole.environment.state_dict()["seed_count"].max()) > 1
 
 
-def test_saving_does_not_disturb() -> None:
+def test_saving_does_not_change_training() -> None:
     watched, left_alone = atari(), atari()
     for _ in range(3):
         run(watched, 1)
@@ -113,7 +113,7 @@ def test_saving_does_not_disturb() -> None:
     assert_same(watched, left_alone)
 
 
-def test_a_captured_state_stays_as_it_was() -> None:
+def test_captured_state_does_not_follow_training() -> None:
     learner = wheel()
     run(learner, 2)
     state = everything(learner)

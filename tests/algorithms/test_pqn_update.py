@@ -1,4 +1,4 @@
-"""PQN's update: what it minimises, which rows count, and the published schedules."""
+"""PQN's update: loss, weights of rows, published schedules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def updated(learner: PQN, rows: Tensor | None = None) -> Tensor:
     return weights(learner)
 
 
-def test_forced_rows_have_no_influence() -> None:
+def test_forced_actions_do_not_change_the_update() -> None:
     learner = with_forced_rows()
     forced = ~learner.rollout.agent_acted
     assert torch.equal(updated(learner), updated(learner, forced))
@@ -55,13 +55,13 @@ def test_forced_rows_have_no_influence() -> None:
     assert not torch.equal(updated(learner), updated(learner, one))
 
 
-def test_a_minibatch_of_forced_rows_alone_changes_nothing() -> None:
+def test_minibatch_of_forced_actions_changes_nothing() -> None:
     learner = with_forced_rows(num_epochs=1)
     learner.rollout.agent_acted[:] = False
     assert torch.equal(weights(learner), updated(learner))
 
 
-def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
+def test_loss_is_half_the_mean_squared_error_of_chosen_rows() -> None:
     learner = with_forced_rows(num_epochs=1, num_minibatches=1)
     rollout, targets = learner.rollout, learner.targets()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_the_loss_is_half_the_mean_square_over_chosen_rows() -> None:
     assert learner.update(targets)["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_targets_are_lambda_returns_of_what_was_stored() -> None:
+def test_targets_are_lambda_returns_of_the_rollout() -> None:
     learner = with_forced_rows(gamma=0.9, q_lambda=0.3)
     r = learner.rollout
     next_values = r.next_values.squeeze(2)
@@ -80,7 +80,7 @@ def test_targets_are_lambda_returns_of_what_was_stored() -> None:
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.01, 1e6])
-def test_one_update_is_one_step_of_radam_on_the_clipped_gradient(max_grad_norm: float) -> None:
+def test_update_is_one_radam_step_on_the_clipped_gradient(max_grad_norm: float) -> None:
     learner = with_forced_rows(num_epochs=1, num_minibatches=1, max_grad_norm=max_grad_norm, lr_decay=False)
     other, rollout, targets = copy.deepcopy(learner.network), learner.rollout, learner.targets()
     q = other(rollout.observations.flatten(0, 1)).gather(1, rollout.actions.view(-1, 1)).view(8, 8, 1)
@@ -95,7 +95,7 @@ def test_one_update_is_one_step_of_radam_on_the_clipped_gradient(max_grad_norm: 
         torch.testing.assert_close(p, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_every_row_is_learned_from_once_an_epoch() -> None:
+def test_each_row_is_used_once_per_epoch() -> None:
     learner = small(num_epochs=3, num_minibatches=4)
     learner.collect()
     learner.rollout.observations.copy_(torch.rand(4, 4, 5))  # rows that can be told apart
@@ -126,30 +126,30 @@ def learning_rates(learner: PQN, iterations: int) -> list[float]:
     return rates
 
 
-def test_the_learning_rate_falls_with_every_update_to_zero() -> None:
+def test_learning_rate_decays_to_zero() -> None:
     learner = small(decay_iterations=5, num_epochs=2, num_minibatches=2, learning_rate=1e-3)
     expected = [1e-3 * (1 - k / 20) for k in range(20)] + [0.0] * 8  # four updates an iteration, and two more
     assert learning_rates(learner, 7) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_learning_rate_may_stay() -> None:
+def test_learning_rate_stays_without_decay() -> None:
     assert set(learning_rates(small(decay_iterations=2, learning_rate=1e-3, lr_decay=False), 4)) == {1e-3}
 
 
-def test_epsilon_falls_over_a_tenth_of_the_decay_frames() -> None:
+def test_epsilon_decays_over_a_tenth_of_the_decay_frames() -> None:
     learner = small(decay_iterations=40)
     metrics = [learner.iteration().metrics["epsilon"] for _ in range(6)]
     assert metrics == pytest.approx([1.0, 0.75025, 0.5005, 0.25075, 0.001, 0.001])
 
 
-def test_schedules_follow_the_decay_frames_that_are_given() -> None:
+def test_schedules_follow_decay_frames() -> None:
     learner = small(decay_iterations=10, epsilon_decay=1.0, epsilon_end=0.0, num_minibatches=1, num_epochs=1)
     for learner.iterations, epsilon in ((0, 1.0), (5, 0.5), (10, 0.0), (20, 0.0)):
         assert learner.epsilon() == epsilon
     assert learner.learning_rate(2.5) == pytest.approx(0.75 * 2.5e-4)
 
 
-def test_metrics_are_of_the_iteration() -> None:
+def test_metrics_describe_one_iteration() -> None:
     learner = small(decay_iterations=10)
     metrics = learner.iteration().metrics
     assert set(metrics) == {"epsilon", "loss", "q_mean", "grad_norm", "learning_rate"}
@@ -159,7 +159,7 @@ def test_metrics_are_of_the_iteration() -> None:
 # -- settings ---------------------------------------------
 
 
-def test_the_defaults_are_those_of_the_paper() -> None:
+def test_defaults_are_the_published_settings() -> None:
     assert asdict(PQNSettings()) == {
         "num_envs": 128,
         "num_steps": 32,
@@ -206,6 +206,6 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         ({"max_grad_norm": float("inf")}, "max_grad_norm: inf is out of range"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict, line: str) -> None:
+def test_invalid_settings_raise_a_one_line_error(settings: dict, line: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(line)}"):
         PQNSettings(**settings)

@@ -1,4 +1,4 @@
-"""DQN, C51 and Rainbow on real Atari at tiny scale; what they count, and what they learn from."""
+"""DQN, C51 and Rainbow on Breakout at small scale: counters, targets, stored rows."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("algorithm", ["dqn", "c51", "rainbow"])
-def test_real_atari(algorithm: str, name: str) -> None:
-    """A few hundred steps: updates change the weights, the loss stays finite, games are counted."""
+def test_updates_change_all_weights_on_atari(algorithm: str, name: str) -> None:
+    """128 agent steps: updates change the weights, the loss stays finite, games are counted."""
     settings = EnvironmentSettings("Breakout", max_episode_frames=60, screen_size=44)
     environment = make_environment(settings, 2, seed=1, threads=1)
     encoder, options = ENCODERS[name]
@@ -52,7 +52,7 @@ def test_real_atari(algorithm: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
-def test_the_ratio_of_updates_to_steps_is_that_of_one_environment(num_envs: int) -> None:
+def test_updates_per_step_do_not_depend_on_num_envs(num_envs: int) -> None:
     learner = make("dqn", probe_environment(lambda: TwoChoices(2), num_envs), iteration_steps=40, learning_starts=80)
     while learner.steps < 480:
         learner.iteration()
@@ -60,7 +60,7 @@ def test_the_ratio_of_updates_to_steps_is_that_of_one_environment(num_envs: int)
     assert learner.frames_per_iteration == -(-40 // num_envs) * num_envs
 
 
-def test_the_target_network_is_a_copy_made_now_and_then() -> None:
+def test_target_network_is_copied_every_target_every_steps() -> None:
     learner = make("dqn", probe_environment(lambda: TwoChoices(2), 1), target_every=64, learning_starts=0, batch_size=4)
     weight = copy.deepcopy(learner.network.head.weight)
     for _ in range(4):
@@ -70,14 +70,14 @@ def test_the_target_network_is_a_copy_made_now_and_then() -> None:
     assert not torch.equal(weight, learner.network.head.weight)
 
 
-def test_rewards_are_clipped_for_learning() -> None:
+def test_stored_rewards_are_clipped() -> None:
     engine = ScriptedEngine(script([Event(0.5), Event(7), Event(-3)]), 1)
     learner = make("dqn", VectorEnvironment(engine, seed=0), reward_clipping=True)
     learner.iteration()
     assert learner.replay.rewards[:3].tolist() == [0.5, 1.0, -1.0]
 
 
-def test_forced_actions_are_stored_and_never_drawn() -> None:
+def test_forced_actions_are_stored_but_not_sampled() -> None:
     events = [Event(lives=2), Event(lives=2), Event(lives=1), Event(lives=1)]
     engine = ScriptedEngine(script(events * 3), 1)
     environment = VectorEnvironment(engine, seed=0, life_loss_terminal=True, fire_after_life_loss=True)
@@ -93,7 +93,7 @@ def double_q_by_hand(learner: Any, batch: Any) -> torch.Tensor:
     return batch.returns + batch.discounts * torch.stack([v[a] for v, a in zip(values, best, strict=True)])
 
 
-def test_the_target_is_double_unless_told_otherwise() -> None:
+def test_double_q_is_the_default_target() -> None:
     for double in (True, False):
         learner = make("dqn", probe_environment(lambda: TwoChoices(2), 2), double=double, target_every=10**6)
         for _ in range(8):
@@ -106,7 +106,7 @@ def test_the_target_is_double_unless_told_otherwise() -> None:
         torch.testing.assert_close(found, double_q_by_hand(learner, batch) if double else single)
 
 
-def test_rainbow_without_its_streams_and_noise_is_the_network_of_c51() -> None:
+def test_rainbow_without_dueling_and_noise_is_the_c51_network() -> None:
     encoder = build_encoder("mlp", observation_shape=(3,), input_scale=1.0)
     plain = RainbowSettings(dueling=False, noisy=False)
     rainbow = ALGORITHMS["rainbow"].build.build_network(plain, encoder, 4)
@@ -131,7 +131,7 @@ def test_rainbow_without_its_streams_and_noise_is_the_network_of_c51() -> None:
         (RainbowSettings, {"priority_exponent": -1.0}, ["priority_exponent", "-1.0", "0 to 1"]),
     ],
 )
-def test_settings_that_cannot_be(kind: Any, settings: dict[str, Any], words: list[str]) -> None:
+def test_invalid_settings_raise_a_one_line_error(kind: Any, settings: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         kind(**settings)
     assert all(word in str(caught.value) for word in words)

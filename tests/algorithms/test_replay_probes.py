@@ -1,4 +1,4 @@
-"""DQN, C51 and Rainbow solve small worlds whose Q-values are known, each switch of Rainbow by itself too."""
+"""DQN, C51, Rainbow and each switch of Rainbow learn the known Q-values of small environments."""
 
 from __future__ import annotations
 
@@ -45,50 +45,50 @@ def solve(name: str, probe: type[Probe], steps: int, *, num_actions: int = 1, **
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_constant_reward(name: str) -> None:
+def test_learns_a_constant_reward(name: str) -> None:
     torch.testing.assert_close(solve(name, ConstantReward, 600), torch.tensor([[1.0]]), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_reward_that_the_observation_tells(name: str) -> None:
+def test_learns_a_reward_from_the_observation(name: str) -> None:
     torch.testing.assert_close(solve(name, ObservedReward, 800), torch.tensor([[-1.0], [2.0]]), atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_delayed_reward_is_discounted(name: str) -> None:
+def test_discounts_a_delayed_reward(name: str) -> None:
     torch.testing.assert_close(solve(name, DelayedReward, 1000), torch.tensor([[GAMMA], [1.0]]), atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["dqn", "dqn single", "c51"])
-def test_the_value_of_an_action_is_that_of_the_best_that_follows(name: str) -> None:
+def test_bootstraps_from_the_best_next_action(name: str) -> None:
     q = solve(name, TwoChoices, 1600, num_actions=2)
     expected = torch.tensor([[GAMMA, 2 * GAMMA], [1.0, 0.0], [-1.0, 2.0]])
     torch.testing.assert_close(q, expected, atol=0.12, rtol=0)
 
 
 @pytest.mark.parametrize("ablation", ["none", "double", "prioritised", "dueling", "distributional"])
-def test_switches_of_rainbow_that_learn_from_random_actions(ablation: str) -> None:
+def test_off_policy_switches_of_rainbow_learn_optimal_values(ablation: str) -> None:
     q = solve("rainbow", TwoChoices, 1600, num_actions=2, **{**ATOMS, **ABLATIONS[ablation]})
     expected = torch.tensor([[GAMMA, 2 * GAMMA], [1.0, 0.0], [-1.0, 2.0]])
     torch.testing.assert_close(q, expected, atol=0.15, rtol=0)
 
 
 @pytest.mark.parametrize("ablation", ["noisy", "n_step", "all"])
-def test_switches_of_rainbow_whose_values_depend_on_the_actions(ablation: str) -> None:
-    """Noisy layers choose the actions, and n-step returns follow them: a world without a choice."""
+def test_on_policy_switches_of_rainbow_learn_known_values(ablation: str) -> None:
+    """Noisy layers choose the actions and n-step returns follow them, so this environment has one action."""
     q = solve("rainbow", DelayedReward, 1000, **{**ATOMS, "noise": 0.1, **ABLATIONS[ablation]})
     torch.testing.assert_close(q, torch.tensor([[GAMMA], [1.0]]), atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_time_limit_is_no_end(name: str) -> None:
+def test_bootstraps_on_truncation(name: str) -> None:
     q = solve(name, Wheel, 2000)
     at_the_reward = 3 / (1 - GAMMA**3)
     torch.testing.assert_close(q, torch.tensor([[GAMMA**2], [GAMMA], [1.0]]) * at_the_reward, atol=0.25, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["dqn", "rainbow"])
-def test_an_end_is_one(name: str) -> None:
+def test_does_not_bootstrap_on_termination(name: str) -> None:
     q = solve(name, Countdown, 1600)[:4]
     expected = torch.tensor([[(1 - GAMMA ** (4 - state)) / (1 - GAMMA)] for state in range(4)])
     torch.testing.assert_close(q, expected, atol=0.12, rtol=0)

@@ -1,4 +1,4 @@
-"""DQN, C51 and Rainbow bit for bit: the same seed repeats, and a resumed learner equals one that was never stopped."""
+"""DQN, C51 and Rainbow bit for bit: the same seed repeats, and a resumed learner equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_resumes_a_checkpoint_without_optimizer_state(algorithm: str, tmp_path: 
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "rainbow"])
-def test_the_same_seed_repeats_and_another_differs(algorithm: str) -> None:
+def test_same_seed_repeats_and_another_differs(algorithm: str) -> None:
     first, second, other = learner(algorithm), learner(algorithm), learner(algorithm, seed=2)
     assert run(first, 3) == run(second, 3)
     assert_same(first, second)
@@ -112,7 +112,7 @@ def test_the_same_seed_repeats_and_another_differs(algorithm: str) -> None:
         assert_same(first, other)
 
 
-def test_saving_does_not_disturb() -> None:
+def test_saving_does_not_change_training() -> None:
     watched, left_alone = learner("rainbow"), learner("rainbow")
     for _ in range(3):
         run(watched, 1)

@@ -1,4 +1,4 @@
-"""ReDo inside an algorithm: when it is due, what it resets, and that it repeats."""
+"""ReDo inside an algorithm: schedule, reset units, exact repetition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def with_dead_units(algorithm: str, every: int) -> Any:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_dead_units_are_reset_when_it_is_due(algorithm: str) -> None:
+def test_dead_units_are_reset_on_schedule(algorithm: str) -> None:
     learner = with_dead_units(algorithm, every=80)  # within the third iteration, the fifth, the eighth
     counts = [learner.iteration().metrics["redo_units"] for _ in range(3)]
     assert counts == [0, 0, 3]
@@ -33,7 +33,7 @@ def test_dead_units_are_reset_when_it_is_due(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_never_by_default_and_the_same_again(algorithm: str) -> None:
+def test_no_resets_by_default_and_resets_repeat(algorithm: str) -> None:
     plain = with_dead_units(algorithm, every=0)
     assert "redo_units" not in plain.iteration().metrics
     first, second = with_dead_units(algorithm, every=32), with_dead_units(algorithm, every=32)

@@ -1,4 +1,4 @@
-"""What ours is compared with computes the same: other forms of a network, given its weights."""
+"""The implementations that the benchmark compares compute the same network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def observations(rows: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_the_plain_form_is_the_same_network(name: str) -> None:
+def test_plain_form_computes_the_same(name: str) -> None:
     ours, plain = randomised(name), PLAIN[name]()
     products = [m for m in plain.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     norms = [m for m in plain.modules() if isinstance(m, torch.nn.LayerNorm)]
@@ -49,7 +49,7 @@ def test_the_plain_form_is_the_same_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_the_flax_form_is_the_same_network(name: str) -> None:
+def test_flax_form_computes_the_same(name: str) -> None:
     pytest.importorskip("flax", reason="JAX and Flax are not installed: pip install 'hadamax-rl[flax]'")
     import jax.numpy as jnp
     import numpy as np
@@ -83,19 +83,19 @@ def _branches(layer: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "millions"), [("hadamax", 157.0), ("nature-norm", 9.34)])
-def test_the_products_are_all_of_an_encoder(name: str, millions: float) -> None:
-    """Multiply-accumulates a sample, as known from the architecture: 84 x 84 x 64 x 4 x 64 + ..."""
+def test_multiply_accumulates_match_the_architecture(name: str, millions: float) -> None:
+    """Multiply-accumulates per sample from the architecture: 84 x 84 x 64 x 4 x 64 + ..."""
     found = sum(layer.multiply_accumulates for layer in layers_of(name)) / 1e6
     assert found == pytest.approx(millions, rel=0.005)
 
 
-def test_an_encoder_of_other_blocks_is_refused() -> None:
+def test_unsupported_encoder_is_an_error() -> None:
     with pytest.raises(ValueError, match="impala: only encoders of plain convolution blocks"):
         layers_of("impala")
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_products_run_in_every_form(backward: bool) -> None:
+def test_matrix_products_run_in_every_form(backward: bool) -> None:
     layer = layers_of("hadamax")[2]
     name, run = fastest(layer, 1, torch.float32, backward)
     assert name.split(", ")[0] in ("channels_last", "contiguous")
@@ -109,7 +109,7 @@ def test_products_run_in_every_form(backward: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
+def test_first_convolution_is_also_tried_as_fft(dtype: torch.dtype) -> None:
     (said, *_) = serving(build_encoder("hadamax"), dtype)
     first = layers_of("hadamax")[0]
     geometry = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, dtype)
@@ -125,7 +125,7 @@ def test_the_first_product_is_tried_by_spectra_too(dtype: torch.dtype) -> None:
         assert not any(event.key == "aten::conv2d" for event in profile.key_averages())
 
 
-def test_later_products_are_tried_by_spectra_in_float32() -> None:
+def test_later_convolutions_are_tried_as_fft_in_float32() -> None:
     second, weight = layers_of("hadamax")[1], torch.randn(128, 32, 4, 4)
     served = map_convolution_obstacle(torch.Size(second.size), weight, ConvGeometry((1, 1), ((0, 0), (0, 0)))) is None
     for dtype in (torch.float32, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Ratios by hand, and that jobs take turns."""
+"""Benchmark rounds: jobs alternate, and ratios equal hand-computed ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hadamax.benchmark.rounds import Ratio, in_turns, ratio, total
 from hadamax.benchmark.targets import TARGETS, Target
 
 
-def test_jobs_take_turns_and_the_first_round_does_not_count() -> None:
+def test_jobs_alternate_and_the_first_round_is_dropped() -> None:
     order = []
 
     def job(name: str, seconds: float):
@@ -23,21 +23,21 @@ def test_jobs_take_turns_and_the_first_round_does_not_count() -> None:
     assert times == {"a": [3.0, 5.0], "b": [14.0, 16.0]}
 
 
-def test_a_ratio_is_taken_within_a_round() -> None:
-    """A machine that halves its speed between rounds changes both sides: the ratio stays."""
+def test_ratio_is_taken_within_a_round() -> None:
+    """If the machine halves its speed between rounds, both sides change and the ratio does not."""
     assert ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == Ratio(2.0, 2.0, 3.0)
 
 
-def test_a_sum_is_taken_within_a_round() -> None:
+def test_sum_is_taken_within_a_round() -> None:
     assert total([1.0, 2.0], [4.0, 8.0]) == [5.0, 10.0]
 
 
 @pytest.mark.parametrize(("median", "at_most", "at_least"), [(1.2, True, False), (1.3, True, True), (1.4, False, True)])
-def test_bounds(median: float, at_most: bool, at_least: bool) -> None:
+def test_ratio_bounds_by_hand(median: float, at_most: bool, at_least: bool) -> None:
     found = Ratio(median, 0.0, 9.0)
     assert Target("x", 1.3).kept(found) is at_most
     assert Target("x", 1.3, at_least=True).kept(found) is at_least
 
 
-def test_names_of_targets_are_unique() -> None:
+def test_target_names_are_unique() -> None:
     assert len({target.ratio for target in TARGETS}) == len(TARGETS)

@@ -1,4 +1,4 @@
-"""The scripts under `benchmarks/` still fit what they measure."""
+"""The scripts under `benchmarks/` run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def script(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("name", ["on_cuda", "several", "shipped", "sweep"])
-def test_they_can_be_begun(name: str) -> None:
+def test_scripts_start(name: str) -> None:
     assert callable(script(name).main)
 
 
 @pytest.mark.slow
-def test_the_cost_of_diagnostics_is_measured() -> None:
+def test_diagnostics_script_measures_the_cost() -> None:
     small = {"num_envs": 8, "num_steps": 64, "num_minibatches": 4, "num_epochs": 1}
     found = script("diagnostics").measurement("nature-norm", "float32", "cpu", 1, **small)
     assert found["rows"] > 8
@@ -35,7 +35,7 @@ def test_the_cost_of_diagnostics_is_measured() -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_run_is_timed() -> None:
+def test_run_script_times_a_run() -> None:
     small = "--num-envs 4 --num-test-envs 0 --num-steps 16 --num-minibatches 2 --encoder nature --frames 1024"
     found = script("on_cuda").whole_run(*small.split(), "--device", "cpu", "--threads", "1", "--log-every", "256")
     assert found["frames"] == 1024

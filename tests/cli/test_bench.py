@@ -1,4 +1,4 @@
-"""`hadamax bench` on sizes that take seconds: what it writes, and what it refuses."""
+"""`hadamax bench` at small sizes: results, pictures, errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hadamax.benchmark.targets import TARGETS
         ("--only", "only: no section is named; expected blocks, network, memory, iteration, run"),
     ],
 )
-def test_what_is_refused(arguments: str, said: str) -> None:
+def test_invalid_arguments_are_one_line_errors(arguments: str, said: str) -> None:
     assert hadamax("bench", *arguments.split()).refusal.startswith(said)
 
 
@@ -49,7 +49,7 @@ def test_what_is_refused(arguments: str, said: str) -> None:
         (["--encoder", "impala"], "block 5: fused, C++, and plain PyTorch: a lone activation, one pass as it is"),
     ],
 )
-def test_what_computes_a_network_of_ones_own(network: list[str], said: str) -> None:
+def test_report_names_what_computes_each_block(network: list[str], said: str) -> None:
     done = hadamax("bench", "--only", "blocks", "--precision", "float32", *network)
     assert done.code == 0, done.err
     (line,) = [line for line in done.out.splitlines() if line.startswith("as asked, float32: convolution 1: ")]
@@ -58,7 +58,7 @@ def test_what_computes_a_network_of_ones_own(network: list[str], said: str) -> N
 
 
 @pytest.mark.slow
-def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1, "num_test_envs": 1}
     monkeypatch.setattr(sections, "KINDS", (("nature-norm-PQN", "nature-norm", small),))
     numbers, picture = tmp_path / "bench.json", tmp_path / "bench.png"
@@ -79,7 +79,7 @@ def test_an_iteration_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_a_network_and_its_memory_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_and_memory_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "ENCODERS", ("nature-norm",))
     monkeypatch.setattr(sections, "PEAKS", 1)
     monkeypatch.setattr(sections, "Spec", partial(Spec, batch=4))
@@ -96,14 +96,14 @@ def test_a_network_and_its_memory_are_measured(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_says_why() -> None:
+def test_failed_worker_reports_its_reason() -> None:
     with pytest.raises(WorkerError, match="products, impala, float32: ValueError: impala: only encoders of plain"):
         Contender(Spec("products", encoder="impala"))
 
 
 @pytest.mark.slow
-def test_an_interruption_at_the_keyboard_is_one_line() -> None:
-    """Ctrl-C reaches the workers too: none of them answers with a traceback."""
+def test_ctrl_c_is_one_line() -> None:
+    """Ctrl-C reaches the workers too; none of them prints a traceback."""
     command = [sys.executable, "-m", "hadamax", "bench", "--only", "network", "--precision", "float32"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background job, and its own, ignore
@@ -119,7 +119,7 @@ def test_an_interruption_at_the_keyboard_is_one_line() -> None:
 
 
 @pytest.mark.slow
-def test_a_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     small = ("--num-envs", "2", "--num-test-envs", "0", "--num-steps", "16", "--num-minibatches", "2")
     monkeypatch.setattr(sections, "RUN", ("--env", "CartPole-v1", "--encoder", "mlp", *small))
     monkeypatch.setattr(sections, "FRAMES", 32)
@@ -129,7 +129,7 @@ def test_a_full_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_run_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_full_run_reports_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "RUN", ("--env", "NoSuchGame"))
     done = hadamax("bench", "--only", "run", "--threads", 1, "--precision", "float32")
     assert done.code == 2

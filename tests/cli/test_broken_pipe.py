@@ -1,4 +1,4 @@
-"""A reader that closes the pipe costs a run nothing, and a command that only prints ends quietly."""
+"""A reader that closes the pipe does not stop a run; a command that only prints ends quietly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unread(*arguments: str, standard_error: bool = True) -> subprocess.Completed
 
 
 @pytest.mark.slow
-def test_training_goes_on(tmp_path: Path) -> None:
+def test_training_continues_after_the_pipe_closes(tmp_path: Path) -> None:
     done = unread(*flags(tmp_path / "run", CARTPOLE, frames=512, checkpoint_every=128, log_every=64))
     assert done.returncode == 0
     assert frames(tmp_path / "run")[-1] == 512
@@ -38,16 +38,16 @@ def test_training_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "curve.png").exists()
 
 
-def test_what_only_prints_ends_quietly() -> None:
+def test_printing_command_ends_quietly() -> None:
     done = unread("--help", standard_error=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_refusal_stays_one() -> None:
+def test_refusal_keeps_its_exit_code() -> None:
     assert unread("trian").returncode == 2
 
 
-def test_the_streams_come_back() -> None:
+def test_streams_are_restored() -> None:
     before = sys.stdout, sys.stderr
     with tolerate_closed_output():
         assert sys.stdout is not before[0]

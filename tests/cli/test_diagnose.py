@@ -1,4 +1,4 @@
-"""`hadamax diagnose`: a run, a checkpoint, a network of one's own; and what cannot be diagnosed."""
+"""`hadamax diagnose` of a run, a checkpoint and a user's network, and its errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def pictures(folder: Path) -> set[str]:
     return found
 
 
-def test_a_run(trained: Path, here: Path) -> None:
+def test_diagnose_a_run(trained: Path, here: Path) -> None:
     run = Path(shutil.copytree(trained, here / "run"))
     before = contents(run)
     result = hadamax("diagnose", run, "--count", 200)
@@ -82,7 +82,7 @@ def test_a_run(trained: Path, here: Path) -> None:
     assert again.out == result.out
 
 
-def test_a_checkpoint_of_a_run(trained: Path, here: Path) -> None:
+def test_diagnose_a_checkpoint(trained: Path, here: Path) -> None:
     few = ("--count", 100, "--layers", "encoder.dense.0")
     result = hadamax("diagnose", trained / "checkpoints" / "frame_000000000640", *few, "--out", here / "out")
     assert result.out.startswith(
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_a_run(trained: Path, here: Path) -> None:
     assert last.out != result.out
 
 
-def test_a_network_of_ones_own(here: Path) -> None:
+def test_diagnose_a_user_network(here: Path) -> None:
     (here / "own_a.py").write_text(OWN)
     observations = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
     np.save("observations.npy", observations.numpy())
@@ -115,7 +115,7 @@ def test_a_network_of_ones_own(here: Path) -> None:
     assert chosen.code == 0
 
 
-def test_whole_numbers_are_given_as_the_network_takes_them(here: Path) -> None:
+def test_integer_observations_are_converted_for_the_network(here: Path) -> None:
     (here / "own_d.py").write_text(OWN + "\ndef table():\n    return nn.Sequential(nn.Embedding(9, 4), nn.Tanh())\n")
     whole = np.random.default_rng(0).integers(0, 9, (300, 6))
     for name, array in {"bytes": whole.astype("u1"), "floats": whole.astype(">f4")}.items():
@@ -131,7 +131,7 @@ def test_whole_numbers_are_given_as_the_network_takes_them(here: Path) -> None:
     assert (of_table.code, "does not take" in of_table.err) == (2, False)  # an embedding takes int32 or int64
 
 
-def test_a_measurement_that_is_no_number_is_named_by_its_line(trained: Path, here: Path) -> None:
+def test_invalid_measurement_is_reported_with_its_line(trained: Path, here: Path) -> None:
     run = Path(shutil.copytree(trained, here / "run"))
     table = run / "diagnostics.csv"
     lines = table.read_text().splitlines()
@@ -143,7 +143,7 @@ def test_a_measurement_that_is_no_number_is_named_by_its_line(trained: Path, her
         assert refusal.startswith(f"run: {table}, line 3: {lines[0].split(',')[column]} is no number: '{value}'")
 
 
-def test_where_pictures_go_is_tried_before_anything_is_played(trained: Path, here: Path) -> None:
+def test_output_folder_is_checked_before_playing(trained: Path, here: Path) -> None:
     Path("file").touch()
     result = hadamax("diagnose", trained, "--out", "file/pictures")
     assert result.refusal.startswith("out: file/pictures cannot be written: ")
@@ -182,7 +182,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("asked", "words"), REFUSED, ids=[asked for asked, _ in REFUSED])
-def test_one_line(trained: Path, here: Path, asked: str, words: list[str]) -> None:
+def test_invalid_arguments_are_one_line_errors(trained: Path, here: Path, asked: str, words: list[str]) -> None:
     (here / "own_b.py").write_text(OWN)
     for name, array in {
         "one": np.ones((1, 4), "f"),

@@ -1,4 +1,4 @@
-"""`hadamax doctor`: what is there is named, what is not is a command, and only what is broken ends with 1."""
+"""`hadamax doctor`: findings, a command for each missing part, and exit code 1 if something is broken."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     cpu.reset()
 
 
-def test_it_names_what_is_there(kernel_served: bool) -> None:
+def test_lists_versions_and_kernels(kernel_served: bool) -> None:
     result = hadamax("doctor")
     assert result.code == 0, result
     cores = len(os.sched_getaffinity(0))
@@ -50,7 +50,7 @@ def kernel_served() -> bool:
     return cpu.library(torch.float32, doctor.HADAMAX_BLOCK, 32) is not None
 
 
-def test_without_a_compiler_it_says_how_to_get_one(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_comes_with_an_install_command(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(fresh))
     monkeypatch.delenv("CXX", raising=False)
     (fresh / "apt-get").write_text("#!/bin/sh\n")
@@ -63,7 +63,7 @@ def test_without_a_compiler_it_says_how_to_get_one(fresh: Path, monkeypatch: pyt
     assert "apt-get install g++" in result.out
 
 
-def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache_is_reported(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "file"))
     result = hadamax("doctor")
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyP
         ("HADAMAX_KERNELS", "fast", "HADAMAX_KERNELS: 'fast' is unknown; expected one of auto, native"),
     ],
 )
-def test_what_is_broken_ends_with_1(variable: str, value: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_kernel_exits_with_1(variable: str, value: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     result = hadamax("doctor")
     assert result.code == 1
@@ -86,21 +86,21 @@ def test_what_is_broken_ends_with_1(variable: str, value: str, line: str, monkey
     assert line in result.out
 
 
-def test_a_package_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     broken = [finding for finding in doctor.versions() if finding.broken]
     assert [finding.name for finding in broken] == ["safetensors"]
     assert broken[0].mend == "pip install --force-reinstall safetensors"
 
 
-def test_a_container_that_grants_less_than_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_quota_of_a_container_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_granted_cores", lambda: 0.5)
     (finding,) = (f for f in doctor.processor() if f.name == "processor")
     assert finding.mend.endswith("--threads 1")
 
 
-def test_version_and_help_in_a_process_of_their_own(tmp_path: Path) -> None:
-    """Also where nothing can be written and nothing is known of the terminal."""
+def test_version_and_help_work_in_a_bare_environment(tmp_path: Path) -> None:
+    """The home folder is not writable and no terminal variables are set."""
     from importlib.metadata import version
 
     def run(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""A signal that others swallow: amid an import, in its own way, on the way to training. The exit code is 130."""
+"""Ctrl-C exits with 130 during imports, with an application's own handler, and before training starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CODE = (
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_amid_an_import(tmp_path: Path, number: str) -> None:
+def test_interrupt_during_an_import(tmp_path: Path, number: str) -> None:
     (tmp_path / "swallows.py").write_text(SWALLOWS)
     (tmp_path / "interrupted_import.py").write_text(f"import signal; signal.raise_signal(signal.{number})")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -61,13 +61,13 @@ class Verb:
 
 
 @pytest.mark.parametrize("error", [None, AttributeError("module numpy has no attribute matrix"), cli.UserError("x")])
-def test_what_others_make_of_it(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+def test_interrupt_with_another_handler(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
     monkeypatch.setattr(Verb, "error", error)
     monkeypatch.setattr(cli, "import_module", lambda name: Verb)
     assert hadamax("doctor") == (130, "", LINE)
 
 
-def test_on_the_way_to_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_interrupt_before_training_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runs, "keep_memory", swallowed)
     result = train(tmp_path / "run", CARTPOLE, frames=10_000)
     assert (result.code, result.out, result.err) == (130, "", LINE)

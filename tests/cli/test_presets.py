@@ -1,4 +1,4 @@
-"""`--preset`, `--sample` and the settings of the whole space, as a person would give them."""
+"""`--preset`, `--sample` and head settings on the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(algorithm: str, *arguments: str) -> Any:
     return parse(settings_type(algorithm), given, "test")
 
 
-def test_the_strongest_head_by_its_name() -> None:
+def test_preset_strongest_sets_the_head() -> None:
     settings = read("pqn", "--preset", "strongest", "--env", "Pong")
     assert settings.network.encoder == "hadamax-deep"
     head = settings.algorithm
@@ -33,7 +33,7 @@ def test_the_strongest_head_by_its_name() -> None:
     assert (head.bins, head.v_min, head.v_max, head.bin_sigma, head.mask_probability) == (51, -10, 10, 0.75, 1)
 
 
-def test_what_is_given_beside_a_preset_wins(tmp_path: Path) -> None:
+def test_explicit_settings_override_a_preset(tmp_path: Path) -> None:
     settings = read("pqn", "--ensemble=3", "--preset=strongest", "--no-dueling")
     assert (settings.algorithm.ensemble, settings.algorithm.dueling, settings.algorithm.hl_gauss) == (3, False, True)
     (tmp_path / "file.toml").write_text("ensemble = 4\nencoder = 'nature'")
@@ -52,7 +52,7 @@ def test_what_is_given_beside_a_preset_wins(tmp_path: Path) -> None:
         (("ppo", "--preset", "strongest"), "preset: 'strongest' is unknown; ppo has none"),
     ],
 )
-def test_presets_that_are_not_there(arguments: tuple[str, ...], line: str) -> None:
+def test_unknown_preset_is_an_error(arguments: tuple[str, ...], line: str) -> None:
     assert hadamax("train", *arguments).refusal == line
 
 
@@ -67,12 +67,12 @@ def test_presets_that_are_not_there(arguments: tuple[str, ...], line: str) -> No
         ({"v_min": 3, "v_max": 3}, "v_min: 3.0 is not below v_max = 3.0"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_one_line_errors(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     assert words in hadamax(*flags(tmp_path / "run", CARTPOLE, frames=640, **settings)).refusal
     assert not (tmp_path / "run").exists()
 
 
-def test_ppo_from_training_to_a_sampling_agent(tmp_path: Path) -> None:
+def test_ppo_agent_samples_from_its_policy(tmp_path: Path) -> None:
     run = tmp_path / "run"
     common = [f"--{name.replace('_', '-')}={value}" for name, value in PPO.items()]
     machine = ["--threads=1", "--device=cpu", "--precision=float32", "--frames=256", f"--out={run}"]
@@ -91,7 +91,7 @@ def test_ppo_from_training_to_a_sampling_agent(tmp_path: Path) -> None:
     assert result.code == 0, result
 
 
-def test_a_q_value_is_nothing_to_sample_from(tmp_path: Path) -> None:
+def test_sampling_from_q_values_is_an_error(tmp_path: Path) -> None:
     assert hadamax(*flags(tmp_path / "run", CARTPOLE, frames=64)).code == 0
     refusal = hadamax("evaluate", tmp_path / "run", "--sample").refusal
     assert refusal == "sample: pqn has no policy to draw from; expected greedy, or an epsilon above 0"

@@ -1,4 +1,4 @@
-"""What cannot be done is one line that names the setting, the value and what is valid; nothing is left behind."""
+"""Errors are one line that names the setting, the value and what is accepted; no files are left."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("asked", "words"), REFUSED, ids=[asked for asked, _ in REFUSED])
-def test_one_line_and_nothing_left(here: Path, asked: str, words: list[str]) -> None:
+def test_invalid_settings_are_one_line_errors_and_leave_no_files(here: Path, asked: str, words: list[str]) -> None:
     refusal = hadamax(*flags("runs/x", BREAKOUT, frames=256), *asked.split()).refusal
     for word in words:
         assert word in refusal
@@ -102,7 +102,9 @@ def test_one_line_and_nothing_left(here: Path, asked: str, words: list[str]) -> 
 
 
 @pytest.mark.parametrize("name", ["HADAMAX_KERNELS", "HADAMAX_GRAPHS"])
-def test_the_environment_is_looked_at_first(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_invalid_environment_variables_are_reported_first(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "fast")
     refusal = hadamax(*flags("runs/x", BREAKOUT, frames=256)).refusal
     assert f"{name}: 'fast' is unknown; expected one of auto, " in refusal
@@ -117,7 +119,7 @@ MEANINGLESS = [
 
 
 @pytest.mark.parametrize(("asked", "line"), MEANINGLESS)
-def test_settings_without_a_meaning(here: Path, asked: str, line: str) -> None:
+def test_settings_without_effect_are_errors(here: Path, asked: str, line: str) -> None:
     flag, value = asked.split()
     assert train("x", {**CARTPOLE, flag.strip("-"): value}).refusal == line
     assert list(here.iterdir()) == []
@@ -146,7 +148,7 @@ def test_settings_without_a_meaning(here: Path, asked: str, line: str) -> None:
         (("evaluate", "x"), ["run", "x", "config.toml", "hadamax train"]),
     ],
 )
-def test_other_commands(here: Path, arguments: tuple[str, ...], words: list[str]) -> None:
+def test_other_commands_report_one_line_errors(here: Path, arguments: tuple[str, ...], words: list[str]) -> None:
     refusal = hadamax(*arguments).refusal
     for word in words:
         assert word in refusal

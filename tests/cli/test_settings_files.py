@@ -1,4 +1,4 @@
-"""Settings from a TOML file, from the command line, and from a run to be repeated; and the help that lists them."""
+"""Settings from a TOML file, the command line and an existing run, and `--help`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TABLES = FLAT.replace("seed", "[run]\nseed").replace("lr_decay", "[whatever]\nlr
 
 
 @pytest.mark.parametrize("toml", [FLAT, TABLES], ids=["flat", "tables"])
-def test_a_file_says_what_the_command_line_would(toml: str) -> None:
+def test_file_equals_command_line(toml: str) -> None:
     settings = read(toml)
     assert (settings.run.frames, settings.run.seed, settings.run.max_minutes) == (1000, 7, 2.0)
     assert settings.run.keep_checkpoints_at == (100, 200)
@@ -65,7 +65,7 @@ def test_a_file_says_what_the_command_line_would(toml: str) -> None:
     assert settings.algorithm.gamma == 0.5
 
 
-def test_the_command_line_wins(here: Path) -> None:
+def test_command_line_overrides_the_file(here: Path) -> None:
     given = ["--seed", "9", "--lr-decay", "--keep-checkpoints-at", "300", "--life-loss-terminal", "True"]
     settings = read(FLAT, *given)
     assert settings.run.seed == 9
@@ -76,7 +76,7 @@ def test_the_command_line_wins(here: Path) -> None:
     assert parse(settings_type("pqn"), _with_config(["--seed=3", "--config=file.toml"], "pqn"), "t").run.seed == 3
 
 
-def test_an_empty_file_changes_nothing() -> None:
+def test_empty_file_changes_nothing() -> None:
     assert read("") == parse(settings_type("pqn"), [], "test")
 
 
@@ -102,7 +102,7 @@ def test_an_empty_file_changes_nothing() -> None:
         ("x = " + "[" * 10_000, ["file.toml", "is not a TOML file"]),
     ],
 )
-def test_a_file_that_is_wrong(here: Path, toml: str, words: list[str]) -> None:
+def test_invalid_file_is_a_one_line_error(here: Path, toml: str, words: list[str]) -> None:
     Path("file.toml").write_text(toml)
     short = flags("", CARTPOLE) if "frames" in toml else flags("", CARTPOLE, frames=64)
     refusal = hadamax("train", "pqn", "--config", "file.toml", *short[3:]).refusal
@@ -111,13 +111,13 @@ def test_a_file_that_is_wrong(here: Path, toml: str, words: list[str]) -> None:
     assert [path.name for path in here.iterdir()] == ["file.toml"]
 
 
-def test_a_file_that_is_not_text() -> None:
+def test_binary_file_is_a_one_line_error() -> None:
     Path("file.toml").write_bytes(b"\xff\xfe\x00")
     assert "file.toml: is not a TOML file" in hadamax("train", "pqn", "--config", "file.toml").refusal
 
 
 @pytest.mark.parametrize("game", [CARTPOLE, BREAKOUT], ids=["CartPole", "Breakout"])
-def test_a_run_can_be_repeated_from_its_own_file(here: Path, game: dict[str, Any]) -> None:
+def test_run_repeats_from_its_own_config(here: Path, game: dict[str, Any]) -> None:
     first = run_to_the_end(here / "first", game, frames=256)
     assert hadamax("train", "pqn", "--config", "first/config.toml", "--out", "second").code == 0
     same(first, outcome(here / "second"))
@@ -128,12 +128,12 @@ def test_a_run_can_be_repeated_from_its_own_file(here: Path, game: dict[str, Any
     assert set(configs[0]) >= {"format", "protocol", "spaces", "versions", "run", "environment", "network", "pqn"}
 
 
-def test_names_are_unique_across_the_groups() -> None:
+def test_setting_names_are_unique() -> None:
     names = [field.name for group in GROUPS for field in fields(group)]
     assert len(names) == len(set(names))
 
 
-def test_the_help_lists_every_setting_with_its_default() -> None:
+def test_help_lists_every_setting_with_its_default() -> None:
     result = hadamax("train", "pqn", "--help")
     assert (result.code, result.err) == (0, "")
     text = " ".join(result.out.replace("│", " ").split())
@@ -150,7 +150,7 @@ def test_the_help_lists_every_setting_with_its_default() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("train", "--help"), ("resume", "-h"), ("evaluate", "-h")])
-def test_help_is_no_error(arguments: tuple[str, ...]) -> None:
+def test_help_exits_with_0(arguments: tuple[str, ...]) -> None:
     result = hadamax(*arguments)
     assert (result.code, result.err) == (0, "")
     assert "hadamax" in result.out

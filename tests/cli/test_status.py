@@ -1,4 +1,4 @@
-"""`hadamax status` tells a run that goes on from one whose settings cannot be read."""
+"""`hadamax status` of a run whose settings cannot be read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.runs.runs import CARTPOLE, hadamax, train
 
 
-def test_unreadable_settings(tmp_path: Path) -> None:
+def test_status_of_unreadable_settings(tmp_path: Path) -> None:
     for name in ("whole", "damaged"):
         assert train(tmp_path / name, CARTPOLE, frames=64).code == 0
     (tmp_path / "damaged" / "config.toml").write_text("garbage = [")

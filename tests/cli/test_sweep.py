@@ -1,4 +1,4 @@
-"""`hadamax sweep` and `hadamax status`, as a person types them."""
+"""`hadamax sweep` and `hadamax status` on the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_from_the_file_to_the_last_evaluation(study: Path) -> None:
+def test_sweep_runs_and_evaluates_every_run(study: Path) -> None:
     before = hadamax("sweep", "small.toml", "--dry-run", "--measure", "0").out
     assert "2 runs (1 variant x 1 game x 2 seeds), 1,024 frames in all" in before
     assert "below runs/small: 2 runs: 2 waiting" in before
@@ -60,7 +60,7 @@ def test_from_the_file_to_the_last_evaluation(study: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_it_costs(study: Path) -> None:
+def test_dry_run_estimates_the_cost(study: Path) -> None:
     result = hadamax("sweep", "small.toml", "--dry-run", "--measure", "2")
     assert result.code == 0, result
     first = next(line for line in result.out.splitlines() if line.startswith("tanh/CartPole-v1/seed-1"))
@@ -75,7 +75,7 @@ def test_what_it_costs(study: Path) -> None:
     assert refusal.startswith("tanh/CartPole-v1/seed-1: ")
 
 
-def test_a_study_that_was_changed_is_refused(study: Path) -> None:
+def test_changed_study_is_an_error(study: Path) -> None:
     run = study / "tanh" / "CartPole-v1" / "seed-1"
     (line, _) = hadamax("sweep", "small.toml", "--print-commands", "--threads", "1").out.splitlines()
     assert hadamax(*shlex.split(line)[1:]).code == 0
@@ -94,7 +94,7 @@ def test_a_study_that_was_changed_is_refused(study: Path) -> None:
     assert (run / "evaluation.json").read_bytes() == done
 
 
-def test_status_knows_what_is_planned(study: Path) -> None:
+def test_status_lists_planned_runs(study: Path) -> None:
     names = [f"tanh/CartPole-v1/seed-{seed}" for seed in (1, 2)]
     write_plan(study, [Run(name, (), 512) for name in names])
     (study / names[0]).mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_status_knows_what_is_planned(study: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_half_written_is_set_aside_and_the_others_go_on(study: Path) -> None:
+def test_incomplete_folder_is_set_aside_and_the_others_run(study: Path) -> None:
     broken = study / "tanh" / "CartPole-v1" / "seed-1"
     broken.mkdir(parents=True)
     (broken / "config.toml").write_text("[run")
@@ -118,7 +118,7 @@ def test_a_folder_half_written_is_set_aside_and_the_others_go_on(study: Path) ->
     assert "2 runs: 1 done, 1 set aside" in result.out
 
 
-def test_commands_for_others(study: Path) -> None:
+def test_print_commands_lists_every_run(study: Path) -> None:
     lines = hadamax("sweep", "small.toml", "--print-commands", "--threads", "1").out.splitlines()
     assert [shlex.split(line)[:3] for line in lines] == [["hadamax", "train", "pqn"]] * 2
     assert ["--seed=1" in lines[0], "--seed=2" in lines[1]] == [True, True]
@@ -142,6 +142,6 @@ def test_commands_for_others(study: Path) -> None:
         (["status", "nowhere"], "study: nowhere has no runs below it"),
     ],
 )
-def test_one_line(study: Path, arguments: list[str], line: str) -> None:
+def test_invalid_arguments_are_one_line_errors(study: Path, arguments: list[str], line: str) -> None:
     assert line in hadamax(*arguments).refusal
     assert not study.exists()
