@@ -14,6 +14,8 @@ from hadamax.benchmark.products import fastest, fft_of_bytes, fft_of_maps, job, 
 from hadamax.kernels import ByteConvConfig, ConvGeometry, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.networks import Encoder, build_encoder
 
+pytestmark = pytest.mark.kernels
+
 ENCODERS = sorted(PLAIN)
 
 

@@ -49,6 +49,7 @@ def test_invalid_arguments_are_one_line_errors(arguments: str, said: str) -> Non
         (["--encoder", "impala"], "block 5: fused, C++, and plain PyTorch: a lone activation, one pass as it is"),
     ],
 )
+@pytest.mark.kernels
 def test_report_names_what_computes_each_block(network: list[str], said: str) -> None:
     done = hadamax("bench", "--only", "blocks", "--precision", "float32", *network)
     assert done.code == 0, done.err

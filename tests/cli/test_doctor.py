@@ -16,6 +16,8 @@ from tests.runs.runs import hadamax
 from hadamax.benchmark import doctor
 from hadamax.kernels import cpu
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

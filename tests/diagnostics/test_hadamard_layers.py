@@ -14,6 +14,8 @@ from hadamax.diagnostics.records import Sample
 from hadamax.networks import COMBINATIONS, ENCODERS, HadamardConv2d, HadamardLinear, QNetwork, build_encoder
 from hadamax.networks.hadamard import combine_ranges
 
+pytestmark = pytest.mark.kernels
+
 
 def parts(samples: list[Sample], layer: str) -> dict[str, Sample]:
     return {sample.part: sample for sample in samples if sample.layer == layer}

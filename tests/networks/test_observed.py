@@ -16,6 +16,8 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 from hadamax.networks import Encoder, HadamardConv2d, build_encoder, fast_path
 from hadamax.networks.norms import Norm, NormSetting, make_norm
 
+pytestmark = pytest.mark.kernels
+
 SHAPE = (4, 36, 36)
 INSIDE = ("layer", "layer.norm", "layer.activations.0", "layer.activations.1", "pool")
 

@@ -12,6 +12,8 @@ from hadamax.networks import build_encoder, fast_path
 from hadamax.networks.encoders import Encoder
 from hadamax.networks.hadamard import HadamardConv2d
 
+pytestmark = pytest.mark.kernels
+
 SHAPE = (4, 21, 19)
 
 
