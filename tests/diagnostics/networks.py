@@ -1,4 +1,4 @@
-"""Networks of other people's kind, written as they write them."""
+"""Networks as users write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Density peaks against scipy's estimate on a fine grid; dead units."""
+"""Density peaks against scipy's estimate on a fine grid, and dead units by density."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def units(samples: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("samples", [50, 2048, 4096])
 @pytest.mark.parametrize("variance", [1e-5, 0.0])
-def test_peaks_are_scipys(samples: int, variance: float) -> None:
-    """The same noise is added to both; without any, what never varies is left out."""
+def test_peaks_equal_scipy(samples: int, variance: float) -> None:
+    """Both get the same noise. Without noise, constant units are left out."""
     shapes = {name: unit for name, unit in units(samples).items() if variance or np.ptp(unit) > 0}
     given = torch.from_numpy(np.stack(list(shapes.values()), axis=1))
     ours = kde_peak_density(given, variance, torch.Generator().manual_seed(7))
@@ -71,15 +71,15 @@ def test_peaks_are_scipys(samples: int, variance: float) -> None:
         assert float(ours[i]) == pytest.approx(scipy_peak(noisy[:, i]), rel=1e-3), name
 
 
-def test_hand_computed() -> None:
+def test_peak_by_hand() -> None:
     """Two samples at +-1: standard deviation sqrt 2, bandwidth 2^(-1/5) sqrt 2, one peak in the middle."""
     bandwidth = 2**-0.2 * math.sqrt(2)
     expected = math.exp(-0.5 / bandwidth**2) / (bandwidth * math.sqrt(2 * math.pi))
     assert kde_peak_density(torch.tensor([[-1.0], [1.0]]), noise_variance=0).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_normal_unit_dies_below_a_fiftieth() -> None:
-    """The peak of N(0, s) smoothed by its bandwidth: 20 is reached at a standard deviation of 0.0196 for N = 4096."""
+def test_normal_unit_is_dead_below_a_standard_deviation_of_0_02() -> None:
+    """The smoothed peak of N(0, s) reaches 20 at s = 0.0196 for N = 4096."""
     samples = 4096
     factor = math.sqrt(1 + samples**-0.4)
 
@@ -94,7 +94,7 @@ def test_a_normal_unit_dies_below_a_fiftieth() -> None:
     assert dead_neurons(given, generator=torch.Generator().manual_seed(0)).tolist() == [True, False]
 
 
-def test_dead_units() -> None:
+def test_dead_units_by_density() -> None:
     shapes = units(4096)
     given = torch.from_numpy(np.stack(list(shapes.values()), axis=1))
     dead = dead_neurons(given, generator=torch.Generator().manual_seed(0))
@@ -105,7 +105,7 @@ def test_dead_units() -> None:
     assert 100 < peaks[list(shapes).index("collapsed")] < 130  # 1 / (sqrt(2 pi) sqrt(1e-5)), less the bandwidth's part
 
 
-def test_the_peak_does_not_move_with_a_constant_nor_depend_on_neighbours() -> None:
+def test_peak_ignores_offset_and_other_units() -> None:
     given = torch.from_numpy(units(500)["student 2"])[:, None]
     (alone,) = kde_peak_density(given, 0)
     moved = torch.cat([given + 12345, -given, 3 * given, torch.randn(500, 200)], dim=1)
@@ -116,7 +116,7 @@ def test_the_peak_does_not_move_with_a_constant_nor_depend_on_neighbours() -> No
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_noise_is_the_generators_and_the_input_is_left_alone(width: int) -> None:
+def test_noise_comes_from_the_generator_and_inputs_stay(width: int) -> None:
     given = torch.randn(100, width, dtype=torch.float64)
     before_it = given.clone()
     first = kde_peak_density(given, generator=torch.Generator().manual_seed(1))
@@ -137,12 +137,12 @@ def test_noise_is_the_generators_and_the_input_is_left_alone(width: int) -> None
         (torch.ones(5, 0), "activations has 0 units; expected 1 or more"),
     ],
 )
-def test_refused(measure: object, given: Tensor, line: str) -> None:
+def test_invalid_inputs_raise_one_line(measure: object, given: Tensor, line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         measure(given)  # type: ignore[operator]
 
 
-def test_refused_too() -> None:
+def test_invalid_options_raise_one_line() -> None:
     for variance in (-1e-5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="noise_variance"):
             kde_peak_density(torch.randn(5, 2), variance)

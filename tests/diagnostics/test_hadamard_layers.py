@@ -1,4 +1,4 @@
-"""Inside Hadamard layers: each branch and the product, of the same observations, on fused and plain paths."""
+"""Probes inside Hadamard layers: branches and product, on the fused and the plain path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parts(samples: list[Sample], layer: str) -> dict[str, Sample]:
     return {sample.part: sample for sample in samples if sample.layer == layer}
 
 
-def test_a_dense_layer_shows_its_branches() -> None:
+def test_dense_layer_shows_its_branches() -> None:
     torch.manual_seed(0)
     layer, x = HadamardLinear(5, 7, branches=3, activation=("tanh", "sigmoid", "relu")), torch.randn(30, 5)
     found = parts(observe(layer, x), "HadamardLinear")
@@ -35,7 +35,7 @@ def test_a_dense_layer_shows_its_branches() -> None:
 
 
 @pytest.mark.parametrize("combine", ["product", "sum"])
-def test_a_convolution_shows_its_branches(combine: str) -> None:
+def test_convolution_shows_its_branches(combine: str) -> None:
     torch.manual_seed(0)
     layer = HadamardConv2d(3, 4, 3, norm="channels", combine=combine)
     found = parts(observe(layer, torch.randn(30, 3, 6, 6), samples=100), "HadamardConv2d")
@@ -47,8 +47,8 @@ def test_a_convolution_shows_its_branches(combine: str) -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_an_encoders_fused_blocks(precision: torch.dtype) -> None:
-    """The kernel never holds branches and product; the probe shows them all the same."""
+def test_fused_blocks_show_branches_and_product(precision: torch.dtype) -> None:
+    """The kernel never stores branches or product; the probe computes them."""
     torch.manual_seed(0)
     network = QNetwork(build_encoder("hadamax", (4, 36, 36), width=0.25, features=16), 3)
     observations = torch.randint(256, (20, 4, 36, 36), dtype=torch.uint8)
@@ -99,7 +99,7 @@ def test_every_encoder_has_hidden_layers(name: str) -> None:
     assert all(torch.isfinite(sample.activations).all() for sample in samples)
 
 
-def test_a_probe_costs_nothing_when_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_probe_leaves_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     inner = HadamardConv2d.branch_activations
     monkeypatch.setattr(
@@ -116,8 +116,8 @@ def test_a_probe_costs_nothing_when_it_is_not_there(monkeypatch: pytest.MonkeyPa
     assert len(calls) == 3
 
 
-def test_a_layer_of_ones_own() -> None:
-    """The protocol is two names; nothing is imported or inherited."""
+def test_user_layer_with_branches_is_measured() -> None:
+    """The protocol is two attribute names; nothing is imported or inherited."""
 
     class Gate(nn.Module):
         output_range = (0.0, 1.0)
@@ -152,12 +152,12 @@ def test_a_layer_of_ones_own() -> None:
         ([(0, 1)], "product", (0, 1)),
     ],
 )
-def test_ranges(ranges: Any, combine: str, expected: tuple[float, float]) -> None:
+def test_output_ranges_follow_the_activations(ranges: Any, combine: str, expected: tuple[float, float]) -> None:
     assert combine_ranges(ranges, COMBINATIONS[combine]) == expected
 
 
-def test_a_probe_leaves_the_fused_pass_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless it is asked for what that never holds, it hangs on nothing within a block."""
+def test_probe_keeps_the_fused_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a request for branches, no hook is placed inside a block."""
     encoder = build_encoder("hadamax-light", (4, 36, 36))
     called: list[nn.Module] = []
     monkeypatch.setattr(HadamardConv2d, "forward", lambda self, x, **how: called.append(self))
@@ -168,8 +168,8 @@ def test_a_probe_leaves_the_fused_pass_alone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["hadamax-light", "nature"])
-def test_within_a_block_units_are_the_channels(name: str) -> None:
-    """An activation is given them last, a layer gives them second."""
+def test_units_within_a_block_are_channels(name: str) -> None:
+    """An activation gets channels last, a layer gets them second."""
     encoder = build_encoder(name, (4, 48, 36))
     for inside in ("layer.activations.0", "layer"):
         (*_, sample) = observe(

@@ -1,4 +1,4 @@
-"""All measurements at once, the sentences, and the pictures."""
+"""All measurements together, warnings in words, and pictures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def broken() -> nn.Sequential:
     return network
 
 
-def test_each_number_is_its_functions() -> None:
+def test_measurements_equal_their_functions() -> None:
     samples = observe(broken(), torch.randn(500, 6))
     health = measure(samples, seed=3)
     assert [h.layer for h in health] == ["1", "3", "5"]
@@ -73,7 +73,7 @@ def test_convolutions_have_two_ranks() -> None:
     assert first.effective_rank <= 8 < first.map_rank <= 40
 
 
-def test_what_has_no_meaning_is_left_out() -> None:
+def test_undefined_measurements_are_omitted() -> None:
     one = nn.Sequential(nn.Linear(3, 1), nn.Tanh(), nn.Linear(1, 2), nn.ReLU())
     with torch.no_grad():
         one[2].bias[:] = -9.0
@@ -82,14 +82,14 @@ def test_what_has_no_meaning_is_left_out() -> None:
     assert (silent.dead_zero, silent.dormant, silent.effective_rank, silent.stable_rank) == (1.0, 1.0, 1, None)
 
 
-def test_mistakes_name_the_layer() -> None:
+def test_errors_name_the_layer() -> None:
     with pytest.raises(ValueError, match=r"^layer 1: activations has 1 samples; expected 2 or more$"):
         measure(observe(mlp(), torch.randn(1, 4)))
     with pytest.raises(ValueError, match=r"^layer 1: activations contains a value that is not finite$"):
         measure(observe(mlp(), torch.full((5, 4), torch.nan)))
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_unhealthy_layers_get_a_warning() -> None:
     network = broken()
     observations = torch.randn(500, 6)
     samples = observe(network, observations)
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said() -> None:
         assert any(sentence.startswith(beginning) for sentence in found), (beginning, found)
 
 
-def test_a_healthy_network_is_left_in_peace() -> None:
+def test_healthy_network_gets_no_warning() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 2))
     observations = torch.randn(1000, 30)
@@ -114,7 +114,7 @@ def test_a_healthy_network_is_left_in_peace() -> None:
     assert signs(measure(samples), shares(network, samples, observations)) == []
 
 
-def test_the_branch_that_saves_a_unit_is_named() -> None:
+def test_warning_names_the_live_branch() -> None:
     torch.manual_seed(0)
     layer = HadamardLinear(10, 20)
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_the_branch_that_saves_a_unit_is_named() -> None:
     assert any("branch 1: 50%" in s and "does not help" in s for s in found), found
 
 
-def test_an_early_collapse_is_told_from_a_late_one() -> None:
+def test_warning_tells_early_from_late_collapse() -> None:
     def health(layer: str, rank: int) -> Health:
         return Health(layer, "output", 64, 500, 0.0, 0.0, None, 0.0, None, 10, 2.0, rank, 500, 1.0)
 
@@ -141,7 +141,7 @@ def test_an_early_collapse_is_told_from_a_late_one() -> None:
     assert "early" not in late
 
 
-def test_the_last_layer_is_found() -> None:
+def test_last_layer_is_found() -> None:
     network = mlp()
     assert last_linear(network, 8) is network[5]
     assert last_linear(network, 9) is None
@@ -185,7 +185,7 @@ def test_densities_are_drawn(figures: list[Figure]) -> None:
 
 @pytest.mark.parametrize("unit_range", [(-1.0, 1.0), (0.0, math.inf)])
 @pytest.mark.parametrize("name", ["encoder.dense.0", "block.3.attention.projection." * 4 + "0"])
-def test_titles_lie_within_the_picture(name: str, unit_range: tuple[float, float], figures: list[Figure]) -> None:
+def test_titles_fit_into_the_picture(name: str, unit_range: tuple[float, float], figures: list[Figure]) -> None:
     title = "MinAtar/SpaceInvaders-v1, hadamax-minatar, sigmoid x tanh x relu, width 0.5, agent of frame 40,000,000"
     activations = torch.randn(50, 512).clamp(*unit_range)
     sample = Sample(name, "output", activations, None, unit_range)

@@ -1,4 +1,4 @@
-"""A probe records what layers give, on any network, and leaves no trace."""
+"""A probe records the outputs of layers of any network and leaves no trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def traces(network: nn.Module) -> list[Any]:
     return found
 
 
-def test_it_records_what_the_layers_give() -> None:
+def test_records_layer_outputs() -> None:
     network, x = mlp(), torch.randn(50, 4)
     with Probe(network) as probe:
         network(x[:30])
@@ -40,7 +40,7 @@ def test_it_records_what_the_layers_give() -> None:
     assert [(s.maps, s.range, s.part) for s in samples.values()] == [(None, (-1.0, 1.0), "output")] * 2
 
 
-def test_the_sample_is_bounded_and_repeats() -> None:
+def test_sample_is_bounded_and_repeats() -> None:
     network, x = mlp(), torch.randn(1000, 4)
 
     def record(seed: int) -> dict[str, Sample]:
@@ -59,7 +59,7 @@ def test_the_sample_is_bounded_and_repeats() -> None:
     assert not record(2)["1"].activations.equal(samples["1"].activations)
 
 
-def test_it_leaves_no_trace_and_changes_nothing() -> None:
+def test_leaves_no_trace() -> None:
     network, x = ResNet(), torch.randn(8, 3, 32, 32)
     reference = ResNet()
     reference.load_state_dict(network.state_dict())
@@ -96,7 +96,7 @@ def test_it_leaves_no_trace_and_changes_nothing() -> None:
         probe.samples()
 
 
-def test_an_error_in_the_network_is_its_own() -> None:
+def test_network_error_passes_through() -> None:
     network = mlp()
     with pytest.raises(RuntimeError, match="mat1 and mat2"), Probe(network) as probe:
         network(torch.randn(2, 5))
@@ -106,7 +106,7 @@ def test_an_error_in_the_network_is_its_own() -> None:
     assert list(named(probe.samples())) == ["1", "4"]
 
 
-def test_a_module_that_is_used_twice() -> None:
+def test_module_used_twice_is_measured_per_call() -> None:
     network = ResNet().eval()
     with Probe(network, "layer1.0.relu") as probe:
         network(torch.randn(4, 3, 32, 32))
@@ -119,7 +119,7 @@ def test_a_module_that_is_used_twice() -> None:
     assert list(named(probe.samples())) == ["layer1.0.relu"]
 
 
-def test_autocast() -> None:
+def test_autocast_outputs_are_measured() -> None:
     network, x = mlp(), torch.randn(20, 4)
     with Probe(network) as probe, torch.autocast("cpu", torch.bfloat16):
         network(x)
@@ -132,8 +132,8 @@ def test_autocast() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("how", ["torch.compile", "module.compile", "inner"])
-def test_a_compiled_network_is_seen_and_stays_compiled(how: str) -> None:
-    """Hooks that come after compilation are seen; afterwards the graph runs as it did, uncompiled nowhere."""
+def test_compiled_network_is_measured_and_stays_compiled(how: str) -> None:
+    """Hooks added after compilation run; afterwards the compiled graph runs again without recompiling."""
     graphs: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
@@ -169,7 +169,7 @@ def test_a_compiled_network_is_seen_and_stays_compiled(how: str) -> None:
     torch._dynamo.reset()
 
 
-def test_observe_leaves_modes_and_random_numbers() -> None:
+def test_observe_keeps_modes_and_random_state() -> None:
     network, x = mlp(dropout=0.5), torch.randn(600, 4)
     network[0].eval()
     modes, random = [m.training for m in network.modules()], torch.random.get_rng_state()
@@ -198,12 +198,12 @@ NAMES = r"expected one of Sequential, 0 \(Linear\), 1 \(Tanh\), 2 \(Dropout\), 3
         ([], "^layers: empty"),
     ],
 )
-def test_names_that_are_not_there(layers: Any, line: str) -> None:
+def test_unknown_names_are_errors(layers: Any, line: str) -> None:
     with pytest.raises(ValueError, match=line):
         Probe(mlp(), layers)
 
 
-def test_names_patterns_types_and_defaults() -> None:
+def test_layers_by_name_pattern_type_and_default() -> None:
     def chosen(network: nn.Module, layers: Any = None) -> list[str]:
         return list(Probe(network, layers).layers)
 
@@ -226,7 +226,7 @@ class Argmax(nn.Module):
         return x.argmax(dim=1)
 
 
-def test_outputs_that_cannot_be_measured_stop_nothing_but_the_measurement() -> None:
+def test_unmeasurable_outputs_do_not_stop_training() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), Argmax())
     with Probe(network, ["1", "2"]) as probe:
         assert network(torch.randn(2, 3)).shape == (2,)

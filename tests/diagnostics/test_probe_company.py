@@ -1,4 +1,4 @@
-"""A probe beside what else is done with a network: copies, pickles, other probes, checkpoints, transforms."""
+"""A probe beside copies, pickles, other probes, checkpointing and function transforms."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def runs_compiled() -> bool:
     return calls > 0
 
 
-def test_copies_are_not_watched() -> None:
+def test_copies_are_not_probed() -> None:
     network, x = mlp(), torch.randn(10, 4)
     with Probe(network) as probe:
         network(x)
@@ -54,7 +54,7 @@ def test_copies_are_not_watched() -> None:
     assert of_the_copy.samples()[0].activations.shape == (10, 16)
 
 
-def test_probes_may_leave_in_any_order() -> None:
+def test_probes_close_in_any_order() -> None:
     first, second = Probe(mlp()), Probe(compiled := torch.compile(mlp(), backend="eager"))
     first.attach()
     second.attach()
@@ -66,7 +66,7 @@ def test_probes_may_leave_in_any_order() -> None:
     assert runs_compiled()
 
 
-def test_a_probe_that_nobody_holds_is_gone() -> None:
+def test_unreferenced_probe_removes_its_hooks() -> None:
     network = mlp()
     probe = Probe(network).attach()
     assert network[1]._forward_hooks
@@ -87,7 +87,7 @@ class Agent(nn.Module):
         return self.relu(self.wide(self.relu(self.narrow(x))))
 
 
-def test_calls_outside_a_pass_are_told_apart_by_width() -> None:
+def test_direct_layer_calls_are_grouped_by_width() -> None:
     agent = Agent()
     with Probe(agent) as probe:
         for _ in range(2):
@@ -98,7 +98,7 @@ def test_calls_outside_a_pass_are_told_apart_by_width() -> None:
     assert wide.activations[30:].equal(value)
 
 
-def test_what_a_backward_pass_computes_again_is_seen_once() -> None:
+def test_recomputed_activations_are_recorded_once() -> None:
     class Checkpointed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -114,7 +114,7 @@ def test_what_a_backward_pass_computes_again_is_seen_once() -> None:
     assert [(s.layer, len(s.activations)) for s in probe.samples()] == [("body.1", 20), ("body.4", 20)]
 
 
-def test_inside_a_transform_it_says_so_and_is_no_hindrance() -> None:
+def test_transform_is_reported_and_still_runs() -> None:
     network, x = mlp(), torch.randn(6, 5, 4)
     with Probe(network) as probe:
         output = torch.func.vmap(network)(x)
@@ -124,7 +124,7 @@ def test_inside_a_transform_it_says_so_and_is_no_hindrance() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_scripted_network_is_refused_in_a_line() -> None:
+def test_scripted_network_is_a_one_line_error() -> None:
     with pytest.raises(ValueError, match=r"^layers: a scripted network cannot be probed; probe the original module"):
         Probe(torch.jit.script(mlp()))
     part = nn.Sequential(torch.jit.script(nn.Linear(4, 3)), nn.ReLU())

@@ -1,4 +1,4 @@
-"""What counts as units and as samples, by the shape of what a layer gives: maps, sequences, states."""
+"""Units and samples by output shape: maps, sequences, recurrent states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hadamax.networks import HadamardLinear
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_convolutions_units_are_channels(memory_format: torch.memory_format) -> None:
+def test_units_of_a_convolution_are_channels(memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU()).to(memory_format=memory_format)
     x = torch.randn(40, 3, 9, 8).to(memory_format=memory_format)
@@ -31,8 +31,8 @@ def test_a_convolutions_units_are_channels(memory_format: torch.memory_format) -
     assert sample.range == (0.0, float("inf"))
 
 
-def test_positions_are_spread_evenly() -> None:
-    """Each of 20 positions is as likely as any other, and none comes twice from one map."""
+def test_positions_are_sampled_evenly() -> None:
+    """Each of 20 positions is equally likely and appears at most once per map."""
     places = torch.arange(20.0).view(1, 1, 4, 5).expand(2000, 1, 4, 5)
     maps = torch.cat([places, torch.arange(2000.0).view(-1, 1, 1, 1).expand(2000, 1, 4, 5)], dim=1)
     (sample,) = observe(nn.Sequential(nn.ReLU()), maps, samples=2000 * 16)
@@ -43,14 +43,14 @@ def test_positions_are_spread_evenly() -> None:
     assert one.activations.shape == (2000, 2)
 
 
-def test_large_maps_are_kept_in_smaller_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_large_maps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hadamax.diagnostics.records.MOST_MAP_NUMBERS", 1000)
     (sample,) = observe(nn.Sequential(nn.ReLU()), torch.randn(30, 2, 5, 5))
     assert sample.maps is not None
     assert sample.maps.shape == (20, 50)
 
 
-def test_other_shapes() -> None:
+def test_units_of_other_shapes() -> None:
     attention = nn.Sequential(nn.Linear(6, 7), nn.GELU())
     (sample,) = observe(attention, torch.randn(10, 4, 6))  # [batch, time, units]
     assert sample.activations.shape == (40, 7)
@@ -75,7 +75,7 @@ class Transposed(nn.Module):
         return x.mT
 
 
-def test_what_follows_a_convolution_over_time_has_its_channels_first() -> None:
+def test_layers_after_a_1d_convolution_have_channels_first() -> None:
     network = nn.Sequential(
         *(nn.Conv1d(3, 5, 2), nn.BatchNorm1d(5), nn.ReLU()),  # [batch, 5 channels, 8]
         *(Transposed(), nn.GELU()),  # [batch, 8, 5 units]
@@ -159,7 +159,7 @@ CHANNELS_LAST = (nn.Conv2d(3, 6, 4, 4), Does(lambda x: x.permute(0, 2, 3, 1)), n
         ((nn.Linear(4, 1), nn.Flatten(0), nn.Tanh()), (30, 4), "2", (30, 1)),
     ],
 )
-def test_which_axis_counts_the_units(
+def test_unit_axis_by_layer_type(
     modules: tuple[nn.Module, ...], shape: tuple[int, ...], layer: str, expected: tuple[int, int]
 ) -> None:
     network = nn.Sequential(*modules)
@@ -172,14 +172,14 @@ def test_which_axis_counts_the_units(
         assert is_among(sample.activations, output.detach().movedim(axis, -1).reshape(-1, expected[1]))
 
 
-def test_a_norm_tells_where_sizes_do_not() -> None:
+def test_norm_decides_an_ambiguous_unit_axis() -> None:
     (sample,) = observe(nn.Sequential(*CHANNELS_LAST[:3], nn.SiLU()), x := torch.randn(7, 3, 24, 24), "3")
     output = nn.Sequential(*CHANNELS_LAST[:3], nn.SiLU())(x).detach()
     assert output.shape == (7, 6, 6, 6)
     assert sample.activations.equal(output.reshape(-1, 6))
 
 
-def test_what_one_pass_told_is_forgotten_in_the_next() -> None:
+def test_unit_axis_is_decided_per_pass() -> None:
     network = nn.Sequential(nn.Hardtanh(), nn.Conv2d(3, 8, 8, 8), nn.Flatten(), nn.Linear(512, 64))
     with Probe(network, "0") as probe:
         for _ in range(3):
@@ -188,7 +188,7 @@ def test_what_one_pass_told_is_forgotten_in_the_next() -> None:
     assert sample.activations.shape == (192, 3)
 
 
-def test_channels_of_maps_as_large_as_they_are_many() -> None:
+def test_maps_with_as_many_rows_as_channels() -> None:
     class Dense(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -240,7 +240,7 @@ def test_recurrent_layers_are_hidden_layers() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_padding_of_a_transformer_is_not_measured() -> None:
+def test_transformer_padding_is_not_measured() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.GELU(), batch_first=True)
     network = nn.TransformerEncoder(layer, 2).eval()
     x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([5, 3, 1])[:, None]

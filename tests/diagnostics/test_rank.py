@@ -1,4 +1,4 @@
-"""Ranks against the published function and numbers worked by hand."""
+"""Ranks against the published function and hand-computed values."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("delta", [0.01, 0.1, 0.5, 1e-4])
-def test_effective_rank_is_the_published_one(name: str, delta: float) -> None:
+def test_effective_rank_equals_the_published_function(name: str, delta: float) -> None:
     assert effective_rank(MATRICES[name], delta) == published(MATRICES[name].float(), delta)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e30, 1e160, 1e300])
-def test_the_scale_does_not_matter(scale: float) -> None:
-    """Squares of these would be zero or infinite."""
+def test_rank_ignores_scale(scale: float) -> None:
+    """Squares of these values would underflow or overflow."""
     for name in ("random", "low rank and noise", "geometric", "constant"):
         matrix = MATRICES[name].double()
         assert effective_rank(matrix * scale) == published(matrix)
@@ -65,7 +65,7 @@ def test_the_scale_does_not_matter(scale: float) -> None:
         assert singular_values(matrix * scale).numpy() == pytest.approx(expected, rel=1e-6, abs=1e-12 * expected[0])
 
 
-def test_by_hand() -> None:
+def test_ranks_by_hand() -> None:
     matrix = torch.diag(torch.tensor([10.0, 5.0, 0.1, 0.01, 0.001]))
     assert effective_rank(matrix) == 2
     assert effective_rank(matrix, delta=0.4) == 1
@@ -77,8 +77,8 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-15, 1e-12, 1e-9, -1e-9])
-def test_close_to_the_threshold(gap: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums that miss 0.99 by less than squares can tell are decided by the singular values themselves."""
+def test_rank_close_to_the_threshold(gap: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums too close to 0.99 for squared values are decided by the singular values."""
     asked = []
     svdvals = torch.linalg.svdvals
     monkeypatch.setattr(torch.linalg, "svdvals", lambda matrix: asked.append(1) or svdvals(matrix))
@@ -92,8 +92,8 @@ def test_close_to_the_threshold(gap: float, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(asked) == (abs(gap) < 1e-13), "elsewhere the squares are enough"
 
 
-def test_the_margin_of_the_squares_is_honest() -> None:
-    """Where the squares' spectrum is trusted its sums are right to a fraction of the margin asked for."""
+def test_error_of_squared_spectra_is_below_the_margin() -> None:
+    """Where the squared spectrum is used, its sums are accurate to a fraction of the margin."""
     matrix = with_spectrum([10.0 ** (-k / 8) for k in range(100)], 300)
     exact = torch.linalg.svdvals(matrix)
     squares = ranks._gram_eigenvalues(matrix).clamp(min=0).sqrt()
@@ -115,12 +115,12 @@ def test_the_margin_of_the_squares_is_honest() -> None:
         (torch.ones(2, 3, 4), r"features must be \[samples, units\], got \[2, 3, 4\]"),
     ],
 )
-def test_refused(measure: object, given: Tensor, line: str) -> None:
+def test_invalid_inputs_raise_one_line(measure: object, given: Tensor, line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         measure(given)  # type: ignore[operator]
 
 
-def test_refused_too() -> None:
+def test_invalid_options_raise_one_line() -> None:
     with pytest.raises(TypeError, match="features must be a tensor"):
         effective_rank([[1.0, 2.0]])  # type: ignore[arg-type]
     for delta in (0.0, 1.0, -1.0, float("nan")):

@@ -1,4 +1,4 @@
-"""ReDo: which units are reset, and that a reset touches those units alone."""
+"""ReDo resets the right units and no others."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def silence(network: nn.Module, name: str, units: list[int]) -> None:
         network.get_parameter(f"{name}.bias")[units] = -1e3
 
 
-def test_dormant_by_hand() -> None:
-    """Means of |h| 4, 0.1, 0, 8 of a layer mean 3.025: at tau 0.025 the bound is 0.0756."""
+def test_dormant_units_by_hand() -> None:
+    """Mean |h| of 4, 0.1, 0, 8 averages 3.025: at tau 0.025 the bound is 0.0756."""
     samples = torch.tensor([[4.0, 0.1, 0.0, -8.0], [-4.0, -0.1, 0.0, 8.0]])
     assert dormant(samples, 0.025).tolist() == [False, False, True, False]
     assert dormant(samples, 0.04).tolist() == [False, True, True, False]
     assert dormant(torch.zeros(3, 2), 0.025).tolist() == [True, True]  # a layer that is all dead
 
 
-def test_saturated_units_are_those_that_hardly_vary() -> None:
+def test_saturated_units_have_little_variance() -> None:
     generator = torch.Generator().manual_seed(0)
     alive = torch.rand(300, generator=generator) * 2 - 1
     high = torch.full((300,), 0.99999)
@@ -60,7 +60,7 @@ def test_saturated_units_are_those_that_hardly_vary() -> None:
     assert dormant(samples, 0.025).tolist() == [False, False, False, True]  # the score does not see the ends
 
 
-def test_a_reset_touches_the_dormant_units_alone() -> None:
+def test_reset_changes_only_dormant_units() -> None:
     network, observations = plain(), torch.rand(8, 2, 8, 8)
     optimizer = trained(network, observations)
     silence(network, "0", [1])
@@ -92,7 +92,7 @@ def test_a_reset_touches_the_dormant_units_alone() -> None:
     assert network(observations).isfinite().all()
 
 
-def test_a_network_without_dormant_units_stays_as_it_is() -> None:
+def test_healthy_network_is_unchanged() -> None:
     network, observations = plain(), torch.rand(8, 2, 8, 8)
     for name in "036":
         silence(network, name, [])
@@ -102,8 +102,8 @@ def test_a_network_without_dormant_units_stays_as_it_is() -> None:
         assert torch.equal(tensor, before[name])
 
 
-def test_what_a_dead_unit_gave_is_not_missed() -> None:
-    """A dead ReLU gave zero, so taking its outgoing weights changes no output; and afterwards it can learn again."""
+def test_resetting_a_dead_unit_keeps_the_outputs() -> None:
+    """A dead ReLU gives zero, so zeroing its outgoing weights changes no output; afterwards it can learn again."""
     revived = 0
     for seed in range(10):
         network, observations = plain(), torch.rand(8, 2, 8, 8)
@@ -120,7 +120,7 @@ def test_what_a_dead_unit_gave_is_not_missed() -> None:
     assert 2 <= revived <= 8  # a fresh unit may be dead again: its weights are of both signs
 
 
-def test_the_generator_says_what_is_drawn_and_pytorchs_is_left_alone() -> None:
+def test_resets_draw_from_the_given_generator() -> None:
     def reset(seed: int) -> Tensor:
         network = plain()
         silence(network, "6", [4])
@@ -140,8 +140,8 @@ def test_the_generator_says_what_is_drawn_and_pytorchs_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("flatten", ["chw", "hwc"])
-def test_maps_are_followed_through_either_flatten(flatten: str) -> None:
-    """Units are recognised by what they give: channel 1 is dead, and exactly its inputs are zero in a batch."""
+def test_channels_are_traced_through_both_flatten_orders(flatten: str) -> None:
+    """Channel 1 is dead, so exactly its flattened inputs are zero in a batch."""
     name = "hadamax" if flatten == "hwc" else "nature"
     torch.manual_seed(0)
     encoder = build_encoder(name, (1, 40, 40), width=0.125, activation="relu", branches=1, norm=None)
@@ -159,7 +159,7 @@ def test_maps_are_followed_through_either_flatten(flatten: str) -> None:
     assert dead.sum() == len(dead) // len(set(hidden.owners.tolist()))
 
 
-def test_all_branches_of_a_unit_and_its_norm_start_anew() -> None:
+def test_all_branches_and_the_norm_of_a_unit_are_reset() -> None:
     torch.manual_seed(0)
     layer = HadamardLinear(4, 3, branches=2, activation="relu", norm="channels")
     network = nn.Sequential(layer, nn.Linear(3, 2))
@@ -176,7 +176,7 @@ def test_all_branches_of_a_unit_and_its_norm_start_anew() -> None:
     assert (network[1].weight[:, [0, 2]] != 0).all()
 
 
-def test_crelu_units_are_reset_with_both_their_outputs() -> None:
+def test_crelu_units_are_reset_with_both_outputs() -> None:
     torch.manual_seed(0)
     layer = HadamardLinear(4, 3, branches=1, activation="crelu")
     network = nn.Sequential(layer, nn.Linear(6, 2))
@@ -187,7 +187,7 @@ def test_crelu_units_are_reset_with_both_their_outputs() -> None:
 
 
 @pytest.mark.parametrize("branches", [1, 2])
-def test_saturated_tanh_units_are_reset_by_their_density(branches: int) -> None:
+def test_saturated_tanh_units_are_reset(branches: int) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(HadamardLinear(4, 3, branches=branches, activation="tanh"), nn.Linear(3, 2))
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_saturated_tanh_units_are_reset_by_their_density(branches: int) -> None:
     assert (network[1].weight == 0).all(0).tolist() == [False, True, False]
 
 
-def test_a_policy_and_a_value_are_both_cut_off() -> None:
+def test_outgoing_weights_of_policy_and_value_are_zeroed() -> None:
     torch.manual_seed(0)
     network = PolicyValueNetwork(build_encoder("mlp", (4,), 1.0), 3)
     silence(network, "encoder.dense.1", [7])
@@ -210,7 +210,7 @@ SHAPES = {"mlp": (8,), "minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_can_be_reset_and_learns_on(name: str) -> None:
+def test_every_encoder_learns_after_a_reset(name: str) -> None:
     torch.manual_seed(0)
     shape = SHAPES.get(name, (4, 84, 84))
     encoder = build_encoder(name, shape, width=0.05)
@@ -225,7 +225,7 @@ def test_every_encoder_can_be_reset_and_learns_on(name: str) -> None:
     assert network(observations).isfinite().all()
 
 
-def test_errors_say_what_was_wrong() -> None:
+def test_errors_name_the_problem() -> None:
     with pytest.raises(ValueError, match="tau must be 0 or more, got -1"):
         redo(plain(), torch.rand(8, 2, 8, 8), tau=-1)
     with pytest.raises(ValueError, match='flatten "whc" is unknown; expected chw or hwc'):

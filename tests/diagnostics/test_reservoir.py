@@ -1,4 +1,4 @@
-"""A reservoir is uniform, bounded, repeatable."""
+"""A reservoir sample is uniform, bounded and repeatable."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def kept(capacity: int, batches: list[int], seed: int = 0) -> list[int]:
     return [] if reservoir.rows is None else reservoir.rows[:, 0].tolist()
 
 
-def test_all_are_kept_while_there_is_room() -> None:
+def test_keeps_all_rows_below_capacity() -> None:
     assert kept(10, []) == []
     assert kept(10, [3, 0, 4]) == list(range(7))
     assert kept(7, [3, 4]) == list(range(7))
 
 
-def test_never_more_and_none_twice() -> None:
+def test_keeps_at_most_capacity_without_duplicates() -> None:
     for batches in ([1000], [1] * 300, [5, 700, 3], [10, 10, 10]):
         rows = kept(10, batches)
         assert len(rows) == len(set(rows)) == 10
         assert max(rows) < sum(batches)
 
 
-def test_every_row_is_equally_likely() -> None:
-    """60 rows offered in uneven batches for 10 places: each is kept with probability 1/6."""
+def test_rows_are_equally_likely() -> None:
+    """60 rows in uneven batches for 10 places: each is kept with probability 1/6."""
     times = 6000
     counts = np.zeros(60)
     for seed in range(times):
@@ -44,13 +44,13 @@ def test_every_row_is_equally_likely() -> None:
     assert np.square(z).sum() < 60 * 1.7
 
 
-def test_one_seed_keeps_the_same_rows() -> None:
+def test_same_seed_keeps_the_same_rows() -> None:
     batches = [30, 500, 40]
     assert kept(20, batches, seed=3) == kept(20, batches, seed=3)
     assert kept(20, batches, seed=3) != kept(20, batches, seed=4)
 
 
-def test_rows_are_copies_of_their_type() -> None:
+def test_rows_are_copies_with_their_dtype() -> None:
     rows = torch.ones(4, 2, dtype=torch.bfloat16)
     reservoir = Reservoir(8, 0)
     reservoir.offer(4, lambda chosen: rows[chosen])

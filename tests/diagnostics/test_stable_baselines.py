@@ -1,4 +1,4 @@
-"""Policies of Stable-Baselines3, where it is installed."""
+"""Policies of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ stable_baselines3 = pytest.importorskip("stable_baselines3", reason="needs the e
 pytestmark = pytest.mark.extra("sb3")
 
 
-def test_a_policy_and_a_q_network() -> None:
+def test_measures_a_policy_and_a_q_network() -> None:
     environment = gymnasium.make("CartPole-v1")
     observations = torch.randn(100, 4)
     ppo = stable_baselines3.PPO("MlpPolicy", environment, device="cpu")

@@ -1,4 +1,4 @@
-"""Dormant, silent and saturated units, output shares, updates: numbers worked by hand."""
+"""Dormant, silent and saturated units, output shares and updates against hand-computed values."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from hadamax.diagnostics import (
 NAN = torch.full((3, 2), torch.nan)
 
 
-def test_dormant_is_relative_to_the_layer() -> None:
-    """Mean sizes 0, 1, -1 and 0.1 have scores 0, 1.90, 1.90 and 0.19 against their mean of 0.525."""
+def test_dormant_is_relative_to_the_layer_mean() -> None:
+    """Means 0, 1, -1 and 0.1 score 0, 1.90, 1.90 and 0.19 relative to the mean size of 0.525."""
     given = torch.tensor([[0.0, 2.0, -1.0, 0.1], [0.0, 0.0, -1.0, -0.1]])
     assert dormant_neurons(given).tolist() == [True, False, False, False]
     assert dormant_neurons(given, tau=0.2).tolist() == [True, False, False, True]
@@ -35,7 +35,7 @@ def test_dormant_is_relative_to_the_layer() -> None:
     assert not dormant_neurons(torch.full((3, 2), -0.999)).any()  # saturated, and never dormant
 
 
-def test_zero_on_every_sample() -> None:
+def test_zero_units_are_zero_on_every_sample() -> None:
     given = torch.tensor([[0.0, 0.0, 1.0], [-0.0, 1e-30, 1.0]])
     assert zero_neurons(given).tolist() == [True, False, False]
 
@@ -49,8 +49,8 @@ def test_saturation_by_range() -> None:
     assert saturation(x.tanh()).item() == pytest.approx(saturation((2 * x).sigmoid(), 0.0, 1.0).item())
 
 
-def test_saturated_at_one_end() -> None:
-    """A unit at both ends has full saturation and is not dead; one beyond the margin once is not either."""
+def test_saturated_units_stay_at_one_end() -> None:
+    """A unit at both ends is fully saturated but not dead; a unit beyond the margin once is neither."""
     given = torch.tensor([[0.99, -1.0, 1.0, 0.97, 0.0], [1.0, -0.985, -1.0, 1.0, 0.0]])
     assert saturated_neurons(given).tolist() == [True, True, False, False, False]
     assert saturated_neurons((given + 1) / 2, 0.0, 1.0).tolist() == [True, True, False, False, False]
@@ -60,7 +60,7 @@ def test_feature_norm() -> None:
     assert feature_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]])) == pytest.approx(3.0)
 
 
-def test_live_and_dead_shares_make_the_output() -> None:
+def test_live_and_dead_shares_add_up_to_the_output() -> None:
     features = torch.tensor([[1.0, 0.5, -1.0], [1.0, -0.5, 2.0]])
     head = nn.Linear(3, 2, bias=False)
     head.load_state_dict({"weight": torch.tensor([[2.0, 1.0, 1.0], [4.0, 1.0, 3.0]])})
@@ -114,6 +114,6 @@ def test_churn() -> None:
         (lambda: churn(torch.ones(3, 2), NAN), "scores contains a value that is not finite"),
     ],
 )
-def test_refused(call: object, line: str) -> None:
+def test_invalid_inputs_raise_one_line(call: object, line: str) -> None:
     with pytest.raises(ValueError, match=line):
         call()  # type: ignore[operator]

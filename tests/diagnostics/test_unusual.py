@@ -1,4 +1,4 @@
-"""Networks and passes that are not the usual ones."""
+"""Diagnostics of unusual networks and passes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("number", [50, 2048, 4096])
-def test_the_higher_of_two_modes_that_are_almost_alike(number: int) -> None:
+def test_higher_of_two_similar_modes_is_the_peak(number: int) -> None:
     for seed in range(30):
         noise = np.random.default_rng(seed).normal(0, 0.05, number)
         samples = np.where(np.arange(number) % 2, -1, 1) + noise
@@ -37,7 +37,7 @@ def test_the_higher_of_two_modes_that_are_almost_alike(number: int) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1e6, 1e20, -1e20])
-def test_a_constant_unit_is_a_needle_wherever_it_stands(value: float) -> None:
+def test_constant_unit_has_a_sharp_peak_at_any_value(value: float) -> None:
     activations = torch.full((1000, 2), value)
     peaks = kde_peak_density(activations, generator=torch.Generator().manual_seed(0))
     noise = (1e-5**0.5 * torch.randn(activations.shape, generator=torch.Generator().manual_seed(0))).numpy()
@@ -46,7 +46,7 @@ def test_a_constant_unit_is_a_needle_wherever_it_stands(value: float) -> None:
     assert draw_densities(Sample("1", "output", activations, None, (0.0, float("inf"))), "constant")
 
 
-def test_passes_of_another_precision_and_mode() -> None:
+def test_passes_in_other_precisions_and_modes() -> None:
     network = mlp(4, 8, 2)
     with Probe(network) as probe:
         with torch.inference_mode():
@@ -62,7 +62,7 @@ def test_passes_of_another_precision_and_mode() -> None:
     assert torch.equal(sample.activations, before)  # a copy: later passes change nothing
 
 
-def test_maps_of_several_sizes_have_units_and_no_rank() -> None:
+def test_maps_of_several_sizes_have_no_rank() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
     with Probe(network) as probe:
         for size in (8, 9, 8):
@@ -72,7 +72,7 @@ def test_maps_of_several_sizes_have_units_and_no_rank() -> None:
     assert sample.maps is None
 
 
-def test_an_activation_with_two_parents_is_one_layer() -> None:
+def test_activation_with_two_parents_is_one_layer() -> None:
     shared = nn.ReLU()
 
     class Two(nn.Module):
@@ -89,7 +89,7 @@ def test_an_activation_with_two_parents_is_one_layer() -> None:
     assert found == [("a.1", 16), ("a.1 (call 2)", 32)]
 
 
-def test_shares_are_of_the_layer_that_the_outputs_are_linear_in() -> None:
+def test_shares_belong_to_the_layer_before_the_outputs() -> None:
     network, observations = mlp(4, 16, 16, 3), torch.randn(300, 4)
     samples = observe(network, observations)
     found = shares(network, samples, observations)
@@ -102,7 +102,7 @@ def test_shares_are_of_the_layer_that_the_outputs_are_linear_in() -> None:
 
 
 @pytest.mark.parametrize("head", ["plain", "dueling", "bins"])
-def test_of_heads_the_plain_one_has_shares(head: str) -> None:
+def test_only_a_plain_head_has_shares(head: str) -> None:
     encoder = build_encoder("minatar", (4, 10, 10), input_scale=1.0)
     centres = torch.linspace(-1, 1, 5) if head == "bins" else None
     network = ValueNetwork(encoder, 6, dueling=head == "dueling", centres=centres)
@@ -111,7 +111,7 @@ def test_of_heads_the_plain_one_has_shares(head: str) -> None:
     assert (found is not None) == (head == "plain")
 
 
-def test_a_narrow_layer_that_gives_one_direction_has_collapsed() -> None:
+def test_narrow_layer_of_rank_one_has_collapsed() -> None:
     network = mlp(4, 10, 3)
     with torch.no_grad():
         network[0].weight[:] = network[0].weight[:1]

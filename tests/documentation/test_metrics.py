@@ -1,4 +1,4 @@
-"""Every column that a run writes is explained, and what is explained is written."""
+"""The documentation explains every column that a run writes, and no other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def explained(text: str) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_metrics_csv(name: str, tmp_path: Path) -> None:
+def test_columns_of_metrics_csv_are_documented(name: str, tmp_path: Path) -> None:
     command = f"train {name} --env CartPole-v1 --out {tmp_path / 'run'} {SHORT[name]}"
     if name in ("pqn", "ppo"):
         command += " --redo-every 16"
@@ -44,7 +44,7 @@ def test_metrics_csv(name: str, tmp_path: Path) -> None:
         assert all(f"`{column}`" in PAGE for column in next(csv.reader(file)))
 
 
-def test_diagnostics_csv() -> None:
+def test_columns_of_diagnostics_csv_are_documented() -> None:
     whole = explained(SECTIONS["diagnostics.csv"]) | set(re.findall(r"`(\w+)`", PAGE))
     # Counts that stand beside a rank.
     assert set(COLUMNS) - whole <= {"map_samples"}

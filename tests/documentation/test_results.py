@@ -1,4 +1,4 @@
-"""The tables on pages under `results/` are what their scripts print of the runs that lie beside them."""
+"""The tables on pages under `results/` equal the output of their scripts on the committed runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(text: str) -> list[str]:
         ("demo", "summary.py", [f"demo/seed-{seed}" for seed in range(1, 6)]),
     ],
 )
-def test_the_tables_come_out_again(folder: str, script: str, arguments: list[str], tmp_path: Path) -> None:
+def test_tables_equal_script_output(folder: str, script: str, arguments: list[str], tmp_path: Path) -> None:
     command = [sys.executable, script, *(argument.format(out=tmp_path) for argument in arguments)]
     printed = rows(subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=True).stdout)
     assert len(printed) > 6
@@ -35,7 +35,7 @@ def test_the_tables_come_out_again(folder: str, script: str, arguments: list[str
     assert [row for row in printed if row not in page] == []
 
 
-def test_the_bench_said_what_the_page_says() -> None:
+def test_benchmark_page_equals_its_json() -> None:
     page = rows((RESULTS / "speed" / "README.md").read_text())
     paths = list((RESULTS / "speed").glob("*.json"))
     assert paths

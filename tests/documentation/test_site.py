@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, shows what the code has, and asks no other host for anything."""
+"""The documentation builds without warnings, shows every setting and encoder, and loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Fetches(HTMLParser):
             self.found += [address] if address else []
 
 
-def test_nothing_comes_from_another_host(site: Path) -> None:
+def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
     fetched: dict[str, str] = {}
     for page in site.rglob("*.html"):
         parser = Fetches()
@@ -81,7 +81,7 @@ def test_nothing_comes_from_another_host(site: Path) -> None:
     assert not others
 
 
-def test_what_is_fetched_is_there(site: Path) -> None:
+def test_loaded_files_exist(site: Path) -> None:
     for page in site.rglob("*.html"):
         parser = Fetches()
         parser.feed(page.read_text())
@@ -90,7 +90,7 @@ def test_what_is_fetched_is_there(site: Path) -> None:
                 assert (page.parent / address.split("?")[0]).resolve().is_file(), (page, address)
 
 
-def test_search_works_from_files(site: Path) -> None:
+def test_search_index_works_without_a_server(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text())
     assert any("dormant" in entry["text"] for entry in index["docs"])
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = ")
@@ -105,7 +105,7 @@ def test_every_setting_and_encoder_is_shown(site: Path) -> None:
         assert f"<code>{name}</code>" in encoders
 
 
-def test_a_page_with_a_broken_link_or_an_unknown_table_is_refused(tmp_path: Path) -> None:
+def test_broken_link_or_unknown_table_fails_the_build(tmp_path: Path) -> None:
     for line in ("[gone](gone.md)", "[gone](pqn.md#gone)", "<!-- table: gone -->"):
         copy = tmp_path / str(abs(hash(line)))
         (copy / "docs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the documentation says of the studies that ship is what their files say."""
+"""The documentation describes the shipped studies as their files define them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows(page: str, head: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
 
 
-def test_every_study_stands_in_the_table_with_its_runs() -> None:
+def test_table_lists_every_study_with_its_runs() -> None:
     expected = []
     for name, study in sorted(STUDIES.items()):
         variants, games, seeds = len(study.points), len(study.games), len(study.seeds)
@@ -33,7 +33,7 @@ def test_every_study_stands_in_the_table_with_its_runs() -> None:
     assert rows(STATISTICS, "study that ships") == expected
 
 
-def test_figures_count_the_variants_they_show() -> None:
+def test_text_counts_the_variants_of_figures() -> None:
     words = " ".join(STATISTICS.split())
     (one,), (nine,) = EXHIBITS["hr-figure-1"].needs, EXHIBITS["hr-figure-9"].needs
     assert [len(variants_of(need)) for need in (Need("hr-figure-9"), one, nine)] == [6, 4, 5]
@@ -43,7 +43,7 @@ def test_figures_count_the_variants_they_show() -> None:
     assert f"Figures 9 and 19 to 25 have five ({size(nine).runs:,}), `relu-redo` among them" in words
 
 
-def test_every_suite_stands_in_the_table_with_its_games() -> None:
+def test_table_lists_every_suite_with_its_games() -> None:
     listed: dict[str, str] = {}
     for cell, games, _ in rows(STATISTICS, "suite"):
         first, *more = re.findall(r"`([^`]+)`", cell)
@@ -55,7 +55,7 @@ def test_every_suite_stands_in_the_table_with_its_games() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, exhibit in EXHIBITS.items() if exhibit.needs])
-def test_a_figure_and_its_study_name_each_other(name: str) -> None:
+def test_figure_and_study_reference_each_other(name: str) -> None:
     repeat = (ROOT / "docs" / "repeat.md").read_text()
     for need in EXHIBITS[name].needs:
         if name.startswith(("hr-", "hadamax-")):

@@ -1,4 +1,4 @@
-"""One Atari game, driven frame by frame through ale-py's single interface: what the vector must show."""
+"""One Atari game driven frame by frame through ale-py: the reference for the vector environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of actions against a plain list that forgets nothing."""
+"""The action log against a plain list that keeps everything."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hadamax.environments.action_log import ActionLog
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.002, 0.02, 0.5])
-def test_it_keeps_what_has_been_done_since_the_oldest_seed(chance: float) -> None:
+def test_keeps_actions_since_the_oldest_seed(chance: float) -> None:
     random = np.random.default_rng(0)
     log, all_rows, seeded = ActionLog(3, 18), [], np.zeros(3, int)
     for row in range(5000):
@@ -23,7 +23,7 @@ def test_it_keeps_what_has_been_done_since_the_oldest_seed(chance: float) -> Non
             assert np.array_equal(log.ages(), len(all_rows) - seeded)
 
 
-def test_it_does_not_grow_where_seeds_are_fresh() -> None:
+def test_stays_small_with_recent_seeds() -> None:
     log = ActionLog(2, 18)
     for row in range(20_000):
         log.begin(np.array([row % 100 == 0, row % 170 == 0]))
@@ -31,7 +31,7 @@ def test_it_does_not_grow_where_seeds_are_fresh() -> None:
     assert len(log._actions) == 1024
 
 
-def test_what_it_gave_does_not_change() -> None:
+def test_returned_actions_do_not_change() -> None:
     log = ActionLog(1, 18)
     log.append(np.array([3]))
     kept, starts = log.kept()
@@ -41,7 +41,7 @@ def test_what_it_gave_does_not_change() -> None:
     assert starts.tolist() == [0]
 
 
-def test_actions_beyond_a_byte_are_kept_whole() -> None:
+def test_actions_above_255_are_kept() -> None:
     log = ActionLog(1, 1000)
     log.append(np.array([999]))
     assert log.kept()[0].tolist() == [[999]]

@@ -1,4 +1,4 @@
-"""Real Atari: protocol settings, seeds, and coming back exactly."""
+"""Real Atari: protocol settings, seeds, exact resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def observations(steps: int = 60, **settings: object) -> np.ndarray:
     return np.array([environment.reset(), *(step.observations for step in play(environment, steps))])
 
 
-def test_what_an_engine_says_of_itself() -> None:
+def test_engine_attributes() -> None:
     environment = make(1)
     assert environment.observation_shape == (4, 84, 84)
     assert environment.observation_dtype == np.uint8
@@ -46,12 +46,12 @@ def test_what_an_engine_says_of_itself() -> None:
         ({"env": "Pong"}, ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")),
     ],
 )
-def test_the_minimal_action_set(settings: dict, names: tuple[str, ...]) -> None:
+def test_minimal_action_set(settings: dict, names: tuple[str, ...]) -> None:
     assert make(1, **settings).action_names == names
 
 
 @pytest.mark.parametrize("settings", [{"full_action_set": True}, {"protocol": "sticky"}])
-def test_the_full_action_set(settings: dict) -> None:
+def test_full_action_set(settings: dict) -> None:
     environment = make(1, **settings)
     assert environment.num_actions == 18
     assert environment.action_names[:2] == ("NOOP", "FIRE")
@@ -65,20 +65,20 @@ def test_sizes_follow_the_settings() -> None:
 
 
 @pytest.mark.parametrize("repeat", [True, False])
-def test_a_games_first_stack(repeat: bool) -> None:
+def test_first_stack_of_a_game(repeat: bool) -> None:
     first = make(repeat_first_frame=repeat).reset()
     assert first[:, -1].any()
     assert np.array_equal(first[:, :-1], np.repeat(first[:, -1:], 3, axis=1) * repeat)
 
 
-def test_the_same_seed_repeats_and_another_differs() -> None:
+def test_same_seed_repeats_and_another_differs() -> None:
     first = observations(seed=1)
     assert np.array_equal(first, observations(seed=1))
     assert not np.array_equal(first, observations(seed=2))
     assert not np.array_equal(first[:, 0], first[:, 1])  # environments have seeds of their own
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
+def test_thread_count_changes_nothing() -> None:
     results = []
     for threads in (1, 2):
         environment = make_environment(EnvironmentSettings("Pong"), 3, seed=4, threads=threads)
@@ -87,7 +87,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     assert np.array_equal(*results)
 
 
-def test_an_environment_does_not_depend_on_how_many_there_are() -> None:
+def test_environment_does_not_depend_on_num_envs() -> None:
     assert np.array_equal(observations(num_envs=3)[-1][0], _first_environment_alone())
 
 
@@ -99,13 +99,13 @@ def _first_environment_alone() -> np.ndarray:
     return step.observations[0]
 
 
-def test_sticky_actions_change_the_game_and_nothing_else_does() -> None:
+def test_only_sticky_actions_change_the_game() -> None:
     plain = observations(sticky_actions=0.0)
     assert np.array_equal(plain[0], observations(steps=0, sticky_actions=0.25)[0])
     assert not np.array_equal(plain, observations(sticky_actions=0.25))
 
 
-def test_learned_from_rewards_may_be_clipped_but_an_environments_are_raw() -> None:
+def test_environment_rewards_are_not_clipped() -> None:
     environment = make(env="Seaquest", reward_clipping=True, max_episode_frames=1200)
     environment.reset()
     total, best, scores = np.zeros(2), 0.0, []
@@ -121,7 +121,7 @@ def test_learned_from_rewards_may_be_clipped_but_an_environments_are_raw() -> No
 
 
 @pytest.mark.parametrize("sticky_actions", [0.0, 0.25])
-def test_a_game_comes_back_exactly(sticky_actions: float) -> None:
+def test_game_resumes_exactly(sticky_actions: float) -> None:
     options = {"sticky_actions": sticky_actions, "max_episode_frames": 480, "reseed_steps": 60}
     environment = make(2, **options)
     environment.reset()
@@ -139,7 +139,7 @@ def test_a_game_comes_back_exactly(sticky_actions: float) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"env": "Pong"}, {"noop_max": 3}, {"repeat_first_frame": False}])
-def test_the_games_of_other_settings_are_refused(changed: dict) -> None:
+def test_state_of_other_settings_is_an_error(changed: dict) -> None:
     environment = make()
     environment.reset()
     list(play(environment, 2))
@@ -147,7 +147,7 @@ def test_the_games_of_other_settings_are_refused(changed: dict) -> None:
         make(**changed).load_state_dict(environment.state_dict())
 
 
-def test_what_cannot_be_is_one_plain_line() -> None:
+def test_invalid_settings_are_one_line_errors() -> None:
     with pytest.raises(UserError, match="max_episode_frames: 3 is less than one step of 4 frames"):
         make(max_episode_frames=3)
     with pytest.raises(UserError, match="env: 'Pog' is unknown; did you mean 'Pong'"):

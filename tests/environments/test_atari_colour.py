@@ -1,4 +1,4 @@
-"""The fact that films rest on: an engine of single colour frames plays the agent's very game."""
+"""Videos: an engine that renders colour frames plays exactly the agent's game."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def engines(env: str, **settings: object) -> tuple[AtariEngine, AtariEngine]:
 
 @pytest.mark.parametrize("sticky_actions", [0.0, 0.25])
 @pytest.mark.parametrize("env", ["Breakout", "SpaceInvaders", "Qbert"])
-def test_the_colour_twin_plays_the_same_game(env: str, sticky_actions: float) -> None:
+def test_colour_engine_plays_the_same_game(env: str, sticky_actions: float) -> None:
     game, twin = engines(env, sticky_actions=sticky_actions)
     seed = np.array([7])
     game.reset(EVERY, seed)
@@ -45,7 +45,7 @@ def test_the_colour_twin_plays_the_same_game(env: str, sticky_actions: float) ->
 
 
 @pytest.mark.parametrize("limit", [61, 62, 63, 64])
-def test_a_time_limit_within_a_step_ends_both(limit: int) -> None:
+def test_time_limit_within_a_step_ends_both_games(limit: int) -> None:
     game, twin = engines("Qbert", max_episode_frames=limit)
     for engine in (game, twin):
         engine.reset(EVERY, np.array([2]))
@@ -58,7 +58,7 @@ def test_a_time_limit_within_a_step_ends_both(limit: int) -> None:
     assert steps == -(-(frames + 1) // 4)
 
 
-def test_frames_are_of_the_console() -> None:
+def test_frames_have_the_console_size() -> None:
     _, twin = engines("Breakout")
     observations, _ = twin.reset(EVERY, np.array([1]))
     assert observations.shape == (1, 1, 210, 160, 3)

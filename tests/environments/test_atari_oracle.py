@@ -1,4 +1,4 @@
-"""Every row of real games, beside the same game driven frame by frame: no row and no point lost or added."""
+"""Real games against the same games driven frame by frame: every row and point matches."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Beside:
     ],
     ids=lambda value: value["env"] if isinstance(value, dict) and "env" in value else "",
 )
-def test_each_row_is_the_oracles(settings: dict, reseed_steps: int, seen: dict[str, int]) -> None:
+def test_each_row_equals_the_oracle(settings: dict, reseed_steps: int, seen: dict[str, int]) -> None:
     beside = Beside(EnvironmentSettings(noop_max=0, **settings), reseed_steps=reseed_steps)
     actions = np.random.default_rng(4).integers(0, beside.environment.num_actions, STEPS)
     for action in actions:
@@ -114,8 +114,8 @@ def test_each_row_is_the_oracles(settings: dict, reseed_steps: int, seen: dict[s
         ("Asterix", 30, set(range(31))),
     ],
 )
-def test_no_ops_at_the_start(env: str, noop_max: int, noops: set[int]) -> None:
-    """Up to `noop_max` frames pass before the first observation, FIRE among them."""
+def test_noops_precede_the_first_observation(env: str, noop_max: int, noops: set[int]) -> None:
+    """Up to `noop_max` frames pass before the first observation, including FIRE."""
     environment = make_environment(EnvironmentSettings(env, noop_max=noop_max, max_episode_frames=4), 2, seed=1)
     oracle = Oracle(env, sticky=0.0, full=False, fire_on_reset=True, limit=10**9)
     starts = np.array([oracle.begin(number) for number in range(35)])

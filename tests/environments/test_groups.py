@@ -1,4 +1,4 @@
-"""Environments in groups that take turns: the same games as side by side, and the order of the turns."""
+"""Environment groups: the same games as one group, in the order of alternation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_same_games(whole: Any, parts: list[Any]) -> None:
     assert whole.ended.tolist() == [*parts[0].ended, *(parts[1].ended + SIZES[0])]
 
 
-def test_the_games_are_those_of_one_group() -> None:
+def test_groups_play_the_games_of_one_group() -> None:
     whole, groups = scripted(sum(SIZES)), grouped()
     assert np.array_equal(whole.reset(), groups.reset())
     assert (groups.num_envs, groups.num_actions) == (5, 3)
@@ -58,8 +58,8 @@ def test_the_games_are_those_of_one_group() -> None:
     assert games > 50
 
 
-def test_the_games_of_ale_are_those_of_one_group() -> None:
-    """Through `send` and `receive` of ale-py, the groups under way at once."""
+def test_ale_groups_play_the_games_of_one_group() -> None:
+    """Through `send` and `receive` of ale-py, with both groups running at once."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=200, screen_size=44)
     whole = make_environment(settings, 5, seed=1, threads=2)
     groups = make_groups(settings, 5, 2, seed=1, threads=2)
@@ -74,7 +74,7 @@ def test_the_games_of_ale_are_those_of_one_group() -> None:
     assert games > 10
 
 
-def test_they_come_back_after_a_kill() -> None:
+def test_groups_resume_exactly() -> None:
     groups = grouped()
     groups.reset()
     for actions in np.random.default_rng(0).integers(0, 3, (77, 5)):
@@ -86,7 +86,7 @@ def test_they_come_back_after_a_kill() -> None:
             assert_same(first, second)
 
 
-def test_games_of_other_groups_are_refused() -> None:
+def test_state_of_other_group_sizes_is_an_error() -> None:
     groups, whole = grouped(), scripted(5)
     groups.reset()
     whole.reset()

@@ -1,4 +1,4 @@
-"""Gymnasium environments: what they show, what an action means, and what cannot be used."""
+"""Gymnasium environments: observations, actions, time limits, unsupported spaces."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def engine_of(space: spaces.Space, actions: spaces.Space | None = None) -> Gymna
     return GymnasiumEngine(lambda: Still(space, actions), 1)
 
 
-def test_cartpole_equals_gymnasiums_own() -> None:
+def test_cartpole_equals_gymnasium() -> None:
     environment = make("CartPole-v1", 2, max_episode_frames=30)
     seeds: list[int] = []
     reset = environment.engine.reset
@@ -72,7 +72,7 @@ def test_cartpole_equals_gymnasiums_own() -> None:
     assert cut > 1
 
 
-def test_what_cartpole_says_of_itself() -> None:
+def test_cartpole_attributes() -> None:
     environment = make("CartPole-v1")
     assert environment.observation_shape == (4,)
     assert environment.observation_dtype == np.float32
@@ -81,14 +81,14 @@ def test_what_cartpole_says_of_itself() -> None:
     assert environment.action_names == ("0", "1")
 
 
-def test_a_time_limit_of_the_environments_own_stands() -> None:
+def test_registered_time_limit_truncates() -> None:
     environment = make("MountainCar-v0", 1)
     environment.reset()
     steps = [environment.step(np.zeros(1, int)) for _ in range(200)]
     assert [bool(step.truncated[0]) for step in steps] == [False] * 199 + [True]
 
 
-def test_states_become_one_hot() -> None:
+def test_discrete_observations_become_one_hot() -> None:
     environment = make("FrozenLake-v1")
     first = environment.reset()
     assert first.shape == (2, 16)
@@ -112,7 +112,7 @@ def test_states_become_one_hot() -> None:
         (spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]), (5,), np.float32, 1.0),
     ],
 )
-def test_spaces(space: spaces.Space, shape: tuple[int, ...], dtype: type, scale: float) -> None:
+def test_supported_spaces(space: spaces.Space, shape: tuple[int, ...], dtype: type, scale: float) -> None:
     engine = engine_of(space)
     environment = VectorEnvironment(engine, seed=0)
     observations = environment.reset()
@@ -130,7 +130,7 @@ def test_images_become_channels_first() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (1, 84, 84), (4, 10, 10)])
-def test_images_that_are_channels_first_stay_so(shape: tuple[int, ...]) -> None:
+def test_channels_first_images_are_unchanged(shape: tuple[int, ...]) -> None:
     engine = engine_of(spaces.Box(0, 255, shape, np.uint8))
     assert engine.observation_shape == shape
     assert np.array_equal(engine.reset(np.ones(1, bool), np.array([4]))[0][0], engine._environments[0].shown)
@@ -147,7 +147,7 @@ def test_actions_that_do_not_start_at_zero() -> None:
 
 
 @pytest.mark.parametrize("space", [spaces.Sequence(spaces.Discrete(3)), spaces.Graph(spaces.Discrete(2), None)])
-def test_observations_without_a_size_are_refused(space: spaces.Space) -> None:
+def test_observations_without_a_size_are_errors(space: spaces.Space) -> None:
     with pytest.raises(UserError, match=r"^env: observations of .* cannot be made a vector$"):
         engine_of(space)
 
@@ -160,12 +160,12 @@ def test_observations_without_a_size_are_refused(space: spaces.Space) -> None:
         (lambda: make("GymV21Environment-v0"), "^env: GymV21Environment-v0 cannot be made: .*install.*$"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_line(attempt: Callable[[], object], line: str) -> None:
+def test_unsupported_environments_are_one_line_errors(attempt: Callable[[], object], line: str) -> None:
     with pytest.raises(UserError, match=line):
         attempt()
 
 
-def test_a_game_comes_back_exactly() -> None:
+def test_game_resumes_exactly() -> None:
     first, second = make("FrozenLake-v1", 3), make("FrozenLake-v1", 3)
     first.reset()
     actions = np.random.default_rng(0).integers(0, 4, (80, 3))

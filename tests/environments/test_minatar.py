@@ -1,4 +1,4 @@
-"""MinAtar, an extra: planes, actions by name, sticky actions, and games that come back."""
+"""MinAtar: observation planes, action names, sticky actions, exact resume."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def observations(steps: int = 80, **settings: object) -> np.ndarray:
     return np.array([row.observations for row in rows])
 
 
-def test_what_it_says_of_itself() -> None:
+def test_engine_attributes() -> None:
     environment = make()
     assert environment.observation_shape == (4, 10, 10)
     assert environment.observation_dtype == np.uint8
@@ -51,7 +51,7 @@ def test_seeds_and_sticky_actions() -> None:
     assert not np.array_equal(plain, observations(sticky_actions=0.5))
 
 
-def test_a_frame_limit_truncates() -> None:
+def test_frame_limit_truncates() -> None:
     environment = make("MinAtar/Freeway-v1", max_episode_frames=20)
     environment.reset()
     rows = [environment.step(np.zeros(2, int)) for _ in range(40)]
@@ -60,8 +60,8 @@ def test_a_frame_limit_truncates() -> None:
 
 
 @pytest.mark.parametrize("part", [1, 33, 70])
-def test_a_game_comes_back_exactly(part: int) -> None:
-    """A game's last action sticks to no next game, or the games before a seed would have a say."""
+def test_game_resumes_exactly(part: int) -> None:
+    """The last action of a game must not stick to the next, or games before a seed would matter."""
     first, second = make(sticky_actions=0.5), make(sticky_actions=0.5)
     first.reset()
     actions = np.random.default_rng(part).integers(0, 3, (part + 60, 2))

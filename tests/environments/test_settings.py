@@ -1,4 +1,4 @@
-"""Names, protocols, refusals in one line, and the fingerprint."""
+"""Game names, protocols, one-line errors, protocol fingerprint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settings(env: str = "Pong", **values: object) -> EnvironmentSettings:
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_every_game_of_the_score_tables_is_known_by_its_names(game: str) -> None:
+def test_every_published_game_is_known(game: str) -> None:
     rom = atari_games()[game]
     for name in (
         game,
@@ -44,12 +44,12 @@ def test_every_game_of_the_score_tables_is_known_by_its_names(game: str) -> None
         assert settings(name).resolved().env == game
 
 
-def test_there_are_57() -> None:
+def test_atari_57_has_57_games() -> None:
     assert len(set(GAMES)) == 57
 
 
 @pytest.mark.parametrize("name", ["pong", "PONG", "ms_pacman", "mspacman", "ALE/MsPacman-v5"])
-def test_case_and_underscores_do_not_matter(name: str) -> None:
+def test_names_ignore_case_and_underscores(name: str) -> None:
     assert settings(name).game in ("Pong", "MsPacman")
 
 
@@ -64,7 +64,7 @@ def test_case_and_underscores_do_not_matter(name: str) -> None:
         ("", "gymnasium"),
     ],
 )
-def test_what_is_no_atari_game(env: str, family: str) -> None:
+def test_other_environments_are_not_atari(env: str, family: str) -> None:
     assert settings(env).family == family
     assert settings(env).game == env
 
@@ -86,7 +86,7 @@ def test_unknown_names_get_a_suggestion(env: str, suggestion: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_papers_protocol() -> None:
+def test_protocol_of_the_paper() -> None:
     assert settings().resolved() == EnvironmentSettings(
         env="Pong",
         protocol="papers",
@@ -105,7 +105,7 @@ def test_the_papers_protocol() -> None:
     )
 
 
-def test_the_sticky_protocol() -> None:
+def test_sticky_protocol() -> None:
     resolved = settings(protocol="sticky").resolved()
     assert (resolved.sticky_actions, resolved.noop_max) == (0.25, 0)
     assert (resolved.full_action_set, resolved.life_loss_terminal) == (True, False)
@@ -113,13 +113,13 @@ def test_the_sticky_protocol() -> None:
     assert replace(resolved, protocol="papers", **PROTOCOLS["papers"]) == settings().resolved()
 
 
-def test_what_is_said_wins_over_the_protocol() -> None:
+def test_explicit_settings_override_the_protocol() -> None:
     resolved = settings(protocol="sticky", sticky_actions=0.0, full_action_set=False, noop_max=7).resolved()
     assert (resolved.sticky_actions, resolved.full_action_set, resolved.noop_max) == (0.0, False, 7)
 
 
-def test_where_a_lost_life_ends_nothing_no_step_after_it_may_go_unlearned() -> None:
-    """What came before would bootstrap from a value that nothing ever teaches."""
+def test_forced_fire_requires_life_loss_terminal() -> None:
+    """Otherwise the step before would bootstrap from a value that is never trained."""
     assert settings(life_loss_terminal=False).resolved().fire_after_life_loss is False
     assert settings(protocol="sticky", life_loss_terminal=True, fire_after_life_loss=True).resolved()
     for protocol in ("papers", "sticky"):
@@ -134,7 +134,7 @@ def test_resolving_twice_changes_nothing(env: str) -> None:
     assert once.resolved() == once
 
 
-def test_the_defaults_outside_atari() -> None:
+def test_defaults_outside_atari() -> None:
     minatar = settings("MinAtar/Breakout-v1").resolved()
     assert (minatar.sticky_actions, minatar.reward_clipping, minatar.max_episode_frames) == (
         0.1,
@@ -161,12 +161,12 @@ ATARI_ONLY = {
 
 @pytest.mark.parametrize(("name", "value"), [*ATARI_ONLY.items(), ("protocol", "sticky")])
 @pytest.mark.parametrize("env", ["CartPole-v1", "MinAtar/Breakout-v1"])
-def test_what_has_no_meaning_is_refused(env: str, name: str, value: object) -> None:
+def test_settings_without_effect_are_errors(env: str, name: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^{name}: '?{value}'? has no meaning for {env}; leave it out$"):
         settings(env, **{name: value}).resolved()
 
 
-def test_sticky_actions_mean_nothing_to_gymnasium() -> None:
+def test_sticky_actions_are_an_error_for_gymnasium() -> None:
     with pytest.raises(UserError, match=r"^sticky_actions: 0.25 has no meaning for CartPole-v1"):
         settings("CartPole-v1", sticky_actions=0.25).resolved()
 
@@ -181,27 +181,27 @@ def test_sticky_actions_mean_nothing_to_gymnasium() -> None:
         ("max_episode_frames", 0, 1),
     ],
 )
-def test_numbers_that_are_too_small(name: str, value: int, least: int) -> None:
+def test_numbers_below_their_minimum_are_errors(name: str, value: int, least: int) -> None:
     with pytest.raises(UserError, match=f"^{name}: {value} is too small; expected {least} or more$"):
         settings(**{name: value}).resolved()
     assert getattr(settings(**{name: least}).resolved(), name) == least
 
 
 @pytest.mark.parametrize(("name", "most"), [("noop_max", 100_000), ("max_episode_frames", 2**31 - 1)])
-def test_numbers_that_no_emulator_takes(name: str, most: int) -> None:
+def test_numbers_too_large_for_the_emulator_are_errors(name: str, most: int) -> None:
     with pytest.raises(UserError, match=f"^{name}: {10**20} is too large; expected {most} or less$"):
         settings(**{name: 10**20}).resolved()
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, float("nan")])
-def test_sticky_actions_are_a_probability_below_1(value: float) -> None:
+def test_sticky_actions_must_be_below_1(value: float) -> None:
     with pytest.raises(
         UserError, match=f"^sticky_actions: {value} is not a probability below 1; expected 0 or more, below 1$"
     ):
         settings(sticky_actions=value).resolved()
 
 
-def test_an_unknown_protocol() -> None:
+def test_unknown_protocol_is_an_error() -> None:
     with pytest.raises(UserError, match=r"^protocol: 'mine' is unknown; expected one of papers, sticky$"):
         settings(protocol="mine").resolved()
 
@@ -210,7 +210,7 @@ def test_an_unknown_protocol() -> None:
 
 
 def test_fingerprints_are_stable() -> None:
-    """Reports compare runs by these: if one changes, runs of an older version no longer pool."""
+    """Reports group runs by fingerprint: a change here separates new runs from old ones."""
     assert settings().fingerprint() == "35415af6f259"
     assert settings(protocol="sticky").fingerprint() == "0806bc86a685"
 
@@ -226,7 +226,7 @@ def test_fingerprints_are_stable() -> None:
         settings().resolved(),
     ],
 )
-def test_what_does_not_change_the_fingerprint(same: EnvironmentSettings) -> None:
+def test_irrelevant_settings_keep_the_fingerprint(same: EnvironmentSettings) -> None:
     assert same.fingerprint() == settings().fingerprint()
 
 

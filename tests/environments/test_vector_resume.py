@@ -1,4 +1,4 @@
-"""Coming back after a kill: seeds, the log of actions, and replays that are exact or refused."""
+"""Exact resume of the vector environment: seeds, action log, replayed actions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resumed(state: dict, **options) -> VectorEnvironment:
 
 
 @pytest.mark.parametrize("reseed_steps", [0, 40, 10**9])
-def test_a_replay_goes_on_exactly_at_many_moments(reseed_steps: int) -> None:
+def test_resume_is_exact_at_any_step(reseed_steps: int) -> None:
     environment = make(reseed_steps=reseed_steps)
     environment.reset()
     moments = np.random.default_rng(0).integers(1, 12, 25)
@@ -54,7 +54,7 @@ def test_a_replay_goes_on_exactly_at_many_moments(reseed_steps: int) -> None:
     assert forced > 1  # some of the moments stood before a forced FIRE
 
 
-def test_a_replay_can_be_saved_and_replayed_again() -> None:
+def test_resumed_state_can_be_saved_again() -> None:
     environment = make()
     environment.reset()
     other = make()
@@ -67,7 +67,7 @@ def test_a_replay_can_be_saved_and_replayed_again() -> None:
             assert np.array_equal(value, other.state_dict()[name]), name
 
 
-def test_a_state_can_be_loaded_over_games_in_progress() -> None:
+def test_state_loads_over_games_in_progress() -> None:
     environment, other = make(), make(seed=7)
     environment.reset()
     other.reset()
@@ -78,7 +78,7 @@ def test_a_state_can_be_loaded_over_games_in_progress() -> None:
         assert_same(expected, step)
 
 
-def test_the_state_is_a_copy() -> None:
+def test_state_is_a_copy() -> None:
     environment = make()
     environment.reset()
     play(environment, 30)
@@ -95,7 +95,7 @@ def test_forced_fire_is_in_the_log() -> None:
     assert np.array_equal(environment.state_dict()["actions"], environment.engine.executed)
 
 
-def test_games_are_seeded_afresh_when_the_log_is_long_and_only_then() -> None:
+def test_games_are_reseeded_only_when_the_log_is_long() -> None:
     environment = make(reseed_steps=40)
     environment.reset()
     resets, seeded_at = environment.engine.resets, [0] * N
@@ -112,7 +112,7 @@ def test_games_are_seeded_afresh_when_the_log_is_long_and_only_then() -> None:
     assert all(0 < seed < 2**31 for seed in seeds)
 
 
-def test_a_game_that_ends_just_when_the_log_is_long_is_followed_by_a_seed() -> None:
+def test_game_ending_at_the_log_limit_is_reseeded() -> None:
     environment = make(num_envs=1, rule=lambda env, step, state: Event(terminated=step % 10 == 9))
     environment.reset()
     seeded = [play(environment, 1) and len(environment.engine.resets) for _ in range(81)]
@@ -131,7 +131,7 @@ def test_seeds_repeat_and_differ() -> None:
 
 
 @pytest.mark.parametrize("reseed_steps", [0, 40, 10**9])
-def test_the_log_grows_and_is_compacted_without_loss(reseed_steps: int) -> None:
+def test_log_is_compacted_without_loss(reseed_steps: int) -> None:
     environment = make(reseed_steps=reseed_steps)
     environment.reset()
     play(environment, 2600)  # the log starts with room for 1024 rows
@@ -166,7 +166,7 @@ def longer_games(env: int, step: int, state: int) -> Event:
     [{"rule": other_rewards}, {"rule": longer_games}, {"seed": 8}, {"kind": OtherFrames}],
     ids=["rewards", "ends", "seed", "frames"],
 )
-def test_a_replay_that_comes_out_differently_is_refused(options: dict) -> None:
+def test_differing_replay_is_an_error(options: dict) -> None:
     environment = make(reseed_steps=10**9)
     environment.reset()
     while environment._steps.min() < 5:
@@ -175,7 +175,7 @@ def test_a_replay_that_comes_out_differently_is_refused(options: dict) -> None:
         resumed(environment.state_dict(), **{"reseed_steps": 10**9, **options})
 
 
-def test_the_games_of_another_number_of_environments_are_refused() -> None:
+def test_state_of_another_num_envs_is_an_error() -> None:
     environment = make()
     environment.reset()
     with pytest.raises(RuntimeError, match="of 3 environments, not 2"):
@@ -183,7 +183,7 @@ def test_the_games_of_another_number_of_environments_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("actions", 200), ("must_fire", None), ("starts", None)])
-def test_a_state_that_no_run_wrote_is_refused_before_it_is_played(name: str, value: int | None) -> None:
+def test_invalid_state_is_an_error_before_replay(name: str, value: int | None) -> None:
     environment = make()
     environment.reset()
     play(environment, 5)

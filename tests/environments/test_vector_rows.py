@@ -1,4 +1,4 @@
-"""What may be learned from a step: ends, lost lives, forced FIRE, and whole games."""
+"""Rows of a step: ends, lost lives, forced FIRE, whole-game returns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAPERS = {"life_loss_terminal": True, "fire_after_life_loss": True}
 @pytest.mark.parametrize(
     ("end", "flag", "other"), [(OVER, "terminated", "truncated"), (LIMIT, "truncated", "terminated")]
 )
-def test_an_end_is_flagged_on_its_row_and_costs_none(end: Event, flag: str, other: str, terminal: bool) -> None:
+def test_end_is_flagged_on_its_own_row(end: Event, flag: str, other: str, terminal: bool) -> None:
     steps, engine = play([Event(1), end, Event(3), end], steps=5, life_loss_terminal=terminal)
     assert flags(steps, flag) == [False, True, False, True, False]
     assert not any(flags(steps, other))
@@ -46,27 +46,27 @@ def test_an_end_is_flagged_on_its_row_and_costs_none(end: Event, flag: str, othe
         assert not np.array_equal(engine.lasts[i][1], engine.newest[row][0])
 
 
-def test_a_game_over_on_the_first_row() -> None:
+def test_game_over_on_the_first_row() -> None:
     steps, _ = play([OVER, Event(1)], steps=2, **PAPERS)
     assert flags(steps, "terminated") == [True, False]
     assert steps[0].games == [Game(0, 5.0, 1)]
 
 
-def test_terminated_and_truncated_at_once_is_terminated() -> None:
+def test_termination_wins_over_truncation() -> None:
     steps, _ = play([Event(lives=0, terminated=True, truncated=True)], steps=1)
     assert flags(steps, "terminated") == [True]
     assert flags(steps, "truncated") == [False]
     assert steps[0].ended.tolist() == [0]
 
 
-def test_a_lost_life_ends_the_learning_episode_not_the_game() -> None:
+def test_life_loss_ends_the_episode_but_not_the_game() -> None:
     steps, _ = play([Event(1), LIFE, Event(4, lives=2), OVER], steps=4, **PAPERS)
     assert flags(steps, "terminated") == [False, True, False, True]
     assert [step.ended.size for step in steps] == [0, 0, 0, 1]
     assert steps[3].games == [Game(0, 8.0, 4)]
 
 
-def test_without_the_setting_a_lost_life_ends_nothing() -> None:
+def test_life_loss_ends_nothing_by_default() -> None:
     steps, engine = play([Event(), LIFE, Event(lives=2), OVER], steps=4)
     assert flags(steps, "terminated") == [False, False, False, True]
     assert all(flags(steps, "agent_acted"))
@@ -74,7 +74,7 @@ def test_without_the_setting_a_lost_life_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_fire_is_pressed_after_a_lost_life_and_not_learned_from(terminal: bool) -> None:
+def test_forced_fire_after_life_loss_is_not_learned_from(terminal: bool) -> None:
     lost = [Event(), LIFE, Event(lives=2), Event(lives=1), Event(lives=1), Event(lives=1)]
     options = {"life_loss_terminal": terminal, "fire_after_life_loss": True}
     steps, engine = play(lost, steps=6, **options)
@@ -83,14 +83,14 @@ def test_fire_is_pressed_after_a_lost_life_and_not_learned_from(terminal: bool) 
     assert flags(steps, "terminated") == [False, terminal, False, terminal, False, False]
 
 
-def test_a_life_lost_while_fire_is_forced_forces_it_again() -> None:
+def test_life_loss_during_forced_fire_forces_it_again() -> None:
     steps, engine = play([LIFE, Event(lives=1), Event(lives=1)], steps=3, **PAPERS)
     assert [int(a[0]) for a in engine.executed] == [LEFT, FIRE, FIRE]
     assert flags(steps, "terminated") == [True, True, False]
 
 
 @pytest.mark.parametrize("end", [OVER, LIMIT._replace(lives=2)])
-def test_a_life_lost_with_the_game_is_an_end_and_nothing_is_forced(end: Event) -> None:
+def test_life_loss_at_game_over_forces_nothing(end: Event) -> None:
     steps, engine = play([Event(), end, Event(), Event()], steps=4, **PAPERS)
     assert flags(steps, "terminated") == [False, end.terminated, False, False]
     assert flags(steps, "truncated") == [False, end.truncated, False, False]
@@ -98,34 +98,34 @@ def test_a_life_lost_with_the_game_is_an_end_and_nothing_is_forced(end: Event) -
     assert [int(a[0]) for a in engine.executed] == [LEFT] * 4
 
 
-def test_a_game_that_ends_with_more_lives_than_the_next_begins_with_loses_none() -> None:
+def test_new_game_with_fewer_lives_is_no_life_loss() -> None:
     steps, engine = play([Event(lives=5), LIMIT, Event(), Event()], steps=4, **PAPERS)
     assert not any(flags(steps, "terminated"))
     assert flags(steps, "truncated") == [False, True, False, False]
     assert [int(a[0]) for a in engine.executed] == [LEFT] * 4
 
 
-def test_lives_that_reach_zero_before_the_game_is_over_are_no_lost_life() -> None:
-    """Some games show no lives for a few frames before the end: no FIRE, and one end only."""
+def test_zero_lives_before_game_over_are_one_end() -> None:
+    """Some games show zero lives for a few frames before the end: no FIRE and one end only."""
     steps, engine = play([Event(lives=1), Event(lives=0), Event(lives=0), OVER], steps=4, **PAPERS)
     assert flags(steps, "terminated") == [True, False, False, True]
     assert [int(a[0]) for a in engine.executed] == [LEFT, FIRE, LEFT, LEFT]
 
 
-def test_a_won_life_is_no_lost_one() -> None:
+def test_gained_life_is_no_life_loss() -> None:
     steps, _ = play([Event(lives=4), Event(lives=4), Event(lives=3)], steps=3, **PAPERS)
     assert flags(steps, "terminated") == [False, False, True]
 
 
-def test_a_game_without_fire_presses_nothing() -> None:
+def test_game_without_fire_is_not_forced() -> None:
     steps, engine = play([LIFE, Event(lives=2)], steps=2, action=1, action_names=("NOOP", "UP"), **PAPERS)
     assert flags(steps, "terminated") == [True, False]
     assert all(flags(steps, "agent_acted"))
     assert [int(a[0]) for a in engine.executed] == [1, 1]
 
 
-def test_environments_do_not_mix() -> None:
-    """Two end at once, one loses a life, one goes on; then the forced FIRE is one environment's alone."""
+def test_environments_are_independent() -> None:
+    """Two end at once and one loses a life; FIRE is forced in that one only."""
     steps, engine = play([OVER], [LIFE], [Event(7)], [LIMIT], steps=2, **PAPERS)
     first, second = steps
     assert first.terminated.tolist() == [True, True, False, False]
@@ -137,7 +137,7 @@ def test_environments_do_not_mix() -> None:
     assert second.agent_acted.tolist() == [True, False, True, True]
 
 
-def test_the_agents_actions_are_not_written_to() -> None:
+def test_agent_actions_are_not_modified() -> None:
     environment = VectorEnvironment(ScriptedEngine(script([LIFE])), seed=0, **PAPERS)
     environment.reset()
     actions = np.array([LEFT])
@@ -146,7 +146,7 @@ def test_the_agents_actions_are_not_written_to() -> None:
     assert actions.tolist() == [LEFT]
 
 
-def test_reset_forgets_the_game_and_the_forced_fire() -> None:
+def test_reset_clears_game_and_forced_fire() -> None:
     engine = ScriptedEngine(script([Event(9), LIFE]))
     environment = VectorEnvironment(engine, seed=0, **PAPERS)
     environment.reset()
@@ -159,7 +159,7 @@ def test_reset_forgets_the_game_and_the_forced_fire() -> None:
     assert step.games == [Game(0, 5.0, 1)]
 
 
-def test_returns_and_lengths_are_those_of_an_independent_count() -> None:
+def test_returns_and_lengths_equal_an_independent_count() -> None:
     environment = VectorEnvironment(ScriptedEngine(random_events, 4, reseed_steps=20), seed=5, **PAPERS)
     environment.reset()
     returns, lengths, games = np.zeros(4), np.zeros(4, int), 0

@@ -1,4 +1,4 @@
-"""Frame stacks at a game's start, against a stacker written another way."""
+"""Frame stacks at the start of a game against an independent implementation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def short_games(env: int, step: int, state: int) -> Event:
 @pytest.mark.parametrize("stack", [2, 4])
 @pytest.mark.parametrize("rule", [random_events, short_games])
 @pytest.mark.parametrize("reseed_steps", [10**9, 0, 15])
-def test_stacks(rule, stack: int, repeat: bool, reseed_steps: int) -> None:
+def test_stacks_start_with_zeros_or_repeats(rule, stack: int, repeat: bool, reseed_steps: int) -> None:
     n = 3
     engine = ScriptedEngine(rule, n, stack=stack, reseed_steps=reseed_steps)
     environment = VectorEnvironment(engine, seed=1, repeat_first_frame=repeat)
@@ -63,7 +63,7 @@ def test_stacks(rule, stack: int, repeat: bool, reseed_steps: int) -> None:
 
 
 def test_earlier_observations_are_not_overwritten() -> None:
-    """Who keeps a step's arrays, as a replay does, keeps what they showed."""
+    """A caller that keeps the arrays of a step keeps their content."""
     environment = VectorEnvironment(ScriptedEngine(random_events, 2, stack=4, reseed_steps=10), seed=1)
     kept = [environment.reset()]
     copies = [kept[0].copy()]

@@ -1,4 +1,4 @@
-"""Generalised advantages: by hand, and against the sum that defines them."""
+"""Generalized advantage estimation by hand and against its defining sum."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def by_hand(terminated: tuple[int, ...] = (), truncated: tuple[int, ...] = (), *
         ({"gamma": 0.0}, [-3.0, -4.0, -4.0]),
     ],
 )
-def test_by_hand(ends: dict, expected: list[float]) -> None:
+def test_gae_by_hand(ends: dict, expected: list[float]) -> None:
     assert by_hand(**ends) == expected
 
 
 @given(steps=st.integers(1, 10), envs=st.integers(1, 3), seed=st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_equals_the_sum_of_discounted_errors(steps: int, envs: int, seed: int) -> None:
+def test_gae_equals_the_sum_of_discounted_errors(steps: int, envs: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     random = (torch.randn(steps, envs, generator=generator, dtype=torch.float64) for _ in range(3))
     rewards, values, following = random
@@ -62,8 +62,8 @@ def test_equals_the_sum_of_discounted_errors(steps: int, envs: int, seed: int) -
             assert result[t, env].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_advantage_and_value_are_the_lambda_return_where_values_agree() -> None:
-    """Two functions written apart: with V'_t = V_{t+1} they say the same."""
+def test_advantage_plus_value_is_the_lambda_return() -> None:
+    """Holds where V'_t = V_{t+1}; the two functions are written independently."""
     rewards, values = torch.randn(7, 3, dtype=torch.float64), torch.randn(8, 3, dtype=torch.float64)
     over, cut = torch.rand(7, 3) < 0.2, torch.zeros(7, 3, dtype=torch.bool)
     advantages = gae(rewards, values[:-1], values[1:], over, cut, gamma=0.9, lambda_=0.8)
@@ -71,7 +71,7 @@ def test_advantage_and_value_are_the_lambda_return_where_values_agree() -> None:
     torch.testing.assert_close(advantages + values[:-1], returns)
 
 
-def test_nothing_of_the_next_game_leaks_through_an_end() -> None:
+def test_advantages_do_not_cross_an_end() -> None:
     data = [torch.randn(6, 2) for _ in range(3)]
     over, cut = torch.zeros(6, 2, dtype=torch.bool), torch.zeros(6, 2, dtype=torch.bool)
     over[2, 0] = cut[2, 1] = True
@@ -83,7 +83,7 @@ def test_nothing_of_the_next_game_leaks_through_an_end() -> None:
     assert (before[3:] != after[3:]).all()
 
 
-def test_normalised_counts_the_weighted_rows_only() -> None:
+def test_normalisation_uses_weighted_rows_only() -> None:
     advantages, weights = torch.tensor([1.0, 2.0, 6.0, 1000.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
     kept = advantages[:3]
     torch.testing.assert_close(normalised(advantages, weights)[:3], (kept - kept.mean()) / kept.std())
@@ -91,7 +91,7 @@ def test_normalised_counts_the_weighted_rows_only() -> None:
     assert normalised(advantages, torch.zeros(4)).isfinite().all()
 
 
-def test_errors_say_what_came() -> None:
+def test_errors_name_the_shapes() -> None:
     good = torch.zeros(3, 2)
     for arguments in ([good] * 4 + [good[:2]], [torch.zeros(3)] * 5, [torch.zeros(0, 2)] * 5):
         with pytest.raises(ValueError, match=r"five tensors of one shape \[T, E\] with T >= 1, got"):

@@ -1,4 +1,4 @@
-"""The categorical projection against a slow direct one, and numbers worked by hand."""
+"""The categorical projection against a slow direct form and hand-computed values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def slow_projection(probabilities: np.ndarray, reward: float, discount: float, s
 
 
 @pytest.mark.parametrize(("low", "high", "atoms"), [(-10, 10, 51), (-1, 1, 2), (0, 3, 7), (-2.5, 0.5, 4)])
-def test_it_agrees_with_the_slow_one(low: float, high: float, atoms: int) -> None:
+def test_projection_equals_the_slow_form(low: float, high: float, atoms: int) -> None:
     generator = np.random.default_rng(atoms)
     support = np.linspace(low, high, atoms)
     probabilities = generator.dirichlet(np.full(atoms, 0.3), 200)
@@ -41,7 +41,7 @@ def test_it_agrees_with_the_slow_one(low: float, high: float, atoms: int) -> Non
     torch.testing.assert_close(found.sum(dim=1), torch.ones(200, dtype=torch.float64))
 
 
-def test_values_that_are_atoms_keep_their_probability() -> None:
+def test_values_on_atoms_keep_their_probability() -> None:
     support = torch.tensor([-1.0, 0.0, 1.0, 2.0])
     here = torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 4)
     rewards, discounts = torch.tensor([0.0, 1.0, -1.0, 2.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
@@ -56,20 +56,20 @@ def test_values_that_are_atoms_keep_their_probability() -> None:
     torch.testing.assert_close(categorical_projection(here, rewards, discounts, support), expected, atol=1e-7, rtol=0)
 
 
-def test_a_value_between_two_atoms_is_shared() -> None:
+def test_value_between_atoms_is_shared() -> None:
     support, sure = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([[0.0, 0.0, 1.0]])
     found = categorical_projection(sure, torch.tensor([0.25]), torch.tensor([0.5]), support)  # 0.25 + 0.5 * 2
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.75, 0.25]]))
 
 
 @pytest.mark.parametrize("reward", [-1e30, -11.0, 11.0, 1e30])
-def test_what_is_beyond_the_ends_stands_on_them(reward: float) -> None:
+def test_values_outside_the_support_are_clipped(reward: float) -> None:
     support = torch.linspace(-10, 10, 51)
     found = categorical_projection(torch.full((1, 51), 1 / 51), torch.tensor([reward]), torch.tensor([0.0]), support)
     assert found[0, 0 if reward < 0 else -1] == pytest.approx(1)
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_wrong_shapes_are_errors() -> None:
     one = torch.ones(2)
     for probabilities, rewards, support in (
         (torch.ones(2, 3), one, torch.ones(4)),
@@ -82,7 +82,7 @@ def test_shapes_that_do_not_fit() -> None:
         categorical_cross_entropy(torch.ones(2, 3), torch.ones(2, 4))
 
 
-def test_cross_entropy_and_entropy() -> None:
+def test_cross_entropy_equals_entropy_of_itself() -> None:
     logits = torch.tensor([[0.0, math.log(3.0)]])  # probabilities 1/4 and 3/4
     targets = torch.tensor([[0.5, 0.5]])
     expected = -0.5 * math.log(0.25) - 0.5 * math.log(0.75)

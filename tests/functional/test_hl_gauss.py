@@ -1,4 +1,4 @@
-"""HL-Gauss histograms: against numerical integration, and what a histogram must be."""
+"""HL-Gauss histograms by hand, against numerical integration, and their properties."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def mean(histogram: Tensor) -> Tensor:
     return (histogram * CENTRES).sum(-1)
 
 
-def test_centres_are_even_and_reach_both_ends() -> None:
+def test_bin_centres_are_even_and_reach_both_ends() -> None:
     torch.testing.assert_close(CENTRES.diff(), torch.full((50,), WIDTH, dtype=torch.float64), rtol=0, atol=1e-5)
     assert (CENTRES[0], CENTRES[-1]) == (-10, 10)
     assert CENTRES[25].item() == pytest.approx(0, abs=1e-12)
 
 
-def test_by_hand() -> None:
-    """Three bins of width 2, sigma 2: the normal mass within -3..-1, -1..1, 1..3 of a target 0."""
+def test_histogram_by_hand() -> None:
+    """Three bins of width 2, sigma 2: the normal mass of -3..-1, -1..1, 1..3 for a target of 0."""
     histogram = hl_gauss(torch.zeros(()), bin_centres(-2, 2, 3), sigma=1.0)
     inner, outer = 0.3829249, 0.2417303
     expected = torch.tensor([outer, inner, outer]) / (inner + 2 * outer)
@@ -35,7 +35,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("target", [-10.0, -9.9, -3.21, 0.0, 0.2, 7.77, 10.0])
-def test_against_numerical_integration(target: float) -> None:
+def test_histogram_equals_numerical_integration(target: float) -> None:
     density = stats.norm(target, SIGMA).pdf
     masses = [integrate.quad(density, c - WIDTH / 2, c + WIDTH / 2)[0] for c in CENTRES.tolist()]
     expected = torch.tensor(masses, dtype=torch.float64) / sum(masses)
@@ -44,37 +44,37 @@ def test_against_numerical_integration(target: float) -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
-def test_each_is_a_distribution_wherever_the_target(targets: list[float]) -> None:
+def test_histogram_is_a_distribution_for_any_target(targets: list[float]) -> None:
     histogram = hl_gauss(torch.tensor(targets), CENTRES.float())
     assert histogram.shape == (len(targets), 51)
     assert (histogram >= 0).all()
     torch.testing.assert_close(histogram.sum(-1), torch.ones(len(targets)))
 
 
-def test_the_mean_is_the_target_inside_the_support() -> None:
+def test_mean_is_the_target_inside_the_support() -> None:
     targets = torch.linspace(-8.8, 8.8, 1801, dtype=torch.float64)
     torch.testing.assert_close(mean(hl_gauss(targets, CENTRES)), targets, rtol=0, atol=4e-6)
 
 
-def test_near_an_end_the_mean_lies_a_little_inside_and_keeps_its_order() -> None:
+def test_mean_near_an_end_is_monotonic() -> None:
     targets = torch.linspace(9, 10, 101, dtype=torch.float64)
     means = mean(hl_gauss(targets, CENTRES))
     assert (means.diff() > 0).all()
     assert 9.8 < means[-1] < 10
 
 
-def test_outside_the_support_a_target_is_the_nearest_end() -> None:
+def test_targets_outside_the_support_are_clipped() -> None:
     inside, outside = torch.tensor([-10.0, 10.0]), torch.tensor([-1e9, 1e9])
     assert torch.equal(hl_gauss(inside, CENTRES.float()), hl_gauss(outside, CENTRES.float()))
 
 
-def test_the_value_of_a_histogram_is_the_inverse() -> None:
+def test_value_inverts_the_histogram() -> None:
     targets = torch.tensor([[-8.0, 0.3], [1.25, 7.5]], dtype=torch.float64)
     logits = hl_gauss(targets, CENTRES).clamp(min=1e-300).log() + 5
     torch.testing.assert_close(hl_gauss_value(logits, CENTRES), targets, rtol=0, atol=1e-5)
 
 
-def test_cross_entropy_is_least_at_the_target() -> None:
+def test_cross_entropy_is_minimal_at_the_target() -> None:
     target = torch.tensor(2.3, dtype=torch.float64)
     logits = torch.zeros(51, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.3)
@@ -95,12 +95,12 @@ def test_cross_entropy_is_least_at_the_target() -> None:
         ((0, float("inf"), 51), "low must be below high, both finite, got 0 and inf"),
     ],
 )
-def test_bins_that_cannot_be(arguments: tuple, message: str) -> None:
+def test_invalid_bins_are_errors(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bin_centres(*arguments)
 
 
-def test_histograms_that_cannot_be() -> None:
+def test_invalid_histograms_are_errors() -> None:
     with pytest.raises(ValueError, match="sigma must be above 0, got 0"):
         hl_gauss(torch.zeros(2), CENTRES.float(), 0.0)
     with pytest.raises(ValueError, match=r"centres \[bins\] of two bins or more expected, got \[1\]"):

@@ -1,4 +1,4 @@
-"""n-step returns against numbers worked by hand and a slow direct form."""
+"""n-step returns by hand and against a loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hadamax.functional import n_step_returns
 
 
-def test_three_steps_by_hand() -> None:
+def test_three_step_returns_by_hand() -> None:
     rewards = np.array([[1.0, 2.0, 4.0]] * 6)
     terminated = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 1]]).astype(bool)
     truncated = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]]).astype(bool)
@@ -20,7 +20,7 @@ def test_three_steps_by_hand() -> None:
     assert steps.tolist() == [3, 2, 3, 1, 2, 1]
 
 
-def test_it_agrees_with_a_loop() -> None:
+def test_n_step_returns_equal_a_loop() -> None:
     generator = np.random.default_rng(0)
     rewards = generator.normal(size=(500, 5))
     terminated, truncated = generator.random((2, 500, 5)) < 0.15
@@ -38,14 +38,14 @@ def test_it_agrees_with_a_loop() -> None:
         assert [float(x[row]) for x in found] == pytest.approx([total, discount, taken], abs=1e-12)
 
 
-def test_what_follows_an_end_is_not_looked_at() -> None:
+def test_n_step_returns_do_not_cross_an_end() -> None:
     rewards = np.array([[1.0, math.nan, math.inf]])
     ends = np.array([[True, False, False]])
     returns, discounts, _ = n_step_returns(rewards, ends, ~ends, gamma=0.9)
     assert (returns.item(), discounts.item()) == (1.0, 0.0)
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_wrong_shapes_are_errors() -> None:
     no, rewards = np.zeros((2, 3), bool), np.zeros((2, 3))
     with pytest.raises(ValueError, match="one shape"):
         n_step_returns(rewards, no[:1], no, gamma=0.9)

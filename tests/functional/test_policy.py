@@ -1,4 +1,4 @@
-"""PPO's losses: by hand, on both sides of the clip, and where their gradients stop."""
+"""PPO's losses by hand, on both sides of the clip, and where gradients stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hadamax.functional import clipped_policy_loss, clipped_value_loss, entropy,
         (1.5, -2.0, 3.0, True),
     ],
 )
-def test_the_policy_loss_by_hand(ratio: float, advantage: float, expected: float, moves: bool) -> None:
+def test_policy_loss_by_hand(ratio: float, advantage: float, expected: float, moves: bool) -> None:
     log_prob = torch.tensor([math.log(ratio) - 1.0], requires_grad=True)
     loss = clipped_policy_loss(log_prob, torch.tensor([-1.0]), torch.tensor([advantage]), 0.2)
     assert loss.item() == pytest.approx(expected)
@@ -38,7 +38,7 @@ def test_the_policy_loss_by_hand(ratio: float, advantage: float, expected: float
         (0.5, 0.0, 0.5 * 0.8**2, False),
     ],
 )
-def test_the_value_loss_by_hand(value: float, target: float, expected: float, moves: bool) -> None:
+def test_value_loss_by_hand(value: float, target: float, expected: float, moves: bool) -> None:
     values = torch.tensor([value], requires_grad=True)
     loss = clipped_value_loss(values, torch.tensor([1.0]), torch.tensor([target]), 0.2)
     assert loss.item() == pytest.approx(expected)
@@ -46,12 +46,12 @@ def test_the_value_loss_by_hand(value: float, target: float, expected: float, mo
     assert gradient.item() == pytest.approx(value - target if moves else 0.0)
 
 
-def test_without_a_clip_the_value_loss_is_half_the_square() -> None:
+def test_unclipped_value_loss_is_half_the_square() -> None:
     values, old, returns = torch.randn(3, 50)
     torch.testing.assert_close(clipped_value_loss(values, old, returns, math.inf), 0.5 * (values - returns) ** 2)
 
 
-def test_entropy_against_scipy() -> None:
+def test_entropy_equals_scipy() -> None:
     logits = 3 * torch.randn(4, 5, dtype=torch.float64)
     expected = stats.entropy(logits.softmax(-1).numpy(), axis=-1)
     torch.testing.assert_close(entropy(logits), torch.from_numpy(expected))
@@ -59,7 +59,7 @@ def test_entropy_against_scipy() -> None:
     assert entropy(torch.tensor([[1000.0, 0.0]])).item() == 0.0
 
 
-def test_samples_follow_the_distribution_and_the_generator() -> None:
+def test_samples_follow_the_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]]).expand(3000, 3)
     actions = sample_actions(logits, torch.Generator().manual_seed(0))
     counts = actions.bincount(minlength=3).numpy()
@@ -69,7 +69,7 @@ def test_samples_follow_the_distribution_and_the_generator() -> None:
     assert sample_actions(logits[:0]).shape == (0,)
 
 
-def test_errors_say_what_came() -> None:
+def test_errors_name_the_shapes() -> None:
     with pytest.raises(ValueError, match=r"clipped_policy_loss expects three tensors of one shape, got \[\[2\], \[2\]"):
         clipped_policy_loss(torch.zeros(2), torch.zeros(2), torch.zeros(3), 0.1)
     with pytest.raises(ValueError, match="clip must be above 0, got 0"):

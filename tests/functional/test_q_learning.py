@@ -1,4 +1,4 @@
-"""Greedy values against numbers worked by hand."""
+"""Greedy values by hand."""
 
 from __future__ import annotations
 

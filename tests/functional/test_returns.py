@@ -1,4 +1,4 @@
-"""Lambda-returns: by hand, and against a recursion written another way."""
+"""Lambda-returns by hand and against a recursion."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def by_hand(terminated: tuple[int, ...] = (), truncated: tuple[int, ...] = (), *
         ({"gamma": 1.0, "lambda_": 1.0, "terminated": (2,)}, [7.0, 6.0, 4.0]),
     ],
 )
-def test_by_hand(ends: dict, expected: list[float]) -> None:
+def test_lambda_returns_by_hand(ends: dict, expected: list[float]) -> None:
     assert by_hand(**ends) == expected
 
 
@@ -70,9 +70,7 @@ def recursion(
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=60)
-def test_equals_a_recursion_over_each_trajectory(
-    steps: int, envs: int, gamma: float, lambda_: float, seed: int
-) -> None:
+def test_lambda_returns_equal_a_recursion(steps: int, envs: int, gamma: float, lambda_: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rewards, values = (torch.randn(steps, envs, generator=generator, dtype=torch.float64) for _ in range(2))
     over, cut = (torch.rand(steps, envs, generator=generator) < 0.2 for _ in range(2))
@@ -83,7 +81,7 @@ def test_equals_a_recursion_over_each_trajectory(
         torch.testing.assert_close(result[:, env], torch.tensor(expected, dtype=torch.float64))
 
 
-def test_nothing_of_the_next_game_leaks_through_an_end() -> None:
+def test_lambda_returns_do_not_cross_an_end() -> None:
     rewards, values = torch.randn(6, 2), torch.randn(6, 2)
     over, cut = torch.zeros(6, 2, dtype=torch.bool), torch.zeros(6, 2, dtype=torch.bool)
     over[2, 0] = cut[2, 1] = True
@@ -95,7 +93,7 @@ def test_nothing_of_the_next_game_leaks_through_an_end() -> None:
     assert (before[3:] != after[3:]).all()
 
 
-def test_arguments_are_left_alone_and_the_dtype_is_that_of_the_rewards() -> None:
+def test_keeps_arguments_and_reward_dtype() -> None:
     rewards, values = torch.ones(3, 1), torch.ones(3, 1, dtype=torch.float64)
     ends = torch.zeros(3, 1, dtype=torch.bool)
     result = lambda_returns(rewards, values, ends, ends, gamma=1.0, lambda_=0.0)
@@ -104,7 +102,7 @@ def test_arguments_are_left_alone_and_the_dtype_is_that_of_the_rewards() -> None
     assert values.eq(1).all()
 
 
-def test_errors_say_what_came() -> None:
+def test_errors_name_the_shapes() -> None:
     good, bad = torch.zeros(3, 2), torch.zeros(3)
     for arguments in ([good, good, good, good[:2]], [bad] * 4):
         with pytest.raises(ValueError, match=r"four tensors of one shape \[T, E\], got .*\(3,"):
@@ -116,7 +114,7 @@ def test_errors_say_what_came() -> None:
         lambda_returns(*[torch.zeros(0, 2)] * 4, gamma=0.9, lambda_=0.9)
 
 
-def test_what_is_not_a_number_stays_in_its_own_game() -> None:
+def test_nan_stays_in_its_own_game() -> None:
     rewards, values = torch.ones(4, 1), torch.ones(4, 1)
     over = torch.tensor([[False], [True], [False], [False]])
     rewards[2:] = float("nan")
