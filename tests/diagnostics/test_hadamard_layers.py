@@ -83,7 +83,7 @@ def test_fused_blocks_show_branches_and_product(precision: torch.dtype) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_has_hidden_layers(name: str) -> None:
     torch.manual_seed(0)
-    shape = {"mlp": (6,), "minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}.get(name, (4, 44, 44))
+    shape = (6,) if name == "mlp" else (4, 10, 10) if "minatar" in name else (4, 44, 44)
     encoder = build_encoder(name, shape, 1.0, width=0.125)
     samples = observe(encoder, torch.randn(6, *shape))
     layers = {sample.layer for sample in samples}

@@ -15,6 +15,7 @@ from hadamax.kernels import build, cpu, shipped
 from hadamax.networks import build_encoder
 
 SHAPES = {"minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}
+SHAPES |= dict.fromkeys(("hadamax-minatar-no-pool", "hadamax-minatar-average-pool"), (4, 10, 10))
 VARIED: dict[str, tuple[str, dict[str, Any]]] = {
     "nature-norm-tanh-2": ("nature-norm", {"activation": "tanh", "branches": 2})
 }

@@ -36,6 +36,7 @@ HEADS: list[tuple[Any, dict[str, Any]]] = [
     (RainbowNetwork, {"dueling": False, "noise": 0.0, "num_atoms": 1}),
 ]
 SHAPES = {"mlp": (5,), "minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}
+SHAPES |= dict.fromkeys(("hadamax-minatar-no-pool", "hadamax-minatar-average-pool"), (4, 10, 10))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -59,7 +59,8 @@ def test_parameter_counts_of_small_encoders() -> None:
     minatar = conv(4, 16, 3) + 32 + conv(16 * 64, 128, 1) + 256 + conv(128, 6, 1)
     assert parameters("minatar", (4, 10, 10)) == minatar
     product = 2 * (conv(4, 16, 3) + 32) + conv(16 * 100, 128, 1) + 256 + conv(128, 6, 1)
-    assert parameters("hadamax-minatar", (4, 10, 10)) == product
+    for name in ("hadamax-minatar", "hadamax-minatar-no-pool", "hadamax-minatar-average-pool"):
+        assert parameters(name, (4, 10, 10)) == product
     assert parameters("mlp", (8,)) == conv(8, 128, 1) + conv(128, 128, 1) + conv(128, 6, 1)
 
 

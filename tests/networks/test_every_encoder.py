@@ -8,6 +8,7 @@ import torch
 from hadamax.networks import ACTIVATIONS, ENCODERS, NORMS, build_encoder
 
 SHAPES = {"mlp": (8,), "minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}
+SHAPES |= dict.fromkeys(("hadamax-minatar-no-pool", "hadamax-minatar-average-pool"), (4, 10, 10))
 NORM_NAMES = (None, *NORMS)
 
 

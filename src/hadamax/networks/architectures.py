@@ -121,6 +121,20 @@ ENCODERS: dict[str, EncoderSpec] = {
         blocks=(_product(16, 3, Pool(3, 1)),),
         dense=(Dense(128, "gelu_tanh", norm="channels"),),
     ),
+    "hadamax-minatar-no-pool": replace(
+        _HADAMAX_PQN,
+        description="hadamax-minatar without its pool, whose stride is 1",
+        source=_OURS,
+        blocks=(replace(_product(16, 3, Pool(3, 1)), pool=None),),
+        dense=(Dense(128, "gelu_tanh", norm="channels"),),
+    ),
+    "hadamax-minatar-average-pool": replace(
+        _HADAMAX_PQN,
+        description="hadamax-minatar with an average pool",
+        source=_OURS,
+        blocks=(_product(16, 3, Pool(3, 1, kind="average")),),
+        dense=(Dense(128, "gelu_tanh", norm="channels"),),
+    ),
     "hadamax-no-gelu": replace(
         override(_HADAMAX_PQN, activation="relu"),
         description="hadamax with ReLU in place of GELU",

@@ -85,8 +85,9 @@ class NetworkSettings:
 
     encoder: str = "auto"
     """auto (hadamax on Atari, minatar on MinAtar, mlp on vectors), or one of nature, nature-norm, hadamax, hadamax-c51,
-    hadamax-fast, hadamax-light, hadamax-deep, impala, minatar, hadamax-minatar, hadamax-no-gelu, hadamax-no-product,
-    hadamax-no-pool, hadamax-average-pool, hadamax-5, hadamax-7, mlp."""
+    hadamax-fast, hadamax-light, hadamax-deep, impala, minatar, hadamax-minatar, hadamax-minatar-no-pool,
+    hadamax-minatar-average-pool, hadamax-no-gelu, hadamax-no-product, hadamax-no-pool, hadamax-average-pool, hadamax-5,
+    hadamax-7, mlp."""
     activation: tuple[str, ...] = ()
     """Activation of the hidden layers; several names are one for each branch: tanh, sigmoid, relu, gelu, gelu_tanh,
     silu, selu, crelu, rational, identity. HR section 4."""
