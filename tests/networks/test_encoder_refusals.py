@@ -97,7 +97,7 @@ def test_refused_observations() -> None:
 @pytest.mark.parametrize("shape", [(84, 84, 4), (10, 10, 7), (210, 160, 3), (210, 160, 1)])
 def test_channels_that_come_last_are_refused_with_the_order_that_is_right(shape: tuple[int, ...]) -> None:
     last = f"{shape[2]}, {shape[0]}, {shape[1]}"
-    with pytest.raises(ValueError, match=rf"has its channels last; give \(channels, height, width\): \({last}\)"):
+    with pytest.raises(ValueError, match=rf"has its channels last; expected \(channels, height, width\): \({last}\)"):
         build_encoder("hadamax", shape)
 
 

@@ -150,9 +150,9 @@ def test_refused_settings(settings: dict[str, object], error: type[Exception], m
 
 
 def test_refused_inputs() -> None:
-    with pytest.raises(ValueError, match=r"HadamardLinear wants \[..., 2\], not \[4, 3\]"):
+    with pytest.raises(ValueError, match=r"HadamardLinear expects \[..., 2\], got \[4, 3\]"):
         HadamardLinear(2, 3)(torch.zeros(4, 3))
-    with pytest.raises(ValueError, match=r"HadamardConv2d wants \[N, 2, H, W\], not \[2, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"HadamardConv2d expects \[N, 2, H, W\], got \[2, 8, 8\]"):
         HadamardConv2d(2, 3, 3)(torch.zeros(2, 8, 8))
-    with pytest.raises(ValueError, match=r"HadamardConv2d wants \[N, 2, H, W\], not \[1, 3, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"HadamardConv2d expects \[N, 2, H, W\], got \[1, 3, 8, 8\]"):
         HadamardConv2d(2, 3, 3)(torch.zeros(1, 3, 8, 8))

@@ -1,4 +1,4 @@
-"""What a batch of games must do to be played: step and reset, nothing else."""
+"""Interface of an engine, a batch of games: step and reset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Array = np.ndarray
 
 
 class EngineStep(NamedTuple):
-    """What an engine returns from a step. Where a game ended the engine has started the next one already."""
+    """Result of an engine's step. If a game ended, the engine has already started the next one."""
 
     observations: Array  # [env, *observation_shape]; the new game's first where one ended
     rewards: Array  # [env], raw

@@ -1,4 +1,4 @@
-"""Which game, under which protocol, and the fingerprint that says whether two scores may be compared."""
+"""Settings of the game and its protocol, and a fingerprint: scores are comparable if their fingerprints are equal."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ ATARI: dict[str, Any] = {
     "repeat_first_frame": True,
     "max_episode_frames": 108_000,
 }
-# Outside Atari only these have a meaning.
+# Other environments support only these settings.
 MINATAR: dict[str, Any] = {"sticky_actions": 0.1, "reward_clipping": False, "max_episode_frames": 108_000}
 
 
 @dataclass(frozen=True)
 class EnvironmentSettings:
-    """The game and its protocol. A setting left out follows `--protocol`; its two values are given beside it."""
+    """The game and its protocol. A setting left out takes its default from `protocol`, shown in brackets."""
 
     env: str = "Pong"
     """Game: Pong, ALE/Pong-v5, PongNoFrameskip-v4, MinAtar/Breakout-v1, or a Gymnasium id with discrete actions.
-    An id names the game only; the protocol is what these settings say."""
+    The id selects only the game; the protocol comes from these settings."""
     protocol: Literal["papers", "sticky"] = "papers"
-    """Defaults of what follows: papers (HR Tables 4-6) or sticky (Machado et al. 2018)."""
+    """Defaults of the settings below: papers (HR Tables 4-6) or sticky (Machado et al. 2018)."""
     sticky_actions: float | None = None
-    """Probability that the emulator repeats the last action, each frame. [papers 0, sticky 0.25, MinAtar 0.1]"""
+    """Probability that the emulator repeats the last action, per frame. [papers 0, sticky 0.25, MinAtar 0.1]"""
     life_loss_terminal: bool | None = None
     """A lost life ends the learning episode (not the game). HR Table 6. [papers True, sticky False]"""
     full_action_set: bool | None = None
     """All 18 actions instead of those the game uses. [papers False, sticky True]"""
     noop_max: int | None = None
-    """Most no-op frames at a game's start, FIRE counted among them. HR Table 6. [papers 30, sticky 0]"""
+    """Maximum number of no-op frames at the start of a game, including FIRE. HR Table 6. [papers 30, sticky 0]"""
     fire_on_reset: bool | None = None
-    """Press FIRE at a game's start where the game has it. [papers True, sticky False]"""
+    """Press FIRE at the start of a game that has this action. [papers True, sticky False]"""
     fire_after_life_loss: bool | None = None
-    """Press FIRE after a lost life where the game has it; that step is not learned from.
-    [papers True, sticky False; False where a lost life ends nothing]"""
+    """Press FIRE after a lost life in a game that has this action; nothing is learned from that step.
+    [papers True, sticky False; False without life_loss_terminal]"""
     reward_clipping: bool | None = None
     """Learn from rewards clipped to [-1, 1]; scores are always raw. HR Tables 4-6. [Atari True, others False]"""
     frame_skip: int | None = None
@@ -90,14 +90,14 @@ class EnvironmentSettings:
 
     @property
     def game(self) -> str:
-        """The game as score tables write it: `Pong` for `PongNoFrameskip-v4`; other ids as they are."""
+        """The game's name in score tables: `Pong` for `PongNoFrameskip-v4`; other ids unchanged."""
         return atari_name(self.env) or self.env
 
     def resolved(self) -> EnvironmentSettings:
-        """The same with every default filled in and the game's plain name.
+        """Return the settings with every default filled in and the game's plain name.
 
         Raises:
-            UserError: a setting that has no meaning for this environment, or a value out of range.
+            UserError: a setting does not apply to this environment, or a value is out of range.
         """
         defaults = self._defaults()
         values = asdict(self)
@@ -149,7 +149,7 @@ class EnvironmentSettings:
             )
 
     def fingerprint(self) -> str:
-        """Twelve hex digits over every choice that makes scores comparable; the game itself is not among them."""
+        """Return a hash (12 hex digits) of every setting that affects scores, except the game itself."""
         protocol = {k: v for k, v in asdict(self.resolved()).items() if k not in ("env", "protocol")}
         protocol["family"] = self.family
         return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:12]
@@ -158,7 +158,7 @@ class EnvironmentSettings:
 def make_groups(
     settings: EnvironmentSettings, num_envs: int, groups: int, *, seed: int, threads: int = 0
 ) -> EnvironmentGroups:
-    """The same environments as one `make_environment` has, in groups that can be stepped in turn."""
+    """Make the environments of `make_environment` in groups that can be stepped in turn."""
     parts = np.array_split(np.arange(num_envs), groups)
     return EnvironmentGroups(
         [make_environment(settings, len(p), seed=seed, threads=threads, first=int(p[0])) for p in parts]
@@ -168,7 +168,7 @@ def make_groups(
 def make_environment(
     settings: EnvironmentSettings, num_envs: int, *, seed: int, threads: int = 0, first: int = 0
 ) -> VectorEnvironment:
-    """The environments that `settings` describe, ready for `reset()`; `first` is the number of their first.
+    """Make the environments of `settings`, ready for `reset()`; `first` is the number of the first environment.
 
     Raises:
         UserError: an unknown game, or a setting it cannot have.
@@ -195,7 +195,7 @@ def make_environment(
 
 
 def make_atari(settings: EnvironmentSettings, num_envs: int, **engine_options: Any) -> AtariEngine:
-    """The Atari engine of resolved settings; `engine_options` add to them or replace them."""
+    """Make the Atari engine of resolved settings; `engine_options` extend or override them."""
     names = ("sticky_actions", "full_action_set", "noop_max", "fire_on_reset", "frame_skip", "frame_stack")
     options = {name: getattr(settings, name) for name in (*names, "screen_size", "max_episode_frames")}
     return AtariEngine(settings.game, num_envs, **{**options, **engine_options})

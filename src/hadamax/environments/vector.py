@@ -1,10 +1,10 @@
-"""The one contract between a batch of games and an algorithm.
+"""Vectorised environment: the interface between a batch of games and an algorithm.
 
-An *engine* (Atari, Gymnasium, MinAtar, or a script in a test) only steps and resets. Everything that decides what
-may be learned from a step is written here once: when a learning episode ends, what bootstraps, which rows carry an
-action that the agent did not choose, what a whole game scored, and how the games come back after a kill.
+An *engine* (Atari, Gymnasium, MinAtar, or a script in a test) only steps and resets. This module
+derives what may be learned from a step: when a learning episode ends, when to bootstrap, which actions the agent did
+not choose, and the score of a whole game. It also restores the games when a run resumes.
 
-No row is ever spent on a reset: where a game ended, `Step.observations` already shows the next game, and the last
+A reset takes no step: when a game ends, `Step.observations` already shows the next game, and the last
 observation of the one that ended is in `Step.final_observations`.
 """
 
@@ -46,8 +46,8 @@ class VectorEnvironment:
 
     Seeds: each environment starts from a seed of its own, drawn from (seed, environment, count). When a game ends
     after `engine.reseed_steps` steps or more, the next game is reset with a new seed, and the log of actions before
-    it is forgotten. `state_dict` holds the current seeds and the actions since; `load_state_dict` plays them again,
-    which is exact and costs emulation only.
+    it is dropped. `state_dict` holds the current seeds and the actions since; `load_state_dict` replays them, which is
+    exact and costs only emulation.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class VectorEnvironment:
 
     @property
     def groups(self) -> Sequence[VectorEnvironment]:
-        """One, where `EnvironmentGroups` has several."""
+        """This environment as the only group; `EnvironmentGroups` has several."""
         return (self,)
 
     # -- playing ------------------------------------------------------------------------------------------------
 
     def reset(self) -> Array:
-        """Start every game: observations [env, *observation_shape]."""
+        """Start every game and return the observations, [env, *observation_shape]."""
         everyone = np.ones(self.num_envs, bool)
         self.observations = self._reseed(everyone)
         self._returns[:] = 0
@@ -113,7 +113,7 @@ class VectorEnvironment:
         return self.receive()
 
     def send(self, actions: Array) -> None:
-        """Begin a step; an engine that can plays it meanwhile. Args: as of `step`."""
+        """Begin a step without waiting for its result, if the engine supports that. Takes the arguments of `step`."""
         actions = np.asarray(actions)
         if self._fire is not None and self._must_fire.any():
             actions = np.where(self._must_fire, self._fire, actions)
@@ -123,11 +123,11 @@ class VectorEnvironment:
             self.engine.send(actions)
 
     def receive(self) -> Step:
-        """The result of the step that `send` began."""
+        """Return the result of the step that `send` began."""
         agent_acted = ~self._must_fire
         lives_before = self._lives
         engine = self.engine
-        result = self._mended(engine.receive() if hasattr(engine, "receive") else engine.step(self._sent))
+        result = self._with_full_stacks(engine.receive() if hasattr(engine, "receive") else engine.step(self._sent))
         over = result.terminated | result.truncated
         life_lost = (result.lives < lives_before) & (result.lives > 0) & ~over
         self._must_fire = life_lost if self._fire is not None else self._must_fire
@@ -154,8 +154,8 @@ class VectorEnvironment:
             games=games,
         )
 
-    def _mended(self, result: EngineStep) -> EngineStep:
-        """Mend the stacks that a reset left zero: the first frame stands in for the missing."""
+    def _with_full_stacks(self, result: EngineStep) -> EngineStep:
+        """Replace the zero frames that a reset left in the stacks by the first frame of the game."""
         observations = result.observations
         over = result.terminated | result.truncated
         if self._stack > 1:
@@ -170,9 +170,9 @@ class VectorEnvironment:
     def _begin_games(self, over: Array) -> None:
         self._returns[over] = 0
         self._steps[over] = 0
-        worn = over & (self._log.ages() >= self.engine.reseed_steps)
-        if worn.any():
-            self.observations = self._reseed(worn)
+        reseeded = over & (self._log.ages() >= self.engine.reseed_steps)
+        if reseeded.any():
+            self.observations = self._reseed(reseeded)
 
     def _reseed(self, mask: Array) -> Array:
         seeds = np.array([self._game_seed(int(e)) for e in np.flatnonzero(mask)], np.int64)
@@ -183,7 +183,7 @@ class VectorEnvironment:
         return self._take_reset(observations, mask)
 
     def _take_reset(self, observations: Array, mask: Array) -> Array:
-        """The engine's observations after a masked reset, the untouched games keeping their mended stacks."""
+        """Return the observations after a masked reset; games that were not reset keep their filled stacks."""
         if self._stack > 1:
             self._start_stacks(observations, mask)
         if mask.all():
@@ -208,10 +208,10 @@ class VectorEnvironment:
         for env in young:
             observations[env, : self._stack - 1 - ages[env]] = self._first_frames[env]
 
-    # -- coming back after a kill ------------------------------------------------------------------------------------
+    # -- resuming ------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Everything `load_state_dict` needs, as arrays that later steps do not touch."""
+        """Return the state for `load_state_dict`, as copies that later steps do not modify."""
         actions, starts = self._log.kept()
         return {
             "actions": actions,
@@ -227,17 +227,17 @@ class VectorEnvironment:
         return np.array([zlib.crc32(o.tobytes()) for o in self.observations], np.int64)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Array:
-        """Play the logged actions again and return the observations to act on.
+        """Replay the logged actions and return the observations to act on.
 
         Raises:
-            RuntimeError: the games did not come out as they were (another emulator version, or settings).
+            RuntimeError: the replay differs from the saved games (another emulator version, or other settings).
         """
         state = {name: np.asarray(value) for name, value in state.items()}
         actions, starts = state["actions"], state["starts"]
         if actions.ndim != 2 or actions.shape[1] != self.num_envs:
             raise RuntimeError(f"the saved games are of {actions.shape[-1]} environments, not {self.num_envs}")
         if actions.size and not 0 <= actions.min() <= actions.max() < self.num_actions:
-            raise RuntimeError("the saved games have actions that the game has not")  # ale-py would hang on them
+            raise RuntimeError("the saved games contain actions the game does not have")  # ale-py would hang on them
         if any(state[name].shape != (self.num_envs,) for name in ("starts", "seed_count", "must_fire")):
             raise RuntimeError(f"the saved games are not of {self.num_envs} environments")
         counts = state["seed_count"] - 1
@@ -253,7 +253,7 @@ class VectorEnvironment:
                 self._steps[seeded] = 0
             if row < len(actions):
                 self._log.append(actions[row])
-                result = self._mended(self.engine.step(actions[row]))
+                result = self._with_full_stacks(self.engine.step(actions[row]))
                 over = result.terminated | result.truncated
                 self._returns = np.where(over, 0, self._returns + result.rewards)
                 self._steps = np.where(over, 0, self._steps + 1)

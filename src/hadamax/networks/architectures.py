@@ -9,7 +9,7 @@ from hadamax.networks.specs import Activate, Conv, Dense, EncoderSpec, Residual,
 _PQN = "Gallici et al. 2024, arXiv 2407.04811"
 _HADAMAX = "arXiv 2505.15345"
 _ABLATION = f"{_HADAMAX}, ablations"
-_OURS = "ours: no publication"
+_NOT_FROM_A_PAPER = "not from a paper"
 
 
 def _product(channels: int, kernel: int, pool: Pool, stride: int = 1) -> Conv:
@@ -72,18 +72,18 @@ ENCODERS: dict[str, EncoderSpec] = {
     ),
     "hadamax-fast": replace(
         _HADAMAX_PQN,
-        description="hadamax at under half the arithmetic: first convolution of stride 2, pooled 2x2",
-        source=_OURS,
+        description="hadamax with under half the multiply-accumulates: first convolution of stride 2, pooled 2x2",
+        source=_NOT_FROM_A_PAPER,
         blocks=(_product(32, 8, Pool(2, 2), stride=2), *_HADAMAX_PQN.blocks[1:]),
     ),
     "hadamax-light": replace(
         _HADAMAX_PQN,
-        description="hadamax-fast with half of its channels: a sixth of hadamax's arithmetic",
-        source=_OURS,
+        description="hadamax-fast with half the channels: 6x fewer multiply-accumulates than hadamax",
+        source=_NOT_FROM_A_PAPER,
         blocks=(_product(16, 8, Pool(2, 2), stride=2), _product(32, 4, Pool(2, 2)), _product(32, 3, Pool(3, 1))),
     ),
     "hadamax-deep": EncoderSpec(
-        description="five product blocks of 3x3 kernels; initialisers and flatten order are our reading",
+        description="five product blocks of 3x3 kernels; initialisers and flatten order are our interpretation",
         source="arXiv 2608.07335",
         blocks=(
             _deep(32, Pool(2, 2, "valid")),
@@ -117,21 +117,21 @@ ENCODERS: dict[str, EncoderSpec] = {
     "hadamax-minatar": replace(
         _HADAMAX_PQN,
         description="for 10x10 frames: minatar's widths, its convolution a product block, max-pooled",
-        source=_OURS,
+        source=_NOT_FROM_A_PAPER,
         blocks=(_product(16, 3, Pool(3, 1)),),
         dense=(Dense(128, "gelu_tanh", norm="channels"),),
     ),
     "hadamax-minatar-no-pool": replace(
         _HADAMAX_PQN,
         description="hadamax-minatar without its pool, whose stride is 1",
-        source=_OURS,
+        source=_NOT_FROM_A_PAPER,
         blocks=(replace(_product(16, 3, Pool(3, 1)), pool=None),),
         dense=(Dense(128, "gelu_tanh", norm="channels"),),
     ),
     "hadamax-minatar-average-pool": replace(
         _HADAMAX_PQN,
         description="hadamax-minatar with an average pool",
-        source=_OURS,
+        source=_NOT_FROM_A_PAPER,
         blocks=(_product(16, 3, Pool(3, 1, kind="average")),),
         dense=(Dense(128, "gelu_tanh", norm="channels"),),
     ),
@@ -167,19 +167,19 @@ ENCODERS: dict[str, EncoderSpec] = {
     ),
     "hadamax-5": replace(
         _HADAMAX_PQN,
-        description="hadamax with two blocks more (64 channels, 3x3, pool 3 stride 1: our reading)",
+        description="hadamax with two blocks more (64 channels, 3x3, pool 3 stride 1: our interpretation)",
         source=f"{_HADAMAX}, depth",
         blocks=_HADAMAX_PQN.blocks + _EXTRA_BLOCKS,
     ),
     "hadamax-7": replace(
         _HADAMAX_PQN,
-        description="hadamax with four blocks more (64 channels, 3x3, pool 3 stride 1: our reading)",
+        description="hadamax with four blocks more (64 channels, 3x3, pool 3 stride 1: our interpretation)",
         source=f"{_HADAMAX}, depth",
         blocks=_HADAMAX_PQN.blocks + 2 * _EXTRA_BLOCKS,
     ),
     "mlp": EncoderSpec(
         description="for vectors: two dense layers of 128, ReLU",
-        source=_OURS,
+        source=_NOT_FROM_A_PAPER,
         blocks=(),
         dense=(Dense(128), Dense(128)),
     ),

@@ -72,14 +72,14 @@ class ConvBlock(EncoderBlock):
     def output_range(self) -> Range | None:
         return self.layer.output_range
 
-    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
+    def inner_activations(self, x: Tensor, **kwargs: Any) -> dict[str, tuple[Tensor, Range]]:
         """Return what a probe records beside the output: the branches, and their combination before the pool.
 
         The fused kernel does not store these, so they are recomputed, which costs time only while probing.
         """
-        inner = self.layer.inner_activations(x, **how)
+        inner = self.layer.inner_activations(x, **kwargs)
         if self.pool is not None and self.output_range is not None:
-            branches = [values for values, _ in inner.values()] or self.layer.branch_activations(x, **how)
+            branches = [values for values, _ in inner.values()] or self.layer.branch_activations(x, **kwargs)
             name = self.layer.combine if inner else "before pool"
             inner[name] = self.layer.combined(branches), self.output_range
         return inner

@@ -34,7 +34,7 @@ LAYERS: dict[str, type[Layer]] = {"conv": Conv, "residual": Residual, "activate"
 
 
 def describe(network: nn.Module, encoder: Encoder, num_actions: int) -> dict[str, Any]:
-    """What `network_from` makes the same network of; `encoder` is the one that it was made with.
+    """Return the description from which `network_from` rebuilds the network; `encoder` is the one it was built with.
 
     Raises:
         TypeError: a network of another kind.

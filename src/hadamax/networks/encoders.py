@@ -160,12 +160,14 @@ def _checked_shape(spec: EncoderSpec, observation_shape: Sequence[int], name: st
         raise ValueError(f'observation_shape must be {wanted} for encoder "{name}", not {shape}')
     if len(shape) == 3 and looks_channels_last(shape):
         first = (shape[2], *shape[:2])
-        raise ValueError(f"observation_shape {shape} has its channels last; give (channels, height, width): {first}")
+        raise ValueError(
+            f"observation_shape {shape} has its channels last; expected (channels, height, width): {first}"
+        )
     return shape
 
 
 def looks_channels_last(shape: Sequence[int]) -> bool:
-    """Whether an image of this shape can hardly be (channels, height, width): a strip of as many channels as rows."""
+    """Return True if a shape of three sizes looks like (height, width, channels): its last size is the small one."""
     first, second, last = shape
     square = first == second >= 10 and last < first
     return square or (last <= 4 and min(first, second) >= 32)
@@ -184,12 +186,13 @@ def build_encoder(
     width: float = 1.0,
     features: int | None = None,
 ) -> Encoder:
-    """An `Encoder` by its name in `ENCODERS` or from an `EncoderSpec`, varied as `override` does.
+    """Build an `Encoder` from a name in `ENCODERS` or an `EncoderSpec`, with the changes that `override` accepts.
 
-    `input_scale` is what observations are divided by: told, never guessed (1.0 for MinAtar and scaled
-    images). Raises TypeError or ValueError, in one line, for a name, a setting or a combination that makes no
-    network, among them observations too small for the encoder and a name per branch where the branches are
-    fewer.
+    `input_scale` is the divisor of the observations; it is never inferred (use 1.0 for MinAtar and scaled images).
+
+    Raises:
+        TypeError, ValueError: a name, a setting or a combination is invalid; for example, observations too small for
+            the encoder, or more names of activations than branches.
     """
     name = encoder if isinstance(encoder, str) else "custom"
     spec = encoder if isinstance(encoder, EncoderSpec) else lookup("encoder", encoder, ENCODERS)

@@ -45,7 +45,7 @@ def combine_branches(
 
 
 def combine_ranges(ranges: Iterable[Range], combine: Callable[[Any, Any], Any]) -> Range:
-    """Where the combination of values from each range lies."""
+    """Return the range of the combination of values from the given ranges."""
 
     def both(first: Range, second: Range) -> Range:
         ends = [combine(a, b) for a in first for b in second]
@@ -94,7 +94,7 @@ class _HadamardLayer(nn.Module):
 
     @property
     def kernel_settings(self) -> dict[str, Any] | None:
-        """What `hadamax_block` needs to know of the layer; None where an activation has a state or another width, or
+        """The layer's options for `hadamax_block`; None where an activation has a state or another width, or
         another module has been put in the place of one or of the norm.
         """
         inside = self.norm, *self.activations
@@ -124,7 +124,7 @@ class _HadamardLayer(nn.Module):
         for weight, bias in zip(weights, biases, strict=True):
             self._initialise(weight, bias)
 
-    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+    def branch_activations(self, x: Tensor, **kwargs: Any) -> list[Tensor]:
         """Each branch after its activation, shaped like what comes of their combination."""
         raise NotImplementedError
 
@@ -133,11 +133,11 @@ class _HadamardLayer(nn.Module):
         product: Tensor = reduce(self._combine, branches)
         return product
 
-    def inner_activations(self, x: Tensor, **how: Any) -> dict[str, tuple[Tensor, Range]]:
-        """What a probe sees beside the output: the branches where there are several, each with its range."""
+    def inner_activations(self, x: Tensor, **kwargs: Any) -> dict[str, tuple[Tensor, Range]]:
+        """Return what a probe records beside the output: the branches, if there are several, each with its range."""
         if self.branches == 1:
             return {}
-        branches = zip(self.branch_activations(x, **how), self._ranges, strict=True)
+        branches = zip(self.branch_activations(x, **kwargs), self._ranges, strict=True)
         return {f"branch {number}": branch for number, branch in enumerate(branches, start=1)}
 
 
@@ -172,11 +172,11 @@ class HadamardLinear(_HadamardLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(f"HadamardLinear wants [..., {self.in_features}], not {list(x.shape)}")
+            raise ValueError(f"HadamardLinear expects [..., {self.in_features}], got {list(x.shape)}")
         merged = F.linear(x, self.weight, self.bias)  # [..., branches * out]
         return combine_branches(merged, self.norm, self.activations, self._combine)
 
-    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
+    def branch_activations(self, x: Tensor, **kwargs: Any) -> list[Tensor]:
         """[..., in_features] -> `branches` tensors of [..., out_features]."""
         return list(activate_branches(F.linear(x, self.weight, self.bias), self.norm, self.activations))
 
@@ -232,35 +232,35 @@ class HadamardConv2d(_HadamardLayer):
         With a `scale` x is uint8, divided by it in the same pass.
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"HadamardConv2d wants [N, {self.in_channels}, H, W], not {list(x.shape)}")
+            raise ValueError(f"HadamardConv2d expects [N, {self.in_channels}, H, W], got {list(x.shape)}")
         if scale is not None:
             return byte_convolution(x, self.weight, self.bias, self.byte_geometry(x, scale))
         place = ConvGeometry(self.stride, self.window.margins(x.shape[2], x.shape[3]))
         return map_convolution(x, self.weight, self.bias, place)
 
     def byte_geometry(self, x: Tensor, scale: float) -> ByteConvConfig:
-        """What `byte_convolution` is told for bytes x."""
+        """Return the configuration of `byte_convolution` for uint8 x."""
         return ByteConvConfig(
             self.stride, self.window.margins(x.shape[2], x.shape[3]), scale, self.dtype(x.device.type)
         )
 
     def dtype(self, device: str) -> torch.dtype:
-        """What the layer computes in: its weight's, or what autocast makes of that."""
+        """The dtype in which the layer computes: its weight's dtype, or autocast's."""
         dtype = self.weight.dtype
         known = dtype == torch.float32 and torch.amp.is_autocast_available(device)
         return torch.get_autocast_dtype(device) if known and torch.is_autocast_enabled(device) else dtype
 
     def combine_branches(self, merged: Tensor) -> Tensor:
-        """What follows: [N, branches * C, H, W] -> [N, out_channels, H, W], memory format kept."""
+        """Apply the norm, activations and product: [N, branches * C, H, W] -> [N, out_channels, H, W]."""
         pixels = merged.movedim(1, -1)
         return combine_branches(pixels, self.norm, self.activations, self._combine).movedim(-1, 1)
 
     def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
         return self.combine_branches(self.convolve(x, scale=scale))
 
-    def branch_activations(self, x: Tensor, **how: Any) -> list[Tensor]:
-        """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']; `how` is for `convolve`."""
-        pixels = self.convolve(x, **how).movedim(1, -1)
+    def branch_activations(self, x: Tensor, **kwargs: Any) -> list[Tensor]:
+        """[N, in, H, W] -> `branches` tensors of [N, out_channels, H', W']; `kwargs` go to `convolve`."""
+        pixels = self.convolve(x, **kwargs).movedim(1, -1)
         return [branch.movedim(-1, 1) for branch in activate_branches(pixels, self.norm, self.activations)]
 
     def extra_repr(self) -> str:

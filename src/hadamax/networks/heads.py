@@ -1,4 +1,4 @@
-"""What stands on an encoder: action values."""
+"""Heads that map encoder features to action values."""
 
 from typing import Any
 

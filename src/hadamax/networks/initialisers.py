@@ -34,7 +34,7 @@ def _zero(bias: Tensor | None) -> None:
 
 @dataclass(frozen=True)
 class TorchDefault:
-    """What `nn.Linear` and `nn.Conv2d` do: weight and bias uniform in +-1/sqrt(fan_in)."""
+    """PyTorch's default for `nn.Linear` and `nn.Conv2d`: weight and bias uniform in +-1/sqrt(fan_in)."""
 
     def __call__(self, weight: Tensor, bias: Tensor | None) -> None:
         bound = 1 / math.sqrt(_fans(weight)[0])

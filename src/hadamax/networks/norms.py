@@ -16,7 +16,7 @@ from hadamax.networks.names import above_zero, lookup
 
 @dataclass(frozen=True)
 class Norm:
-    """What is normalised together, whether a learnable scale and shift per channel follow, and epsilon."""
+    """Settings of a norm: the axes normalised together, the learnable scale and shift per channel, and epsilon."""
 
     over: str  # "channels": of each pixel; "map": channels, height and width (a vector's features are both)
     affine: bool

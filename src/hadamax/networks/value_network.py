@@ -52,7 +52,7 @@ class ValueNetwork(nn.Module):
         return values.squeeze(1) if self.members == 1 else vote(values)
 
     def outputs(self, observations: Tensor) -> Tensor:
-        """What is learned, [B, member, action, bin]: Q-values, or logits of their bins."""
+        """Return what the loss is computed on, [B, member, action, bin]: Q-values, or the logits of their bins."""
         outputs: Tensor = self.head(self.encoder(observations))
         return outputs
 

@@ -113,7 +113,7 @@ class Replay:
         return self._number
 
     def slots(self, rows: Array) -> Array:
-        """Where rows [..., env] of the environments lie."""
+        """Return the positions in storage of rows [..., env] of the environments."""
         slots: Array = self._first + rows % self.length
         return slots
 
@@ -134,7 +134,7 @@ class Replay:
         ended: Array,
         final_observations: Array,
     ) -> None:
-        """What every environment did on its last observation, and what it shows now.
+        """Store each environment's action on its last observation, and its new observation.
 
         Args:
             actions, rewards, terminated, truncated, agent_acted: [env], as in `environments.Step`.

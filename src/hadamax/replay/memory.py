@@ -1,4 +1,4 @@
-"""Whether something large fits, asked before it is allocated."""
+"""Check of the available memory before a large allocation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _machine() -> int | None:
 
 
 def _container() -> int | None:
-    """What a control group leaves to this process; its file cache can be had back."""
+    """Return the bytes that a control group leaves to this process, counting its reclaimable file cache."""
     try:
         limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
         fields = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())

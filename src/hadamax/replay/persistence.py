@@ -1,8 +1,8 @@
 """The rows of a replay as files: each row is written once, whatever number of checkpoints needs it.
 
 A replay is gigabytes of which a few percent change between two checkpoints. A `Snapshot` stands for its rows in a
-`state_dict`: whoever writes a checkpoint asks it for the rows that no file holds yet (`pending`) and tells it which
-files there are then (`saved`). Whoever reads one hands over a `Stored`, which yields the files again.
+`state_dict`: the writer of a checkpoint gets the rows that no file holds yet (`pending`) and reports which
+files exist then (`saved`). The reader passes a `Stored`, which yields the files again.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Snapshot:
         self._stream, self._heads = stream, heads
 
     def pending(self) -> Iterator[tuple[list[Piece], bytes]]:
-        """What is in no file yet: the content of one file after the other."""
+        """Yield the content of each file still to be written."""
         for pieces in self._stream.unsaved(self._heads):
             yield pieces, self._stream.encode(pieces)
 
     def kept(self) -> list[File]:
-        """The earlier files that it still needs rows of."""
+        """Return the earlier files that still hold needed rows."""
         oldest = self._stream.oldest(self._heads)
         return [file for file in self._stream.files if any(p.stop > oldest[p.env] for p in file.pieces)]
 
