@@ -48,7 +48,7 @@ def assert_recorded(recorded: PQN | PPO) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("encoder", ["nature-norm", "hadamax"])
+@pytest.mark.parametrize("encoder", [pytest.param("nature-norm", marks=pytest.mark.slow), "hadamax"])
 def test_replay_equals_eager_execution(form: str, encoder: str) -> None:
     recorded, plain = learner(encoder, **FORMS[form]), learner(encoder, **FORMS[form])
     recorded.use_graphs(Tape())

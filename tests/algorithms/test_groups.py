@@ -75,11 +75,18 @@ def test_groups_alternate_between_acting_and_stepping() -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_resumed_learner_equals_uninterrupted_one(name: str, tmp_path: Path) -> None:
     def atari() -> Any:
-        settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
+        settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
         environment = make_groups(settings, 5, 2, seed=1, threads=1)
         for group in environment.groups:
             group.engine.reseed_steps = 10
-        return make_learner(environment, encoder="nature-norm", reward_clipping=True, **SIZES, **HEADS[name])
+        return make_learner(
+            environment,
+            encoder="nature-norm",
+            encoder_options={"width": 0.125},
+            reward_clipping=True,
+            **SIZES,
+            **HEADS[name],
+        )
 
     whole = atari()
     run(whole, 3)

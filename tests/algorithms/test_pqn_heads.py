@@ -137,12 +137,20 @@ def test_masked_rows_do_not_train_a_member() -> None:
 
 def atari(seed: int = 1, **settings: Any) -> Any:
     """Sticky Breakout at tiny scale with the whole head; its games are cut short and reseeded often."""
-    game = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
+    game = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
     environment = make_environment(game, 3, seed=seed, threads=1)
     environment.engine.reseed_steps = 10
     head = {"dueling": True, "hl_gauss": True, "ensemble": 3, "mask_probability": 0.8, "redo_every": 64, **settings}
     sizes = {"num_steps": 4, "num_epochs": 1, "num_minibatches": 2, "num_test_envs": 1, "learning_rate": 1e-3}
-    return make_learner(environment, encoder="nature-norm", seed=seed, reward_clipping=True, **sizes, **head)
+    return make_learner(
+        environment,
+        encoder="nature-norm",
+        encoder_options={"width": 0.125},
+        seed=seed,
+        reward_clipping=True,
+        **sizes,
+        **head,
+    )
 
 
 def test_resumed_learner_equals_uninterrupted_one(tmp_path: Any) -> None:

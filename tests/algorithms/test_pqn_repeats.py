@@ -15,7 +15,8 @@ from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.runs import checkpoints
 
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "nature-norm": ("nature-norm", {}),
+    "nature-norm": ("nature-norm", {"width": 0.125}),
+    "nature-norm at full width": ("nature-norm", {}),
     "nature": ("nature", {"width": 0.125}),
     "hadamax": ("hadamax", {"width": 0.125}),
     "hr": ("nature-norm", {"width": 0.125, "activation": "tanh", "branches": 2}),
@@ -24,8 +25,8 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def atari(precision: torch.dtype = torch.float32, seed: int = 1, network: str = "nature-norm") -> PQN:
     """Sticky Breakout at tiny scale; its games are cut short and reseeded often."""
-    settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=24, screen_size=44)
-    environment = make_environment(settings, 3, seed=seed, threads=2)
+    settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
+    environment = make_environment(settings, 3, seed=seed, threads=1)
     environment.engine.reseed_steps = 10
     encoder, options = ENCODERS[network]
     return make_learner(
@@ -77,24 +78,26 @@ def test_same_seed_repeats_and_another_differs(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "precision", "iterations"),
+    ("network", "precision", "iterations", "threads"),
     [
-        *((network, torch.float32, 5) for network in ENCODERS),
-        ("nature-norm", torch.bfloat16, 5),
-        ("nature-norm", torch.float32, 0),
+        *((network, torch.float32, 5, 1) for network in ("nature-norm", "nature", "hadamax", "hr")),
+        ("nature-norm", torch.bfloat16, 5, 1),
+        ("nature-norm", torch.float32, 0, 1),
+        # Large enough for PyTorch to split sums over two threads.
+        pytest.param("nature-norm at full width", torch.float32, 5, 2, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_learner_equals_uninterrupted_one(
-    network: str, precision: torch.dtype, iterations: int, tmp_path: Any
+    network: str, precision: torch.dtype, iterations: int, threads: int, tmp_path: Any
 ) -> None:
-    torch.set_num_threads(2)  # sums over two threads must come out alike too
+    torch.set_num_threads(threads)
     whole = atari(precision, network=network)
     run(whole, iterations)
     path = checkpoints.write(tmp_path, checkpoints.capture(whole.frames, whole.state_dict(), {}))
     expected = run(whole, 4)
     found = checkpoints.read(path)
     resumed = atari(precision, seed=1, network=network)
-    run(resumed, 1)  # a state is loaded over whatever was there
+    run(resumed, 1)  # loading replaces the state of a learner in use
     resumed.load_state_dict({"network": found.weights, **found.state})
     assert resumed.frames == found.frame
     assert run(resumed, 4) == expected
