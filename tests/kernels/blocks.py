@@ -1,4 +1,4 @@
-"""What the tests of the fused block share: its variants, random inputs, and the float64 answer."""
+"""The variants of the fused block, random inputs, and the float64 reference."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Compiles the Triton kernels to PTX for cards that need not be here, and prints the name of each.
-
-A process of its own: without TRITON_INTERPRET, which turns the compiler off.
-"""
+"""Compile the Triton kernels to PTX for GPUs that need not be present, and print their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions of bytes to compare, and the form they are compared with."""
+"""Byte convolutions for comparison, and the plain form they are compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch's convolution with the gradient of its bias summed apart: what comes out is as without."""
+"""A convolution whose bias gradient is summed separately equals PyTorch's."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_values_and_gradients_are_those_of_float64(stride: int, layout: torch.me
 
 
 @pytest.mark.parametrize("wanted", [(2,), (1, 2), (0, 2)])
-def test_gradients_that_nobody_wants_are_not_made(wanted: tuple[int, ...]) -> None:
+def test_unneeded_gradients_are_not_computed(wanted: tuple[int, ...]) -> None:
     given = [t.requires_grad_(i in wanted) for i, t in enumerate(t.detach() for t in tensors())]
     y = conv2d(*given, (2, 2), (0, 0))
     y.square().sum().backward()
@@ -44,7 +44,7 @@ def test_gradients_that_nobody_wants_are_not_made(wanted: tuple[int, ...]) -> No
     torch.testing.assert_close(given[2].grad, 2 * y.detach().sum((0, 2, 3)), rtol=1e-5, atol=1e-3)
 
 
-def test_a_gradient_can_be_differentiated_again() -> None:
+def test_second_derivatives() -> None:
     both = []
     for form in (conv2d, F.conv2d):
         given = tensors()
@@ -55,7 +55,7 @@ def test_a_gradient_can_be_differentiated_again() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_many_gradients_at_once() -> None:
+def test_batched_gradients() -> None:
     both = []
     for form in (conv2d, F.conv2d):
         given = tensors()
@@ -66,7 +66,7 @@ def test_many_gradients_at_once() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_who_watches_gets_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dispatch_modes_see_pytorchs_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, bias = tensors()
     with torch.no_grad():
         assert conv2d(x, weight, bias, (2, 2), (0, 0)).grad_fn is None
@@ -80,7 +80,7 @@ def test_who_watches_gets_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not summed_apart(conv2d(x, weight, bias, (2, 2), (0, 0)))
 
 
-def test_what_comes_out_may_be_changed_in_place() -> None:
+def test_output_may_be_changed_in_place() -> None:
     x, weight, bias = tensors()
     y = conv2d(x, weight, bias, (2, 2), (0, 0))
     y.relu_().sum().backward()

@@ -1,4 +1,4 @@
-"""The convolution of bytes by spectra, against PyTorch's in float64."""
+"""The FFT convolution of bytes against PyTorch's convolution in float64."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_equals_the_plain_form(data: st.DataObject, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("rows", [1, 16, 17, 18, 34, 35])
 @pytest.mark.parametrize("columns", [1, 17, 69])
-def test_tiles_however_many(rows: int, columns: int) -> None:
-    """A tile gives 17 x 17 outputs, and four are computed together: fewer and more of both, whole ones and parts."""
+def test_any_number_of_tiles(rows: int, columns: int) -> None:
+    """A tile gives 17 x 17 outputs and four are computed together; sizes cover partial tiles and groups."""
     weight, bias = layer(64, 3, (8, 8))
     config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 3, rows, columns), torch.randn(2, 64, rows, columns)
@@ -60,8 +60,8 @@ def test_tiles_however_many(rows: int, columns: int) -> None:
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("kind", ["noise", "black", "white", "checks", "a game"])
-def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.dtype) -> None:
-    """In the norm, and at the worst pixel: twice the plain form's error at most, or rounding of the largest."""
+def test_error_is_at_most_twice_pytorchs(kind: str, dtype: torch.dtype) -> None:
+    """In the norm and at the worst pixel, up to rounding of the largest value."""
     needs(dtype)
     x = observations(2, 4, 84, 84)
     if kind == "checks":  # differences of 510, more than bfloat16 counts singly
@@ -84,8 +84,8 @@ def test_is_as_near_to_the_exact_one_as_the_plain_form(kind: str, dtype: torch.d
         assert error <= 2 * their_error + 4 * unit * largest
 
 
-def test_what_a_channel_or_a_plane_holds_leaves_the_others_as_they_are() -> None:
-    """However large it is, or not a number: each is as near to the exact one as alone, of its own size."""
+def test_channels_and_planes_are_independent() -> None:
+    """Each is as accurate as alone, however large or NaN the others are."""
     weight, bias = layer(64, 4, (8, 8))
     config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 4, 34, 34), torch.randn(2, 64, 34, 34)
@@ -106,7 +106,7 @@ def test_what_a_channel_or_a_plane_holds_leaves_the_others_as_they_are() -> None
     assert set(range(64)) - set(y.isfinite().all(3).all(2).all(0).nonzero().flatten().tolist()) == {5}
 
 
-def test_stacks_that_share_frames_and_odd_memory() -> None:
+def test_overlapping_stacks_and_memory_layouts() -> None:
     frames = observations(6, 5, 30, 28)
     weight, bias = layer(64, 4, (8, 8))
     config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
@@ -122,7 +122,7 @@ def test_stacks_that_share_frames_and_odd_memory() -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3, msg=name)
 
 
-def test_a_channels_last_weight_and_no_bias() -> None:
+def test_channels_last_weight_without_bias() -> None:
     weight, _ = layer(64, 4, (8, 8))
     last = weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     x, config = observations(2, 4, 42, 42), ByteConvConfig((2, 2), ((3, 3), (3, 3)), 255.0, torch.float32)
@@ -133,7 +133,7 @@ def test_a_channels_last_weight_and_no_bias() -> None:
     torch.testing.assert_close(found[0], plain(x, weight, None, config), rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
+def test_input_may_be_overwritten_before_the_backward_pass() -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, config).sum(), weight)[0]
@@ -142,7 +142,7 @@ def test_what_is_seen_may_be_written_over_before_the_backward_pass() -> None:
     assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
 
 
-def test_gradients_of_gradients_and_many_at_once() -> None:
+def test_second_derivatives_and_batched_gradients() -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     found = []
@@ -158,7 +158,7 @@ def test_gradients_of_gradients_and_many_at_once() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
-def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
+def test_forward_mode_inference_mode_and_no_grad() -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     direction = torch.randn_like(weight)
@@ -176,8 +176,8 @@ def test_forward_mode_and_inference_mode_and_no_gradient() -> None:
     assert "aten::clone" not in {event.key for event in profile.key_averages()}
 
 
-def test_a_weight_may_change_before_the_backward_pass() -> None:
-    """Its gradient does not depend on it: an optimizer may step between the two."""
+def test_weight_may_change_before_the_backward_pass() -> None:
+    """The weight's gradient does not depend on the weight."""
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, config).sum(), weight)[0]
@@ -197,7 +197,7 @@ def test_a_weight_may_change_before_the_backward_pass() -> None:
         (torch.zeros(4, 20, 20, dtype=torch.uint8), 4, Exception),
     ],
 )
-def test_what_does_not_fit_is_refused_as_pytorch_does(x: Tensor, channels: int, error: type[Exception]) -> None:
+def test_wrong_shapes_raise_as_in_pytorch(x: Tensor, channels: int, error: type[Exception]) -> None:
     weight, bias = layer(64, channels, (8, 8))
     config = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
     with pytest.raises(error):
@@ -208,7 +208,7 @@ def test_what_does_not_fit_is_refused_as_pytorch_does(x: Tensor, channels: int, 
     assert byte_convolution(elsewhere, weight, bias, config).device.type == "meta"  # it has no memory to read
 
 
-def test_the_same_bits_every_time_and_for_every_batch() -> None:
+def test_results_do_not_depend_on_run_or_batch() -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(5, 4, 30, 30), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     runs: list[Any] = []

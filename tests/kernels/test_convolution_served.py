@@ -1,4 +1,4 @@
-"""Which convolutions of bytes go by spectra, and that the others are PyTorch's."""
+"""Which byte convolutions run as FFT; all others are PyTorch's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _served(kernel: None, small_maps: None) -> None:
         (64, (8, 8), (1, 1), torch.float64, "float32 or bfloat16"),
     ],
 )
-def test_what_it_does_not_serve_goes_the_plain_way(
+def test_unsupported_inputs_use_the_plain_form(
     channels: int,
     kernel: tuple[int, int],
     stride: tuple[int, int],
@@ -51,7 +51,7 @@ def test_what_it_does_not_serve_goes_the_plain_way(
     assert torch.equal(byte_convolution(x, *wide, config), found)
 
 
-def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_maps_and_large_kernels_use_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fft_convolution, "GAIN", GAIN)
     config = ByteConvConfig((1, 1), ((0, 0), (0, 0)), 255.0, torch.float32)
     weight = torch.randn(64, 4, 8, 8)
@@ -68,7 +68,7 @@ def test_what_is_too_small_to_pay_and_kernels_that_fill_a_tile(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-fast", "hadamax-light"])
-def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoder_gradients_equal_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(name, (4, 44, 40))
     x = observations(3, 4, 44, 40)
@@ -84,7 +84,7 @@ def test_an_encoder_learns_from_bytes_what_it_learns_in_float64(name: str, monke
     torch.testing.assert_close(encoder(x), found[0][0], rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_uses_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(1, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     monkeypatch.setattr(cpu, "load", lambda source, macros: None)
@@ -96,7 +96,7 @@ def test_without_a_compiler_it_goes_the_plain_way(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("margins", [((-1, -1), (-1, -1)), ((-2, 3), (3, 4)), ((3, 4), (3, -1))])
-def test_margins_may_cut(margins: Any) -> None:
+def test_negative_margins_crop(margins: Any) -> None:
     config = ByteConvConfig((1, 1), margins, 255.0, torch.float32)
     (weight, bias), x = layer(64, 4, (8, 8)), observations(2, 4, 16, 15)
     y = byte_convolution(x, weight, bias, config)

@@ -1,4 +1,4 @@
-"""GraphedFunction functions: what is replayed is what would have been done, or nothing is replayed."""
+"""Graphed functions: a replay equals the eager call, or the function runs eagerly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sum:
         return self.total * 2, x.sum()
 
 
-def test_replays_do_what_the_function_does() -> None:
+def test_replay_equals_the_eager_call() -> None:
     function, plain, tape = Sum(), Sum(), Tape()
     recording = GraphedFunction(function, tape, lambda: [[function.total]])
     for number in range(10):
@@ -38,13 +38,13 @@ def test_replays_do_what_the_function_does() -> None:
     assert tape.replays == 10 - WARMUP_CALLS
 
 
-def test_what_it_gave_does_not_change() -> None:
+def test_outputs_survive_the_next_replay() -> None:
     recording = GraphedFunction(lambda x: (x * 2,), Tape())
     kept = [recording(torch.full((2,), float(number)))[0] for number in range(12)]
     assert [int(value[0]) for value in kept] == [2 * number for number in range(12)]
 
 
-def test_every_form_of_the_inputs_is_recorded_by_itself() -> None:
+def test_each_input_shape_has_its_own_graph() -> None:
     tape = Tape()
     recording = GraphedFunction(lambda x: (x.float().mean(),), tape)
     for number in range(12):
@@ -54,7 +54,7 @@ def test_every_form_of_the_inputs_is_recorded_by_itself() -> None:
     assert tape.replays == 3 * (12 - WARMUP_CALLS)
 
 
-def test_without_a_recorder_the_function_runs() -> None:
+def test_runs_eagerly_without_a_capturer() -> None:
     function = Sum()
     recording = GraphedFunction(function, None, lambda: [[function.total]])
     for _ in range(12):
@@ -90,7 +90,7 @@ class Elsewhere(Sum):
 
 
 @pytest.mark.parametrize("kind", [Counting, Asking, Elsewhere])
-def test_what_cannot_be_replayed_runs_as_written(kind: type[Sum], caplog: pytest.LogCaptureFixture) -> None:
+def test_runs_eagerly_if_replay_differs(kind: type[Sum], caplog: pytest.LogCaptureFixture) -> None:
     function, plain, tape = kind(), kind(), Tape()
     recording = GraphedFunction(function, tape, lambda: [[function.total]])
     with caplog.at_level(logging.WARNING):
@@ -105,8 +105,8 @@ def test_what_cannot_be_replayed_runs_as_written(kind: type[Sum], caplog: pytest
     assert [record.message.count("No CUDA graphs") for record in caplog.records] == [1]
 
 
-def test_what_hardly_moves_is_judged_by_itself() -> None:
-    """A replay that leaves the weights where they are, while their moments move as they should."""
+def test_small_tensors_are_compared_on_their_own_scale() -> None:
+    """A wrong replay that leaves the weights unchanged, while the moments move correctly."""
     weights, moments = torch.ones(3), torch.zeros(3)
 
     def function(x: Tensor) -> tuple[Tensor]:
@@ -123,7 +123,7 @@ def test_what_hardly_moves_is_judged_by_itself() -> None:
     assert torch.allclose(weights, 1 - 1e-4 * sum(torch.full((3,), float(n * (13 - n))) for n in range(1, 13)))
 
 
-def test_one_that_failed_is_not_asked_again() -> None:
+def test_failed_capture_is_not_retried() -> None:
     tape = Tape()
     asking, plain = GraphedFunction(Asking(), tape), GraphedFunction(lambda x: (x * 2,), tape)
     for number in range(12):
@@ -132,7 +132,7 @@ def test_one_that_failed_is_not_asked_again() -> None:
     assert not plain.graphs
 
 
-def test_a_difference_of_rounding_is_none_and_a_larger_one_is() -> None:
+def test_rounding_differences_are_accepted_and_larger_ones_not() -> None:
     value = torch.tensor([1.0, -200.0])
     assert cuda_graphs._same_outputs([value * 1.01], [value])
     assert not cuda_graphs._same_outputs([value * 1.03], [value])
@@ -147,7 +147,7 @@ def test_a_difference_of_rounding_is_none_and_a_larger_one_is() -> None:
     assert not cuda_graphs._same_change([after * torch.nan], [after], [before])
 
 
-def test_only_a_card_records_and_not_where_it_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captures_only_on_a_gpu_and_if_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert graph_capturer(torch.device("cpu")) is None
     monkeypatch.setenv("HADAMAX_GRAPHS", "off")
     assert graph_capturer(torch.device("cuda")) is None
@@ -157,7 +157,7 @@ def test_only_a_card_records_and_not_where_it_is_turned_off(monkeypatch: pytest.
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
-def test_on_a_card() -> None:
+def test_graph_on_a_gpu() -> None:
     device = torch.device("cuda")
     function, plain = Sum(), Sum()
     function.total, plain.total = function.total.to(device), plain.total.to(device)

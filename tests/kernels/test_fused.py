@@ -1,4 +1,4 @@
-"""The compiled kernel against the definition in float64."""
+"""The compiled block against the reference in float64."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_equals_the_reference(
 
 @pytest.mark.parametrize("unrolled", [16, 32])
 @pytest.mark.parametrize("pool", [(4, 4, 0, 0), (3, 1, 1, 1), None])
-def test_libraries_for_one_number_of_channels(unrolled: int, pool) -> None:
+def test_libraries_for_a_fixed_channel_count(unrolled: int, pool) -> None:
     case = random_case(HADAMAX.variant(pool), (3, unrolled, 21, 18), torch.float32, affine=True, seed=0)
     case = without_near_ties(case, 1e-5)
     agree(fused(case), exact(case), 1e-5)
@@ -66,8 +66,8 @@ def test_libraries_for_one_number_of_channels(unrolled: int, pool) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pool", [(2, 2, 0, 0), (3, 1, 1, 1)])
-def test_the_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -> None:
-    """Pixels drawn from two that are never close: most windows have ties."""
+def test_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -> None:
+    """Pixels come from two distinct values: most windows have ties."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, 2 * 20, generator=random).to(dtype)
     x = pixels[torch.randint(2, (3, 9, 8), generator=random)].permute(0, 3, 1, 2)
@@ -77,8 +77,8 @@ def test_the_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -
     agree(fused(case), exact(case), 1e-5 if dtype == torch.float32 else 2**-8)
 
 
-def test_all_pixels_equal_and_negative() -> None:
-    """A product of a large positive and a small negative value: the maximum is below zero everywhere."""
+def test_equal_negative_pixels() -> None:
+    """A product of a large positive and a small negative value: every maximum is below zero."""
     variant = Kind(("gelu_tanh", "gelu_tanh"), "product", "channels").variant((2, 2, 0, 1))
     weight, bias = torch.zeros(6), torch.tensor([2.0, 2.0, 2.0, -0.5, -0.5, -0.5])
     case = Case(variant, torch.ones(1, 6, 3, 3), weight, bias, torch.ones(1, 3, 2, 2))
@@ -89,7 +89,7 @@ def test_all_pixels_equal_and_negative() -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 30.0, -1000.0])
 def test_mean_far_from_zero(offset: float) -> None:
-    """The variance keeps its digits; what is left is the rounding of the mean itself."""
+    """The variance stays accurate; the remaining error is the rounding of the mean."""
     case = random_case(HADAMAX.variant((4, 4, 0, 0)), (2, 20, 8, 8), torch.float32, affine=True, seed=1)
     case = without_near_ties(case._replace(x=case.x + offset), 1e-3)
     agree(fused(case), exact(case), 1e-5 + 1e-6 * abs(offset))
@@ -106,7 +106,7 @@ def test_scale_of_the_input(scale: float, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_constant_pixels_have_no_variance(kind: Kind) -> None:
-    """The mean is rounded, and its error divided by the square root of epsilon: here 3 / 0.001 * 2^-23."""
+    """The mean's rounding error is divided by the root of epsilon: here 3 / 0.001 * 2^-23."""
     x = torch.full((1, 20 * len(kind.activations), 4, 4), 3.0)
     y = call(x, None, None, kind.variant(None))
     wanted = exact(Case(kind.variant(None), x, None, None, torch.ones_like(y))).y
@@ -114,8 +114,8 @@ def test_constant_pixels_have_no_variance(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_large_values_without_overflow(kind: Kind) -> None:
-    """Where an exponential overflows, the activation does not: its limit comes out, not NaN."""
+def test_large_values_do_not_overflow(kind: Kind) -> None:
+    """Where an exponential overflows, the activation gives its limit, not NaN."""
     x = torch.tensor([0.0, -0.0, 1e-30, 5.0, -5.0, 30.0, -30.0, 200.0, -200.0, 1e4, -1e4, 1e9, -1e9])
     branches = len(kind.activations)
     grid = torch.cartesian_prod(*[x] * branches).reshape(-1, branches).T.reshape(1, branches, -1, 1)
@@ -130,8 +130,8 @@ def test_large_values_without_overflow(kind: Kind) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_is_never_hidden(value: float, pool, dtype: torch.dtype) -> None:
-    """One bad element spoils its pixel, and every window that holds the pixel; the rest is untouched."""
+def test_nan_propagates(value: float, pool, dtype: torch.dtype) -> None:
+    """One bad element makes its pixel and all windows with that pixel NaN, and nothing else."""
     case = random_case(HADAMAX.variant(pool), (1, 20, 9, 9), dtype, affine=True, seed=3)
     case.x[0, 7, 4, 4] = value
     found, wanted = fused(case), exact(case)
@@ -152,8 +152,8 @@ def test_infinity_without_a_norm(kind: Kind) -> None:
 @pytest.mark.parametrize(("window", "pad"), [(1, 0), (2, 0), (2, 1), (3, 1), (4, 0), (4, 2)])
 @pytest.mark.parametrize("channels", [32, 20])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_pool_is_pytorchs_to_the_last_position(window: int, pad: int, channels: int, dtype: torch.dtype) -> None:
-    """Of one branch as it is, with ties, NaN and both infinities: windows whole and clipped, and their gradient."""
+def test_pool_equals_pytorch_including_ties_and_nan(window: int, pad: int, channels: int, dtype: torch.dtype) -> None:
+    """One identity branch with ties, NaN and infinities, whole and clipped windows, and the gradient."""
     generator = torch.Generator().manual_seed(window)
     x = torch.randint(-3, 4, (2, channels, 14, 15), generator=generator).to(dtype)
     for value, part in ((float("nan"), 0.03), (float("inf"), 0.03), (float("-inf"), 0.5)):

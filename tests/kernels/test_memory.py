@@ -1,4 +1,4 @@
-"""A kernel that gets no memory to work in says so, and the process goes on."""
+"""A kernel without enough working memory raises an exception, and the process continues."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STAGE = """
 
 
 @pytest.mark.parametrize("what", [BLOCK, CONVOLUTION, STAGE], ids=["block", "convolution", "stage"])
-def test_too_little_memory_for_a_kernel_is_an_exception(what: str) -> None:
+def test_out_of_memory_is_an_exception(what: str) -> None:
     code = """
         import resource, torch
         torch.set_num_threads(2)

@@ -1,4 +1,4 @@
-"""Bytes to scaled numbers in one pass, against doing it step by step."""
+"""Scaling bytes in one pass equals padding, dividing and rounding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_equals_pad_divide_and_round(
             assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_stacks_that_share_frames(kernel: None) -> None:
+def test_overlapping_frame_stacks(kernel: None) -> None:
     frames = torch.randint(256, (6, 5, 9, 7), dtype=torch.uint8)
     views = {"now": frames[:, :4], "later": frames[:, 1:], "every other": frames[::2, :4], "one": frames[3:4, 1:]}
     views |= {"repeated": frames[:1].expand(3, -1, -1, -1), "every other channel": frames[:, ::2]}
@@ -37,7 +37,7 @@ def test_stacks_that_share_frames(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> None:
+def test_encoder_of_bytes_equals_encoder_of_scaled_floats(threads: int) -> None:
     torch.set_num_threads(threads)
     observations = torch.randint(256, (3, 4, 84, 84), dtype=torch.uint8)
     strided = observations.transpose(2, 3).contiguous().transpose(2, 3)
@@ -56,7 +56,7 @@ def test_an_encoder_takes_bytes_as_it_takes_their_quotients(threads: int) -> Non
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself
-def test_it_can_be_compiled(kernel: None) -> None:
+def test_works_under_torch_compile(kernel: None) -> None:
     torch.compiler.reset()
     observations = torch.randint(256, (2, 4, 10, 10), dtype=torch.uint8)
 
@@ -67,6 +67,6 @@ def test_it_can_be_compiled(kernel: None) -> None:
     assert torch.equal(graph(observations), F.pad(observations / 255.0, (1, 2, 1, 2)) + 1)
 
 
-def test_only_bytes_are_taken() -> None:
+def test_other_dtypes_are_errors() -> None:
     with pytest.raises(TypeError, match=r"scaled_observations expects uint8, got torch.float32"):
         scaled_observations(torch.full((1, 1, 4, 4), 100.0), 255.0, torch.float32)

@@ -1,4 +1,4 @@
-"""The block as a citizen of PyTorch: autograd, memory formats, autocast, compile, determinism."""
+"""The block as a PyTorch operator: autograd, memory formats, autocast, compile, determinism."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_operator_check(kernel: None, pool, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("affine", [True, False])
-def test_what_calls_the_kernel_directly_is_the_operator(kernel: None, dtype: torch.dtype, affine: bool) -> None:
-    """A mode that watches is served by the registered operator; without one the call goes straight to the kernel."""
+def test_direct_call_equals_the_registered_operator(kernel: None, dtype: torch.dtype, affine: bool) -> None:
+    """Dispatch modes see the registered operator; without one the kernel is called directly."""
     found = []
     for watching in (contextlib.nullcontext(), FlopCounterMode(display=False)):
         inputs = leaves(dtype)[: 3 if affine else 1]
@@ -62,7 +62,7 @@ def test_what_calls_the_kernel_directly_is_the_operator(kernel: None, dtype: tor
         assert torch.equal(one, same)
 
 
-def test_a_second_backward_through_the_same_graph(kernel: None) -> None:
+def test_second_backward_through_the_same_graph(kernel: None) -> None:
     x, weight, bias = leaves()
     y = call(x, weight, bias, HADAMAX.variant(POOL))
     first = torch.autograd.grad(y.sum(), (x, weight, bias), retain_graph=True)
@@ -71,7 +71,7 @@ def test_a_second_backward_through_the_same_graph(kernel: None) -> None:
 
 
 def test_memory_formats_of_input_and_gradient(kernel: None) -> None:
-    """A flatten sends back a gradient that is not channels-last; an input need not be either."""
+    """Inputs and gradients may be contiguous instead of channels-last, as after a flatten."""
     found = []
     for input_format in (torch.contiguous_format, torch.channels_last):
         for gradient_format in (torch.contiguous_format, torch.channels_last):
@@ -100,7 +100,7 @@ def test_bit_for_bit_repeatable(kernel: None, pool, dtype: torch.dtype, threads:
             assert torch.equal(one, same)
 
 
-def test_images_do_not_touch_each_other(kernel: None) -> None:
+def test_images_are_independent(kernel: None) -> None:
     """An image gives the same bits alone and in a batch."""
     case = random_case(HADAMAX.variant(POOL), (5, 20, 9, 9), torch.float32, affine=True, seed=6)
     batch = call(case.x, case.weight, case.bias, case.variant)
@@ -109,8 +109,8 @@ def test_images_do_not_touch_each_other(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_gradient_too_large_for_the_caches(kernel: None, threads: int) -> None:
-    """It is written past them; each image has the same gradient as alone."""
+def test_gradient_larger_than_the_caches(kernel: None, threads: int) -> None:
+    """Streaming stores give each image the same gradient as alone."""
     torch.set_num_threads(threads)
     case = random_case(HADAMAX.variant((4, 4, 0, 0)), (20, 32, 86, 84), torch.float32, affine=True, seed=7)
     assert case.x.nbytes > 2**25
@@ -172,7 +172,7 @@ def test_compiles_without_a_graph_break(kernel: None, built: bool, monkeypatch: 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_pytorchs_own_compiler_takes_it(kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiles_with_inductor(kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inductor, which compiles what is around the operator."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
@@ -185,8 +185,8 @@ def test_pytorchs_own_compiler_takes_it(kernel: None, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiles_for_maps_of_any_size(kernel: None) -> None:
-    """Where the size is a symbol, so is the padding of a pool."""
+def test_compiles_for_dynamic_map_sizes(kernel: None) -> None:
+    """A symbolic size makes the padding of a pool symbolic too."""
     torch.compiler.reset()
     block = build_encoder("hadamax-fast", width=0.5).blocks[1]
     compiled = torch.compile(block, dynamic=True, fullgraph=True, backend="aot_eager")
@@ -195,7 +195,7 @@ def test_compiles_for_maps_of_any_size(kernel: None) -> None:
         torch.testing.assert_close(compiled(x), block(x))
 
 
-def test_operator_without_a_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operator_without_a_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "library", lambda *_: None)
     with pytest.raises(RuntimeError, match="hadamax::block has no kernel"):
         operator.fused_block(*leaves(), HADAMAX.variant(POOL))
@@ -216,7 +216,7 @@ def test_operator_without_a_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         ({"weight": torch.ones(40, device="meta")}, "weight: expected on cpu, like x, got meta"),
     ],
 )
-def test_what_is_refused(change: dict, said: str) -> None:
+def test_invalid_inputs_are_errors(change: dict, said: str) -> None:
     x, weight, _ = leaves()
     arguments = {"weight": weight, "bias": None, **HADAMAX.variant(POOL)._asdict(), **change}
     with pytest.raises(ValueError, match=said):
@@ -230,7 +230,7 @@ def negated(tensor: Tensor) -> Tensor:
     return view
 
 
-def test_a_view_that_stands_for_other_numbers_is_read_as_it_should_be(kernel: None) -> None:
+def test_conjugate_and_negative_views(kernel: None) -> None:
     x, weight, bias = leaves()
     variant = HADAMAX.variant(POOL)
     for arguments in ((x, negated(weight), bias), (x, weight, negated(bias)), (negated(x), weight, bias)):

@@ -1,4 +1,4 @@
-"""The kernels as other processors have them: AVX2 alone, or nothing that is special, and no OpenMP."""
+"""The kernels compiled for other processors: AVX2 only, or baseline x86-64, without OpenMP."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, k
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [HADAMAX, Kind(("tanh", "sigmoid", "relu"), "product", "channels")])
-def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -> None:
+def test_block_equals_the_reference(processor: str, kind: Kind, dtype: torch.dtype) -> None:
     precise = dtype == torch.float32
     for seed, pool in enumerate(POOLS * 3):
         case = random_case(kind.variant(pool, eps=1e-3), (2, 13 + seed, 9, 11), dtype, affine=True, seed=seed)
@@ -50,7 +50,7 @@ def test_the_block_is_the_same(processor: str, kind: Kind, dtype: torch.dtype) -
 
 
 @pytest.mark.slow
-def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
+def test_byte_convolution_equals_the_reference(processor: str) -> None:
     geometry = ByteConvConfig((2, 2), ((3, 4), (3, 4)), 255.0, torch.float32)
     weight, bias = convolutions.layer(64, 4, (8, 8))
     x = convolutions.observations(2, 4, 41, 41)
@@ -64,7 +64,7 @@ def test_the_convolution_of_bytes_is_the_same(processor: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_convolution_of_maps_is_the_same(processor: str) -> None:
+def test_map_convolution_equals_the_reference(processor: str) -> None:
     tensors = maps.case()
     assert (map_convolution_obstacle(maps.SIZE, tensors[1], maps.SAME) is None) == processor.endswith("v3")
     y = map_convolution(*tensors, maps.SAME)

@@ -1,4 +1,4 @@
-"""RAdam in one pass against PyTorch's in float64."""
+"""Fused RAdam against PyTorch's in float64."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_equals_pytorch(kernel: None, kernels: str, threads: int, monkeypatch: p
             torch.testing.assert_close(fast.state[p][name].double(), plain.state[q][name], rtol=1e-5, atol=1e-6 * scale)
 
 
-def test_the_sum_does_not_depend_on_the_threads(kernel: None) -> None:
+def test_gradient_norm_does_not_depend_on_threads(kernel: None) -> None:
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -71,7 +71,7 @@ def test_the_sum_does_not_depend_on_the_threads(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
-def test_its_state_is_pytorchs(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_equals_pytorchs(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADAMAX_KERNELS", kernels)
     ours = parameters(torch.float32)
     optimizer = RAdam(ours, lr=1e-3)
@@ -90,8 +90,8 @@ def test_its_state_is_pytorchs(kernels: str, monkeypatch: pytest.MonkeyPatch) ->
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
-def test_moments_from_a_file_lie_as_their_weights(kernel: None) -> None:
-    """A file holds them in the order of their indices, whatever the weights' memory format."""
+def test_loaded_moments_take_the_layout_of_their_weights(kernel: None) -> None:
+    """A file stores them in index order, whatever the weights' memory format."""
     results = []
     for reload_at in (None, 4, 7):
         ours = parameters(torch.float32)
@@ -111,8 +111,8 @@ def test_moments_from_a_file_lie_as_their_weights(kernel: None) -> None:
             assert torch.equal(p, q)
 
 
-def test_a_gradient_whose_square_overflows_moves_nothing(kernel: None) -> None:
-    """As with PyTorch: the norm is infinite, and what is scaled by it nothing."""
+def test_gradient_with_an_infinite_norm_changes_nothing(kernel: None) -> None:
+    """As in PyTorch: the gradient scaled by an infinite norm is zero."""
     ours = parameters(torch.float32)
     optimizer = RAdam(ours, lr=1e-3)
     give(ours, gradients(0))
@@ -124,7 +124,7 @@ def test_a_gradient_whose_square_overflows_moves_nothing(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_a_number_reaches_the_weights(kernel: None, bad: float) -> None:
+def test_nan_gradients_reach_the_weights(kernel: None, bad: float) -> None:
     ours = parameters(torch.float32)
     optimizer = RAdam(ours, lr=1e-3)
     for step in range(8):
@@ -136,7 +136,7 @@ def test_what_is_not_a_number_reaches_the_weights(kernel: None, bad: float) -> N
     assert ours[1].isnan().any()
 
 
-def test_a_gradient_that_lies_otherwise_is_taken_too(kernel: None) -> None:
+def test_gradients_of_another_layout(kernel: None) -> None:
     ours, theirs = parameters(torch.float32), parameters(torch.float32)
     fast, plain = RAdam(ours, lr=1e-3), torch.optim.RAdam(theirs, lr=1e-3)
     for step in range(8):
@@ -151,7 +151,7 @@ def test_a_gradient_that_lies_otherwise_is_taken_too(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("change", ["shape", "bfloat16", "float64"])
-def test_moments_that_do_not_fit_are_refused_as_pytorch_does(kernel: None, change: str) -> None:
+def test_moments_of_wrong_shape_raise_as_in_pytorch(kernel: None, change: str) -> None:
     """Memory beyond them is not touched."""
     network = nn.Linear(512, 18)
     optimizer = RAdam(network.parameters(), lr=0.1)
@@ -168,7 +168,7 @@ def test_moments_that_do_not_fit_are_refused_as_pytorch_does(kernel: None, chang
     assert torch.equal(network.weight, before)
 
 
-def test_a_backward_pass_through_weights_from_before_a_step_is_refused(kernel: None) -> None:
+def test_backward_after_a_step_is_an_error(kernel: None) -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     optimizer = RAdam(network.parameters(), lr=0.1)
     first, second = (network(torch.randn(5, 3)).square().mean() for _ in "ab")
@@ -179,7 +179,7 @@ def test_a_backward_pass_through_weights_from_before_a_step_is_refused(kernel: N
 
 
 @pytest.mark.parametrize("setting", [{"weight_decay": 0.3}, {"maximize": True}])
-def test_a_loaded_setting_that_is_not_obeyed_is_refused(setting: dict[str, Any]) -> None:
+def test_unsupported_loaded_setting_is_an_error(setting: dict[str, Any]) -> None:
     network = nn.Linear(3, 4)
     theirs, ours = torch.optim.RAdam(network.parameters(), lr=0.1, **setting), RAdam(network.parameters(), lr=0.1)
     ours.load_state_dict(theirs.state_dict())

@@ -1,4 +1,4 @@
-"""The definition itself, and that it serves what has no fused form."""
+"""The reference block by hand, and the cases that only it computes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hadamax.kernels.block_config import BlockConfig
 from hadamax.kernels.reference import ACTIVATIONS, reference_block
 
 
-def test_a_block_by_hand() -> None:
-    """Two channels a branch, a row of two pixels: a norm over two channels gives -1 and 1."""
+def test_block_by_hand() -> None:
+    """Two channels per branch, two pixels: a norm over two channels gives -1 and 1."""
     first, second = [[1.0, 5.0], [3.0, 1.0]], [[0.0, 2.0], [8.0, 4.0]]  # [channel, pixel]
     x = torch.tensor([*first, *second], dtype=torch.float64).reshape(1, 4, 1, 2)
     weight = torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_pool_pads_with_minus_infinity_and_drops_an_incomplete_window() -> None:
     assert reference_block(x, None, None, variant)[0, 0].tolist() == [[-1.0, -3.0], [-11.0, -13.0]]
 
 
-def test_map_norm_has_one_mean_for_a_branch_and_a_scale_for_a_channel() -> None:
+def test_map_norm_has_one_mean_per_branch_and_one_scale_per_channel() -> None:
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
     variant = BlockConfig(2, ("identity", "identity"), "sum", "map", 1e-5, None)
     y = reference_block(x, torch.tensor([2.0] * 3 + [0.0] * 3).double(), None, variant)
@@ -67,7 +67,7 @@ def test_gradients_of_the_reference(name: str, norm: str | None) -> None:
         ({}, torch.float16, "torch.float16 is neither"),
     ],
 )
-def test_what_has_no_fused_form_goes_through_the_reference(settings: dict, dtype: torch.dtype, reason: str) -> None:
+def test_unsupported_settings_use_the_reference(settings: dict, dtype: torch.dtype, reason: str) -> None:
     variant = BlockConfig(2, ("tanh", "tanh"), "product", "channels", 1e-5, (2, 2, 0, 0))._replace(**settings)
     x = torch.randn(2, 12, 17, 17).to(dtype)
     wanted = reference_block(x, None, None, variant)
@@ -78,7 +78,7 @@ def test_what_has_no_fused_form_goes_through_the_reference(settings: dict, dtype
     assert reason in served.reason
 
 
-def test_the_environment_forces_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_forces_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     question = {"branches": 1, "activations": ("relu",), "combine": "product", "norm": None, "pool": None}
     monkeypatch.setenv("HADAMAX_KERNELS", "reference")
     assert implementation(**question) == ("reference", "HADAMAX_KERNELS=reference")

@@ -1,4 +1,4 @@
-"""Kernels that a wheel brings: the ones that the encoders ask for, the best that the processor runs, or none."""
+"""Kernels shipped in a wheel: those of the encoders, the best that the processor runs, or none."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_every_block_of_an_encoder_is_shipped(name: str, monkeypatch: pytest.Mon
     assert asked <= set(shipped.libraries())
 
 
-def test_another_number_of_channels_has_the_library_for_any() -> None:
-    """The same macros as `cpu.macros` makes them: a change there must reach the wheel."""
+def test_other_channel_counts_use_the_generic_library() -> None:
+    """The macros equal those of `cpu.macros`, so that a change there reaches the wheel."""
     from hadamax.kernels.block_config import BlockConfig
 
     variant = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
@@ -76,7 +76,7 @@ def test_another_number_of_channels_has_the_library_for_any() -> None:
         (frozenset(), None),
     ],
 )
-def test_a_processor_gets_what_it_can_run(
+def test_processor_gets_the_best_supported_kind(
     features: frozenset[str], best: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "features", lambda: features)
@@ -86,9 +86,7 @@ def test_a_processor_gets_what_it_can_run(
     assert shipped.kinds() == []
 
 
-def test_what_is_shipped_is_used_and_nothing_is_compiled(
-    folder: Path, kernel: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shipped_library_is_used_without_compiling(folder: Path, kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:
     (*_, last) = shipped.kinds() or [None]
     if last is None:
         pytest.skip("nothing is shipped for this processor")
@@ -105,7 +103,7 @@ def test_what_is_shipped_is_used_and_nothing_is_compiled(
     assert shipped.paths(("radam.cpp", "ANOTHER=1")) == []
 
 
-def test_what_cannot_be_loaded_is_compiled(folder: Path, kernel: None) -> None:
+def test_unloadable_shipped_library_is_compiled_instead(folder: Path, kernel: None) -> None:
     if not shipped.kinds():
         pytest.skip("nothing is shipped for this processor")
     path = folder / shipped.kinds()[0].name / shipped.file_name(LIBRARY)

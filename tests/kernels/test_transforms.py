@@ -1,4 +1,4 @@
-"""The fused block and encoders under what looks on: torch.func, traces, batched gradients, other default devices."""
+"""The fused block and encoders under torch.func, tracing, batched gradients and other default devices."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plain(x: Tensor) -> Tensor:
     return reference_block(x, None, None, BlockConfig(**SETTINGS))
 
 
-def test_derivatives_of_torch_func() -> None:
+def test_torch_func_derivatives() -> None:
     x, direction = torch.randn(3, 10, 6, 6), torch.randn(3, 10, 6, 6)
     forward = jvp(fused, (x,), (direction,))[1]
     assert forward.abs().sum() > 0
@@ -52,7 +52,7 @@ def test_derivatives_of_torch_func() -> None:
     torch.testing.assert_close(of_each, leaf.grad)
 
 
-def test_many_gradients_at_once() -> None:
+def test_batched_gradients() -> None:
     x, weight = torch.randn(2, 10, 6, 6, requires_grad=True), torch.rand(10, requires_grad=True)
     y = hadamax_block(x, weight, None, **SETTINGS)
     gradients = torch.randn(3, *y.shape)
@@ -69,8 +69,8 @@ def watching(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("settings", [{}, {"norm": None, "pool": None}, {"pool": (3, 1, 1, 1)}])
-def test_gradients_of_gradients(settings: dict[str, Any], watching: Any) -> None:
-    """A gradient's penalty, with weights that two layers share: nothing is lost or counted twice."""
+def test_second_derivatives(settings: dict[str, Any], watching: Any) -> None:
+    """A gradient penalty with weights shared by two layers."""
     variant = BlockConfig(**{**SETTINGS, **settings})
     images = torch.randn(2, 3, 9, 9)
     first, second = torch.randn(10, 3, 3, 3) * 0.3, torch.randn(10, 5, 3, 3) * 0.3
@@ -90,7 +90,7 @@ def test_gradients_of_gradients(settings: dict[str, Any], watching: Any) -> None
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
 
 
-def test_forward_differentiation(watching: Any) -> None:
+def test_forward_mode(watching: Any) -> None:
     x, direction, weight = torch.randn(3, 10, 6, 6), torch.randn(3, 10, 6, 6), torch.rand(10)
     with forward_ad.dual_level(), watching:
         ours = hadamax_block(forward_ad.make_dual(x, direction), weight, None, **SETTINGS)
@@ -100,8 +100,8 @@ def test_forward_differentiation(watching: Any) -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_what_is_kept_for_the_backward_pass_may_be_laid_otherwise(watching: Any) -> None:
-    """Hooks that put it elsewhere meanwhile (`save_on_cpu`) bring it back as they like."""
+def test_saved_tensors_may_change_layout(watching: Any) -> None:
+    """`save_on_cpu` returns saved tensors in another memory format."""
     encoder = build_encoder("hadamax-fast", (4, 52, 52), width=0.5)
     images = torch.randint(256, (2, 4, 52, 52), dtype=torch.uint8)
 
@@ -121,30 +121,7 @@ def test_what_is_kept_for_the_backward_pass_may_be_laid_otherwise(watching: Any)
         assert torch.equal(third, one)
 
 
-def test_what_a_hook_gives_back_in_another_shape_is_no_kernels_business(watching: Any) -> None:
-    """It would read and write beyond what is there: the plain form answers, or says that it cannot."""
-    x, gradient = torch.randn(3, 8, 6, 6, requires_grad=True), torch.randn(3, 4, 3, 3)
-    (expected,) = torch.autograd.grad(plain(x), x, gradient)
-
-    def found(change: Any) -> Tensor:
-        with watching, torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, change):
-            return torch.autograd.grad(fused(x), x, gradient)[0]
-
-    def fewer_positions(kept: Tensor) -> Tensor:
-        return kept[:1] if kept.dtype == torch.uint8 else kept
-
-    torch.testing.assert_close(found(fewer_positions), expected)
-    with pytest.raises(RuntimeError, match="shape"):
-        found(lambda kept: kept[:1])
-    convolve = build_encoder("hadamax", (4, 52, 52), width=0.5)
-    with (
-        torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, fewer_positions),
-        pytest.raises(RuntimeError),
-    ):
-        convolve(torch.zeros(2, 4, 52, 52, dtype=torch.uint8)).sum().backward()
-
-
-def test_an_encoder_is_mapped_traced_and_saved() -> None:
+def test_encoder_is_vmapped_traced_and_saved() -> None:
     encoder = build_encoder("hadamax-minatar", (4, 10, 10), input_scale=1.0)
     floats, images = torch.rand(3, 2, 4, 10, 10), torch.randint(2, (3, 2, 4, 10, 10), dtype=torch.uint8)
     for batches in (floats, images):
@@ -156,7 +133,7 @@ def test_an_encoder_is_mapped_traced_and_saved() -> None:
     torch.save(encoder, io.BytesIO())
 
 
-def test_memory_may_lie_otherwise_than_when_it_was_traced() -> None:
+def test_traced_encoder_accepts_other_layouts() -> None:
     encoder = build_encoder("nature", (4, 36, 36))
     seen = torch.randint(256, (2, 4, 36, 36), dtype=torch.uint8)
     other = seen.to(memory_format=torch.channels_last)
@@ -167,7 +144,7 @@ def test_memory_may_lie_otherwise_than_when_it_was_traced() -> None:
         assert torch.equal(torch.export.export(encoder, (seen,)).module()(other), expected)
 
 
-def test_another_default_device() -> None:
+def test_other_default_device() -> None:
     code = (
         "import torch; from hadamax import build_encoder; e = build_encoder('nature', (4, 36, 36));"
         "o = torch.randint(256, (2, 4, 36, 36), dtype=torch.uint8); torch.set_default_device('meta');"
@@ -179,8 +156,8 @@ def test_another_default_device() -> None:
 
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_pixel_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
-    """Equal pixels tie, so the first of a window wins, though another pixel is measured with it."""
+def test_pixel_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+    """Equal pixels tie, so the first of a window wins."""
     settings: dict[str, Any] = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": "channels"}
     variant = BlockConfig(**settings, eps=1e-6, pool=(2, 2, 0, 0))
     library = cpu.library(dtype, variant, 20)
@@ -196,20 +173,20 @@ def test_a_pixel_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("channels", "value"), [(7, 100.3), (7, 3e4), (33, 77.7), (5, 1e18)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("eps", [1e-6, 1e-5])
-def test_equal_channels_are_nothing(channels: int, value: float, eps: float, dtype: torch.dtype) -> None:
+def test_equal_channels_give_zero(channels: int, value: float, eps: float, dtype: torch.dtype) -> None:
     settings: dict[str, Any] = {"branches": 1, "activations": ("identity",), "combine": "product", "norm": "channels"}
     x = torch.full((2, channels, 3, 1), value, dtype=dtype)
     assert not hadamax_block(x, None, None, **settings, eps=eps, pool=None).any()
 
 
-def test_squares_that_overflow_make_an_infinite_variance() -> None:
+def test_overflowing_squares_give_an_infinite_variance() -> None:
     x = torch.randn(1, 10, 4, 4)
     torch.testing.assert_close(fused(x * 1e18), plain(x.double() * 1e18).float(), rtol=1e-4, atol=1e-6)
     for size in (1e20, 1e30):
         assert not fused(x * size).any()  # x / inf
 
 
-def test_compilers_that_mislead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_silent_or_failing_compiler_is_a_build_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     silent, latin = tmp_path / "silent", tmp_path / "latin"
     silent.write_text("#!/bin/sh\nexit 0\n")
@@ -221,18 +198,7 @@ def test_compilers_that_mislead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             build.build(("HADAMAX_ELEMENT=float",), "observations.cpp")
 
 
-def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(build.BuildError, match="set XDG_CACHE_HOME"):
-        build.build(("HADAMAX_ELEMENT=float",), "observations.cpp")
-
-
-def test_bytes_are_scaled_in_a_map_without_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+def test_bytes_are_scaled_under_vmap_without_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
     images = torch.randint(256, (3, 2, 4, 9, 9), dtype=torch.uint8)
     found = vmap(lambda x: scaled_observations(x, 255.0, torch.float32, ((1, 2), (0, 1))))(images)
     assert torch.equal(found, torch.nn.functional.pad(images / 255.0, (0, 1, 1, 2)))

@@ -1,7 +1,4 @@
-"""The Triton kernels against the definition in float64: on a card where there is one, else in Triton's interpreter.
-
-The interpreter takes what the compiler refuses, so the kernels are compiled as well, for cards that need not be here.
-"""
+"""The Triton kernels against the reference in float64, on a GPU or in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -87,7 +84,7 @@ def test_every_variant(kind: Kind, pool) -> None:
 
 
 @pytest.mark.parametrize("given", ["weight", "bias"])
-def test_half_of_the_affine_parameters(given: str) -> None:
+def test_weight_without_bias_and_bias_without_weight(given: str) -> None:
     case = random_case(HADAMAX.variant((2, 2, 0, 0)), (1, 6, 4, 4), torch.float32, affine=True, seed=1)
     case = without_near_ties(case._replace(**{given: None}), 1e-5)
     agree(launched(case), exact(case), 1e-5)
@@ -95,8 +92,8 @@ def test_half_of_the_affine_parameters(given: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pool", [(2, 2, 0, 0), (3, 1, 1, 1)])
-def test_the_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -> None:
-    """Pixels drawn from two that are never close: most windows have ties."""
+def test_first_of_equal_maxima_gets_the_gradient(pool, dtype: torch.dtype) -> None:
+    """Pixels come from two distinct values: most windows have ties."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, 2 * 7, generator=random).to(dtype)
     x = pixels[torch.randint(2, (2, 5, 6), generator=random)].permute(0, 3, 1, 2)
@@ -116,8 +113,8 @@ def test_scale_of_the_input(scale: float, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_large_values_without_overflow(kind: Kind) -> None:
-    """Where an exponential overflows, the activation does not: its limit comes out, not NaN."""
+def test_large_values_do_not_overflow(kind: Kind) -> None:
+    """Where an exponential overflows, the activation gives its limit, not NaN."""
     x = torch.tensor([0.0, -0.0, 1e-30, 5.0, -5.0, 30.0, -200.0, 1e4, 1e9, -1e9])
     branches = len(kind.activations)
     x = x[::3] if branches == 3 else x
@@ -133,8 +130,8 @@ def test_large_values_without_overflow(kind: Kind) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("pool", [None, (2, 2, 0, 1), (3, 1, 1, 1), (4, 4, 1, 2)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_is_never_hidden(value: float, pool, dtype: torch.dtype) -> None:
-    """One bad element spoils its pixel, and every window that holds the pixel; the rest is untouched."""
+def test_nan_propagates(value: float, pool, dtype: torch.dtype) -> None:
+    """One bad element makes its pixel and all windows with that pixel NaN, and nothing else."""
     case = random_case(HADAMAX.variant(pool), (1, 5, 6, 6), dtype, affine=True, seed=3)
     case.x[0, 3, 3, 3] = value
     found, wanted = launched(case), exact(case)
@@ -144,7 +141,7 @@ def test_nan_is_never_hidden(value: float, pool, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("pool", [(2, 3, 0, 0), (3, 1, 1, 1)])
-def test_bit_for_bit_repeatable_and_more_tiles_than_programs(pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeats_bit_for_bit_with_more_tiles_than_programs(pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "MOST_PROGRAMS", 3)
     monkeypatch.setattr(cuda, "TILE", 64)
     case = random_case(HADAMAX.variant(pool), (2, 6, 7, 7), torch.float32, affine=True, seed=5)
@@ -156,7 +153,7 @@ def test_bit_for_bit_repeatable_and_more_tiles_than_programs(pool, monkeypatch: 
 
 @pytest.mark.parametrize("size", [5, 6, 7])
 def test_pixels_outside_all_windows_have_no_gradient(size: int) -> None:
-    """Windows of 2 every 3 pixels: gaps between them, and (6, 7) or not (5) behind the last."""
+    """Windows of 2 every 3 pixels leave gaps, also (6, 7) behind the last window or not (5)."""
     case = random_case(HADAMAX.variant((2, 3, 0, 0)), (1, 4, size, size), torch.float32, affine=True, seed=7)
     answer = launched(case)
     assert not answer.to_x[:, :, 2].any()
@@ -173,8 +170,9 @@ def test_no_images() -> None:
     assert not answer.to_weight.any()
 
 
-def test_compiles_for_cards_that_are_not_here(tmp_path: Path) -> None:
-    """Three kernels, each for a variant of the papers, to PTX: in a process without the interpreter."""
+@pytest.mark.slow
+def test_compiles_for_gpus_that_are_not_present(tmp_path: Path) -> None:
+    """Three kernels to PTX, each for a variant of the papers, in a process without the interpreter."""
     script = Path(__file__).with_name("compile_ahead.py")
     environment = {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
@@ -184,7 +182,7 @@ def test_compiles_for_cards_that_are_not_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="there is a card")
-def test_without_a_card_the_reason_is_said() -> None:
+def test_missing_gpu_is_the_reason() -> None:
     question = {name: value for name, value in HADAMAX.variant((2, 2, 0, 1))._asdict().items() if name != "eps"}
     assert implementation(**question, device="cuda") == ("reference", "there is no CUDA device")
     question["norm"] = "map"
