@@ -16,6 +16,8 @@ from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment, make_groups
 from hadamax.kernels.cuda_graphs import CudaGraphCapturer
 
+pytestmark = pytest.mark.end_to_end
+
 FORMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "ensemble": {"ensemble": 3, "mask_probability": 0.5},

@@ -73,6 +73,7 @@ def test_groups_alternate_between_acting_and_stepping() -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
+@pytest.mark.end_to_end
 def test_resumed_learner_equals_uninterrupted_one(name: str, tmp_path: Path) -> None:
     def atari() -> Any:
         settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
@@ -100,6 +101,7 @@ def test_resumed_learner_equals_uninterrupted_one(name: str, tmp_path: Path) -> 
     assert_same(resumed, whole)
 
 
+@pytest.mark.end_to_end
 def test_groups_learn_known_values() -> None:
     gamma = 0.7
     made = [VectorEnvironment(GymnasiumEngine(lambda: TwoChoices(2), 8), seed=0, first=first) for first in (0, 8)]

@@ -18,6 +18,8 @@ from tests.probes import (
     probe_environment,
 )
 
+pytestmark = pytest.mark.end_to_end
+
 GAMMA = 0.7
 
 

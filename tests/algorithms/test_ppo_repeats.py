@@ -17,6 +17,8 @@ from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.networks import build_encoder
 from hadamax.runs import checkpoints
 
+pytestmark = pytest.mark.end_to_end
+
 ENCODERS: dict[str, dict[str, Any]] = {
     "nature": {"encoder": "nature", "width": 0.125},
     "hadamax": {"encoder": "hadamax", "width": 0.125},

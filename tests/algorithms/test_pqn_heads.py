@@ -57,12 +57,14 @@ def test_learns_a_reward_from_the_observation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hl-gauss", "all"])
+@pytest.mark.end_to_end
 def test_bootstraps_from_the_best_next_action(name: str) -> None:
     values = solve(TwoChoices, 110, 2, q_lambda=0.0, **SWITCHES[name])
     expected = torch.tensor([[GAMMA, 2 * GAMMA], [1.0, 0.0], [-1.0, 2.0]])[:, None]
     torch.testing.assert_close(values, expected.expand_as(values), atol=0.12, rtol=0)
 
 
+@pytest.mark.end_to_end
 def test_bootstraps_on_truncation_for_every_member() -> None:
     values = solve(Wheel, 110, v_max=9.0, **SWITCHES["all"])
     expected = torch.tensor([GAMMA**2, GAMMA, 1.0])[:, None, None] * 3 / (1 - GAMMA**3)
@@ -153,6 +155,7 @@ def atari(seed: int = 1, **settings: Any) -> Any:
     )
 
 
+@pytest.mark.end_to_end
 def test_resumed_learner_equals_uninterrupted_one(tmp_path: Any) -> None:
     whole = atari()
     run(whole, 5)

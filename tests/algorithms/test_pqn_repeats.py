@@ -14,6 +14,8 @@ from hadamax.algorithms.pqn import PQN
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.runs import checkpoints
 
+pytestmark = pytest.mark.end_to_end
+
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "nature-norm": ("nature-norm", {"width": 0.125}),
     "nature-norm at full width": ("nature-norm", {}),

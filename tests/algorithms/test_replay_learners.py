@@ -29,6 +29,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("algorithm", ["dqn", "c51", "rainbow"])
+@pytest.mark.end_to_end
 def test_updates_change_all_weights_on_atari(algorithm: str, name: str) -> None:
     """128 agent steps: updates change the weights, the loss stays finite, games are counted."""
     settings = EnvironmentSettings("Breakout", max_episode_frames=60, screen_size=44)

@@ -18,6 +18,8 @@ from tests.probes import (
     probe_environment,
 )
 
+pytestmark = pytest.mark.end_to_end
+
 GAMMA = 0.7
 ATOMS = {"num_atoms": 31, "v_min": -2.0, "v_max": 5.5}
 FAST = {"learning_rate": 3e-3, "adam_eps": 1e-6, "batch_size": 64, "target_every": 40, "gamma": GAMMA}

@@ -8,6 +8,8 @@ import pytest
 import torch
 from tests.probes import TwoChoices, make_learner, probe_environment
 
+pytestmark = pytest.mark.end_to_end
+
 
 def with_dead_units(algorithm: str, every: int) -> Any:
     """A learner of 32 frames an iteration, three units of its last hidden layer dead."""

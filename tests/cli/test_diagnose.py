@@ -14,6 +14,8 @@ from tests.runs.runs import CARTPOLE, contents, hadamax, make
 from hadamax.cli import diagnose
 from hadamax.runs import diagnostics
 
+pytestmark = pytest.mark.end_to_end
+
 OWN = """
 import torch
 from torch import nn

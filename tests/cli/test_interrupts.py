@@ -15,6 +15,8 @@ from hadamax.cli import entry as cli
 from hadamax.runs import setup as runs
 from hadamax.runs.interrupts import SignalHandler
 
+pytestmark = pytest.mark.end_to_end
+
 LINE = "hadamax: interrupted; what was written stays as it is\n"
 # What libraries do around their imports; the signal comes inside of one.
 SWALLOWS = """

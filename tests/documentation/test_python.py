@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import EXTRAS
 from tests.documentation.blocks import Block, blocks
 
+pytestmark = pytest.mark.end_to_end
+
 
 def extras(text: str) -> list[str]:
     """Those whose packages it imports, or whose integration."""

@@ -11,6 +11,8 @@ import pytest
 
 from hadamax.benchmark.rounds import Ratio
 
+pytestmark = pytest.mark.end_to_end
+
 RESULTS = Path(__file__).parents[2] / "results"
 
 

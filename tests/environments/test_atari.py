@@ -11,6 +11,8 @@ from hadamax.environments import EnvironmentSettings, Step, VectorEnvironment, m
 from hadamax.environments.atari import AtariEngine
 from hadamax.errors import UserError
 
+pytestmark = pytest.mark.end_to_end
+
 
 def make(num_envs: int = 2, seed: int = 1, reseed_steps: int = 4000, **settings: object) -> VectorEnvironment:
     environment = make_environment(EnvironmentSettings(**{"env": "Breakout", **settings}), num_envs, seed=seed)

@@ -9,6 +9,8 @@ from hadamax.environments import EnvironmentSettings
 from hadamax.environments.atari import AtariEngine
 from hadamax.environments.settings import make_atari
 
+pytestmark = pytest.mark.end_to_end
+
 EVERY = np.ones(1, bool)
 
 

@@ -10,6 +10,8 @@ from tests.environments.oracle import Oracle
 
 from hadamax.environments import EnvironmentSettings, Game, make_environment
 
+pytestmark = pytest.mark.end_to_end
+
 ROUNDING = 0.51
 STEPS = 450
 

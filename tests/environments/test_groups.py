@@ -18,6 +18,8 @@ from hadamax.environments import (
     make_groups,
 )
 
+pytestmark = pytest.mark.end_to_end
+
 SIZES = (3, 2)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.end_to_end
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TWO_SCREENS = 130
 PUBLIC = {"hadamax", "hadamax.functional", "hadamax.networks"}

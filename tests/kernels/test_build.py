@@ -20,6 +20,8 @@ from hadamax.kernels.conv_geometry import ConvGeometry
 from hadamax.kernels.map_convolution import map_convolution_obstacle
 from hadamax.kernels.reference import reference_block
 
+pytestmark = pytest.mark.end_to_end
+
 VARIANT = BlockConfig(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
 SERVED = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}  # as `implementation` asks
 MACROS = cpu.macros(torch.float32, VARIANT, 0)

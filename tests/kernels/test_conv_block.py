@@ -15,6 +15,8 @@ from hadamax.kernels.byte_convolution import plain_convolution
 from hadamax.kernels.reference import reference_block
 from hadamax.networks import build_encoder
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:

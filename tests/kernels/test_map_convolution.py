@@ -16,6 +16,8 @@ from torch.autograd import forward_ad
 
 from hadamax.kernels import ConvGeometry, cpu, fft_convolution, map_convolution, map_convolution_obstacle
 
+pytestmark = pytest.mark.end_to_end
+
 SAME = ConvGeometry((1, 1), ((1, 2), (1, 2)))
 SIZE = torch.Size((19, 20))
 ROUNDING = 2e-6  # of the norm

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.end_to_end
+
 # A map of one channel, which the kernel holds in whole vectors of channels.
 BLOCK = """
     from hadamax.kernels import hadamax_block

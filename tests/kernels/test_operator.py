@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hadamax.kernels import cpu, hadamax_block, operator
 from hadamax.networks import build_encoder
 
+pytestmark = pytest.mark.end_to_end
+
 POOL = (2, 2, 0, 1)
 
 

@@ -14,6 +14,8 @@ import torch
 from hadamax.kernels import build, cpu, shipped
 from hadamax.networks import build_encoder
 
+pytestmark = pytest.mark.end_to_end
+
 SHAPES = {"minatar": (4, 10, 10), "hadamax-minatar": (4, 10, 10)}
 SHAPES |= dict.fromkeys(("hadamax-minatar-no-pool", "hadamax-minatar-average-pool"), (4, 10, 10))
 VARIED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -21,7 +21,7 @@ from hadamax.kernels.block_config import BlockConfig
 from hadamax.kernels.reference import reference_block
 from hadamax.networks import build_encoder
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch warns of tracing, and of parts of itself
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.end_to_end]
 
 SETTINGS: dict[str, Any] = {
     "branches": 2,

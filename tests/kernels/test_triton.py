@@ -30,7 +30,8 @@ from hadamax.kernels.block_config import BlockConfig
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy, of overflows that are meant
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy warns of intended overflows
+    pytest.mark.end_to_end,
 ]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter cuts off what a card rounds to bfloat16.

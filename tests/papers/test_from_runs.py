@@ -17,6 +17,8 @@ from tests.runs.runs import Result, hadamax
 from hadamax.papers import densities
 from hadamax.papers.registry import EXHIBITS
 
+pytestmark = pytest.mark.end_to_end
+
 WITH_RUNS = [name for name, exhibit in EXHIBITS.items() if exhibit.needs]
 # What the variants of the fixture can fill, at least in part; the others have none of theirs there.
 FILLED = [

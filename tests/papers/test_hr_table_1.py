@@ -10,6 +10,8 @@ from tests.runs.runs import hadamax
 
 from hadamax.papers.hr_table_1 import CLOSED, simulate
 
+pytestmark = pytest.mark.end_to_end
+
 # Where a branch ends and how likely: at a low end, at a high end, or alive.
 STATES = {
     "tanh": {"low": 0.5, "high": 0.5},

@@ -16,6 +16,8 @@ from torch import nn
 from hadamax.papers import hr_regression_figures, regression
 from hadamax.papers.regression import DEEP, SHALLOW, TANH_HR, best_fit, median_interval, target, train
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.mark.parametrize("architecture", [a for a in (*SHALLOW, *DEEP) if a.published], ids=lambda a: a.name)
 def test_parameters_as_published(architecture: regression.Architecture) -> None:

@@ -17,6 +17,8 @@ from hadamax.agents.run_agent import untrained
 from hadamax.errors import UserError
 from hadamax.runs.folder import RunFolder
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, dict[str, torch.Tensor]]:

@@ -35,6 +35,8 @@ from hadamax.environments.play import play_observations, random_policy
 from hadamax.runs import diagnostics
 from hadamax.runs.logs import read_csv
 
+pytestmark = pytest.mark.end_to_end
+
 LENGTH = {"frames": 1280, "log_every": 256, "checkpoint_every": 320}  # of 64-frame iterations
 LAYERS = ["encoder.dense.0", "encoder.dense.1"]
 HADAMARD = {**CARTPOLE, "activation": "tanh", "branches": 2}

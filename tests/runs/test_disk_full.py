@@ -16,6 +16,8 @@ from tests.runs.runs import CARTPOLE, flags, frames, hadamax, kill_after, make, 
 from hadamax.cli import evaluate
 from hadamax.runs import checkpoints, curve, folder, logs
 
+pytestmark = pytest.mark.end_to_end
+
 GAME = {**CARTPOLE, "frames": 512, "checkpoint_every": 128, "log_every": 64}
 
 

@@ -18,6 +18,8 @@ from hadamax.environments import play as playing
 from hadamax.environments.play import Played, constant_policy, play, random_policy
 from hadamax.published import published_scores
 
+pytestmark = pytest.mark.end_to_end
+
 ANY = EnvironmentSettings(env="Breakout")
 
 

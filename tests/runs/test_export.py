@@ -28,6 +28,8 @@ from hadamax.runs.loop import Loop
 from hadamax.runs.settings import settings_type
 from hadamax.runs.setup import start
 
+pytestmark = pytest.mark.end_to_end
+
 FILES = ["README.md", "config.json", "curve.png", "loader.py", "model.safetensors", "run.toml"]
 MINATAR = {**CARTPOLE, "env": "MinAtar/Breakout-v1", "encoder": "hadamax-minatar", "branches": 2, "num_test_envs": 0}
 OFF_POLICY = {

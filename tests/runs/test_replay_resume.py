@@ -35,6 +35,8 @@ from hadamax.runs import loop as loops
 from hadamax.runs import row_files
 from hadamax.runs.checkpoints import MANIFEST
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.environments.play import play
 from hadamax.errors import UserError
 
+pytestmark = pytest.mark.end_to_end
+
 Array = np.ndarray[Any, Any]
 
 

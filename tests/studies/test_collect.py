@@ -22,6 +22,8 @@ from hadamax.studies.scores import baseline_normalised, human_normalised
 from hadamax.studies.statistics import aggregate, common_frames, sample_efficiency
 from hadamax.studies.study import read_study
 
+pytestmark = pytest.mark.end_to_end
+
 STUDY = """
 algorithm = "pqn"
 games = ["Pong", "Breakout"]

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from hadamax.studies.report.figures import games_grid
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.mark.parametrize(("games", "variants"), [(1, 1), (2, 5), (5, 4), (7, 9), (57, 6)])
 def test_the_legend_of_all_games_lies_over_none_of_them(games: int, variants: int) -> None:

@@ -13,6 +13,8 @@ from scipy import stats
 from tests.studies.report.conftest import GAMES, Made
 from tests.studies.report.synthetic import VARIANTS
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).parents[3]
 Row = dict[str, str]
 

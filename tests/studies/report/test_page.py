@@ -16,6 +16,8 @@ from tests.studies.report.synthetic import write_run, write_study
 from hadamax.studies.report import Choices, write_report
 from hadamax.studies.report.evidence import gather
 
+pytestmark = pytest.mark.end_to_end
+
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 
 

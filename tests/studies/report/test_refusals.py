@@ -18,6 +18,8 @@ from hadamax.studies.report import Choices
 from hadamax.studies.report.evidence import gather
 from hadamax.studies.report.folder import write, written_whole
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
