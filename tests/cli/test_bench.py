@@ -16,7 +16,7 @@ from tests.runs.runs import hadamax
 
 from hadamax.benchmark import sections
 from hadamax.benchmark.contender import Contender, Spec, WorkerError
-from hadamax.benchmark.targets import TARGETS
+from hadamax.benchmark.report import TARGETS
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hadamax.diagnostics.reservoir import Reservoir
+from hadamax.diagnostics.records import Reservoir
 
 
 def kept(capacity: int, batches: list[int], seed: int = 0) -> list[int]:

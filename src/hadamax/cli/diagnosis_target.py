@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hadamax.agents.run_agent import load_run
 from hadamax.cli.arguments import say
-from hadamax.diagnostics.modes import evaluating
+from hadamax.diagnostics.observations import evaluating
 from hadamax.diagnostics.selection import select
 from hadamax.environments.play import Policy, play_observations
 from hadamax.errors import UserError, one_line

@@ -22,11 +22,10 @@ from hadamax.runs.settings import difference
 from hadamax.runs.tracking import require_wandb
 from hadamax.studies.cost import Cost, kind, measure
 from hadamax.studies.ledger import Ledger
-from hadamax.studies.local import Local, visible_gpus
+from hadamax.studies.local import Local, Watch, visible_gpus
 from hadamax.studies.runs import Run, State
 from hadamax.studies.status_table import states, summary, table, write_plan
 from hadamax.studies.study import Study, StudyRun, read_study
-from hadamax.studies.watch import Watch
 from hadamax.studies.work import Engine, work
 
 

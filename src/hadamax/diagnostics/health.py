@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.diagnostics.density import kde_peak_density
-from hadamax.diagnostics.modes import evaluating
-from hadamax.diagnostics.observations import Observations, device_of, moved, number_of, rows_of
+from hadamax.diagnostics.observations import Observations, device_of, evaluating, moved, number_of, rows_of
 from hadamax.diagnostics.probe import Probe
 from hadamax.diagnostics.rank import effective_rank, stable_rank
 from hadamax.diagnostics.records import Sample

@@ -1,13 +1,14 @@
-"""Observations as one tensor or array, or as a nested dict or tuple of them: length, slices, device."""
+"""Observations as one tensor or a nested dict or tuple of them, and evaluation mode while they are passed through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Observations = Tensor | np.ndarray | Mapping[str, Any] | tuple[Any, ...]
 
@@ -67,3 +68,15 @@ def _each(observations: Any, change: Callable[[Any], Tensor]) -> Any:
         changed = (_each(part, change) for part in observations)
         return type(observations)(*changed) if hasattr(observations, "_fields") else tuple(changed)
     return change(observations)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode; restore each module's own mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,14 +1,18 @@
 """Equations of RL algorithms as pure functions of tensors: no state, no settings, no device handling."""
 
-from hadamax.functional.advantages import gae, normalised
-from hadamax.functional.categorical import categorical_cross_entropy, categorical_projection, entropy_of
-from hadamax.functional.exploration import epsilon_greedy, random_actions, vote
-from hadamax.functional.hl_gauss import bin_centres, hl_gauss, hl_gauss_value
-from hadamax.functional.n_step import n_step_returns
+from hadamax.functional.exploration import epsilon_greedy, linear, random_actions, vote
 from hadamax.functional.policy import clipped_policy_loss, clipped_value_loss, entropy, sample_actions
-from hadamax.functional.q_learning import greedy_values, of_actions
-from hadamax.functional.returns import lambda_returns
-from hadamax.functional.schedules import linear
+from hadamax.functional.returns import gae, lambda_returns, n_step_returns, normalised
+from hadamax.functional.values import (
+    bin_centres,
+    categorical_cross_entropy,
+    categorical_projection,
+    entropy_of,
+    greedy_values,
+    hl_gauss,
+    hl_gauss_value,
+    of_actions,
+)
 
 __all__ = [
     "bin_centres",

@@ -1,4 +1,4 @@
-"""Exploration: choosing actions from Q-values."""
+"""Exploration: epsilon-greedy actions, votes of an ensemble, and the schedule of epsilon."""
 
 from __future__ import annotations
 
@@ -47,3 +47,8 @@ def vote(q_values: Tensor) -> Tensor:
         raise ValueError(f"q_values [B, member, A] expected, got {[*q_values.shape]}")
     votes = torch.zeros_like(q_values).scatter_(2, q_values.argmax(dim=2, keepdim=True), 1.0).sum(dim=1)
     return votes + 0.5 * q_values.mean(dim=1).softmax(dim=1)
+
+
+def linear(start: float, end: float, progress: float) -> float:
+    """Interpolate from `start` at progress 0 to `end` at progress 1; return `end` beyond 1."""
+    return end + (start - end) * max(0.0, 1.0 - progress)

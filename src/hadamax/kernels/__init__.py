@@ -18,10 +18,9 @@ from torch import Tensor
 from hadamax.kernels import cpu, cuda
 from hadamax.kernels.block_config import BlockConfig, Pool, check
 from hadamax.kernels.byte_convolution import ByteConvConfig, byte_convolution, byte_convolution_obstacle
-from hadamax.kernels.constant import constant
 from hadamax.kernels.conv_block import ConvBlockConfig, fused_conv_block
 from hadamax.kernels.conv_geometry import ConvGeometry
-from hadamax.kernels.dispatch import is_transformed
+from hadamax.kernels.dispatch import constant, is_transformed
 from hadamax.kernels.map_convolution import map_convolution, map_convolution_obstacle
 from hadamax.kernels.memory import keep_memory
 from hadamax.kernels.observations import scaled_observations

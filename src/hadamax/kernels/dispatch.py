@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -40,3 +43,15 @@ def needs_differentiable_backward(gradient: Tensor) -> bool:
     """Return True if a backward pass is batched or will itself be differentiated."""
     batched = not can_call_directly(gradient) or torch._C._functorch.is_legacy_batchedtensor(gradient)
     return batched or torch.is_grad_enabled()
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def constant(function: F) -> F:
+    """Mark `function` to be called once, when a graph is traced, with its result treated as a constant.
+
+    Equivalent to `torch.compiler.assume_constant_result`, which would import the whole compiler and is slow to load.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hadamax.kernels import cpu
-from hadamax.kernels.constant import constant
-from hadamax.kernels.dispatch import can_call_directly, is_transformed
+from hadamax.kernels.dispatch import can_call_directly, constant, is_transformed
 
 SOURCE = "observations.cpp"
 

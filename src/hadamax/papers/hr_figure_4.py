@@ -14,7 +14,7 @@ from hadamax.papers.panels import FEW, INTERVALS, POINTS, Request
 from hadamax.papers.runs import protocol_of, seeds_of
 from hadamax.papers.style import BLUE, VERMILLION, figure, format_frame_axes, png
 from hadamax.studies.statistics import common_frames, sample_efficiency
-from hadamax.studies.statistics.aggregates import mean
+from hadamax.studies.statistics.bootstrap import mean
 
 KINDS = {"output_live": ("live units", BLUE, "-"), "output_dead": ("dead units (hidden bias)", VERMILLION, "--")}
 

@@ -20,7 +20,7 @@ from hadamax.papers.style import figure, format_axes, png, style_of
 from hadamax.studies.collect import Run
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import aggregate_intervals
-from hadamax.studies.statistics.aggregates import mean
+from hadamax.studies.statistics.bootstrap import mean
 
 PUBLISHED = {"tanh": 0.39, "tanh-hr": 0.30, "sigmoid": 0.44, "sigmoid-hr": 0.45, "relu": 0.62, "relu-hr": 0.73}
 

@@ -14,7 +14,7 @@ from hadamax.runs.logs import read_csv
 from hadamax.studies.collect import Run
 from hadamax.studies.score_table import SOURCES, baseline_ranges, curves
 from hadamax.studies.scores import Array, baseline_normalised, human_normalised
-from hadamax.studies.statistics.aggregates import mean, median
+from hadamax.studies.statistics.bootstrap import mean, median
 from hadamax.studies.statistics.runs import Runs
 
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]

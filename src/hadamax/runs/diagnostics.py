@@ -18,7 +18,7 @@ from torch import Tensor
 from hadamax.algorithms import Algorithm
 from hadamax.diagnostics import churn, gradient_norm, measure, observe, update_ratio, weight_norm
 from hadamax.diagnostics.health import BATCH, Health, shares
-from hadamax.diagnostics.modes import evaluating
+from hadamax.diagnostics.observations import evaluating
 from hadamax.diagnostics.selection import select
 from hadamax.diagnostics.updates import parameters_by_layer
 from hadamax.environments import EnvironmentSettings

@@ -16,7 +16,7 @@ from tests.studies.report.synthetic import write_run, write_study
 from hadamax.errors import UserError
 from hadamax.studies.report import Choices
 from hadamax.studies.report.evidence import gather
-from hadamax.studies.report.folder import write, written_whole
+from hadamax.studies.report.page import write, written_whole
 
 pytestmark = pytest.mark.end_to_end
 
@@ -75,7 +75,7 @@ def test_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[s
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from hadamax.studies.report.folder import write, written_whole
+from hadamax.studies.report.page import write, written_whole
 with written_whole(Path(sys.argv[1])) as folder:
     write(folder, "index.html", b"half of a page")
     os.kill(os.getpid(), signal.SIGKILL)

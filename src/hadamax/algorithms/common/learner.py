@@ -1,4 +1,4 @@
-"""What every learner needs and no paper describes: device, precision, random numbers, frames, rewards."""
+"""What every learner needs and no paper describes: device, precision, random numbers, rewards, optimizer state."""
 
 from __future__ import annotations
 
@@ -61,3 +61,29 @@ class Learner:
     def rewards(self, step: Step) -> Any:
         """Rewards [env] to learn from."""
         return step.rewards.clip(-1, 1) if self.reward_clipping else step.rewards
+
+
+def save_moments(optimizer: torch.optim.Optimizer) -> dict[Any, Any]:
+    """The optimizer's tensors by the number of their parameter."""
+    moments: dict[Any, Any] = optimizer.state_dict()["state"]
+    return moments
+
+
+def load_moments(optimizer: torch.optim.Optimizer, moments: dict[Any, Any]) -> None:
+    """Give an optimizer of one group the moments of a checkpoint; its settings stay.
+
+    Raises:
+        RuntimeError: a moment has another shape than its parameter.
+    """
+    numbered = {int(number): tensors for number, tensors in moments.items()}
+    (group,) = optimizer.param_groups
+    for number, tensors in numbered.items():
+        parameter = group["params"][number]
+        wrong = [n for n, t in tensors.items() if n != "step" and t.shape != parameter.shape]
+        if wrong:
+            raise RuntimeError(f"the optimizer's {wrong[0]} does not fit parameter {number}")
+        # In memory as its parameter lies (channels last): fused optimizers do not look.
+        moved = {n: torch.empty_like(parameter).copy_(t) for n, t in tensors.items() if n != "step"}
+        numbered[number] = {**tensors, **moved}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})

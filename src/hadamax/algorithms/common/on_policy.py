@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.algorithms.common.contract import Activity, FinishedGame, Iteration
-from hadamax.algorithms.common.learner import Learner
-from hadamax.algorithms.common.optimizer_state import load_moments, save_moments
+from hadamax.algorithms.common.learner import Learner, load_moments, save_moments
 from hadamax.algorithms.common.rollout import Rollout
 from hadamax.diagnostics.redo import redo
 from hadamax.environments import Environments, Step, VectorEnvironment

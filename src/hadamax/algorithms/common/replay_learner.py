@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hadamax.algorithms.common.contract import Activity, FinishedGame
-from hadamax.algorithms.common.learner import Learner
-from hadamax.algorithms.common.optimizer_state import load_moments, save_moments
+from hadamax.algorithms.common.learner import Learner, load_moments, save_moments
 from hadamax.environments import VectorEnvironment
 from hadamax.functional import linear, random_actions
 from hadamax.networks import Encoder

@@ -24,8 +24,7 @@ from hadamax.studies.statistics import (
     probability_of_improvement,
     sample_efficiency,
 )
-from hadamax.studies.statistics.aggregates import iqm, median
-from hadamax.studies.statistics.bootstrap import CONFIDENCE, REPLICATES
+from hadamax.studies.statistics.bootstrap import CONFIDENCE, REPLICATES, iqm, median
 from hadamax.studies.statistics.runs import Runs
 
 POINTS = 50  # per curve

@@ -14,11 +14,11 @@ from hadamax.studies.report import figures
 from hadamax.studies.report.analysis import CURVE_REPLICATES, POINTS, Analysis, Bands, series
 from hadamax.studies.report.evidence import Evidence
 from hadamax.studies.report.health import Health
-from hadamax.studies.report.svg import for_page, to_pdf, to_svg
+from hadamax.studies.report.style import for_page, to_pdf, to_svg
 from hadamax.studies.report.table import csv_text, in_words
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import Band, common_frames, sample_efficiency
-from hadamax.studies.statistics.aggregates import mean
+from hadamax.studies.statistics.bootstrap import mean
 
 THIN = 80  # maximum number of points of a run's line
 

@@ -1,14 +1,21 @@
-"""The report's page: one HTML file with its style, script and figures embedded."""
+"""The report's page, one HTML file with its style, script and figures embedded, and its folder, replaced atomically."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from hadamax.errors import UserError
+from hadamax.files import flush_folder, write_flushed
+from hadamax.runs.folder import refuse_unwritable
 from hadamax.studies.report.analysis import Analysis
 from hadamax.studies.report.evidence import Evidence, curves_in_words
 from hadamax.studies.report.headline import headline
@@ -94,3 +101,60 @@ def _key(number: int, variant: str) -> Key:
     style = style_of(number)
     dashes = style.dashes[1] if style.dashes in DASHES[1:] else ()
     return Key(variant, f"var(--series-{COLOURS.index(style.colour)})", " ".join(f"{2 * d:g}" for d in dashes))
+
+
+PAGE = "index.html"
+
+
+def refuse_other(out: Path) -> None:
+    """Check that `out` can be written and does not hold anything but a report.
+
+    Raises:
+        UserError: `out` holds something else, which would be lost, or it is not writable.
+    """
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            page = out / PAGE
+            if not page.is_file() or MARK not in page.read_text(encoding="utf-8")[:4096]:
+                raise UserError(f"out: {out} is not empty and not a report; choose another folder")
+    except (OSError, ValueError) as error:
+        raise UserError(f"out: {out} cannot be read: {error}") from None
+    refuse_unwritable(out, out.absolute().parent)
+
+
+@contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """Yield a folder to write into, which replaces `out` at the end. A kill leaves the previous content.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    out = out.absolute()
+    new, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("writing", "old"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f".{out.name}.writing-*"):
+            if not _alive(left.name.rpartition("-")[2]):
+                shutil.rmtree(left, ignore_errors=True)
+        new.mkdir()
+        try:
+            yield new
+            if out.exists():
+                out.rename(old)
+            new.rename(out)
+            flush_folder(out.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"out: {out} cannot be written: {error.strerror}") from None
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_flushed(path, content)
+
+
+def _alive(process: str) -> bool:
+    return process.isdecimal() and Path("/proc", process).exists()

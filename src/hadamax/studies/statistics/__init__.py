@@ -5,8 +5,16 @@ Definitions of Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of 
 numbers of runs but have equal weight.
 """
 
-from hadamax.studies.statistics.aggregates import AGGREGATES, aggregate, iqm, mean, median, optimality_gap
-from hadamax.studies.statistics.bootstrap import Interval, aggregate_intervals
+from hadamax.studies.statistics.bootstrap import (
+    AGGREGATES,
+    Interval,
+    aggregate,
+    aggregate_intervals,
+    iqm,
+    mean,
+    median,
+    optimality_gap,
+)
 from hadamax.studies.statistics.comparisons import (
     Comparison,
     compare_games,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from hadamax.studies.statistics.aggregates import AGGREGATES
 from hadamax.studies.statistics.bootstrap import (
+    AGGREGATES,
     CONFIDENCE,
     REPLICATES,
     Interval,

@@ -8,8 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hadamax.studies.statistics.aggregates import iqm
-from hadamax.studies.statistics.bootstrap import CONFIDENCE, check_options, interval_note, is_degenerate, percentiles
+from hadamax.studies.statistics.bootstrap import (
+    CONFIDENCE,
+    check_options,
+    interval_note,
+    iqm,
+    is_degenerate,
+    percentiles,
+)
 from hadamax.studies.statistics.runs import Array, Runs, Scores, resamples
 
 REPLICATES = 2000  # as rliable's default for curves
