@@ -1,4 +1,4 @@
-"""The actions that bring games back: from a seed and the actions since, an emulator plays the same game again."""
+"""Log of actions since each environment was seeded, from which an emulator replays the same games."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hadamax.environments.engine import Array
 
 
 class ActionLog:
-    """Actions of every environment since it was last seeded, kept from the oldest of those seeds on."""
+    """Actions of every environment since the oldest current seed."""
 
     def __init__(self, num_envs: int, num_actions: int) -> None:
         self._actions = np.zeros((1024, num_envs), np.uint8 if num_actions <= 256 else np.int32)
@@ -16,13 +16,11 @@ class ActionLog:
         self._starts = np.zeros(num_envs, np.int64)  # the row at which each environment was last seeded
 
     def begin(self, mask: Array) -> None:
-        """The masked environments have been seeded: forget what they did before."""
+        """Note that the masked environments have been seeded, and drop their earlier actions."""
         self._starts[mask] = self._rows
 
     def append(self, actions: Array) -> None:
-        """Args:
-        actions: [env] integers, what is about to be executed.
-        """
+        """Append the actions [env] that are about to be executed."""
         if self._rows == len(self._actions):
             unused = int(self._starts.min())
             if unused >= len(self._actions) // 2:
@@ -35,10 +33,10 @@ class ActionLog:
         self._rows += 1
 
     def ages(self) -> Array:
-        """[env] steps since each environment was seeded."""
+        """Return the steps since each environment was seeded, [env]."""
         return self._rows - self._starts
 
     def kept(self) -> tuple[Array, Array]:
-        """Copies: the actions [row, env], and [env] the row at which each environment was seeded."""
+        """Return copies of the actions [row, env] and of the row at which each environment was seeded, [env]."""
         first = int(self._starts.min())
         return self._actions[first : self._rows].copy(), self._starts - first

@@ -1,7 +1,7 @@
 """Atari 2600 games through ale-py's own vector environment (ROMs included).
 
-ale-py resets a finished game inside the step (SAME_STEP), so no row is lost to a reset. Terminated means game over
-here: the loss of a life is read from the lives, since ale-py's own episodic life would restart the whole game.
+ale-py resets a finished game within the step (SAME_STEP), so no step is spent on a reset. `terminated` means game over:
+a lost life is read from the number of lives, because ale-py's own episodic-life option restarts the whole game.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hadamax.errors import UserError, unknown
 
 
 def atari_games() -> dict[str, str]:
-    """Game names as the literature writes them, and ale-py's ROM ids: {"MsPacman": "ms_pacman", ...}."""
+    """Return ale-py's ROM ids by the game's usual name: {"MsPacman": "ms_pacman", ...}."""
     from ale_py import roms
 
     return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in roms.get_all_rom_ids()}
@@ -24,8 +24,8 @@ def atari_games() -> dict[str, str]:
 
 @cache
 def atari_name(env: str) -> str | None:
-    """The game behind `Pong`, `ALE/Pong-v5`, `PongNoFrameskip-v4` and the like; None where it is no Atari game."""
-    # Versions 0, 4 and 5 only: `Blackjack-v1` is Gymnasium's card table. Ids of the RAM name no pictures.
+    """Return the game that `Pong`, `ALE/Pong-v5` or `PongNoFrameskip-v4` names; None if it is not an Atari game."""
+    # Versions 0, 4 and 5 only: `Blackjack-v1` is Gymnasium's own. RAM ids have no images.
     match = re.fullmatch(r"(?:ALE/)?([A-Za-z0-9_]+?)(?:NoFrameskip|Deterministic)?(?:-v[045])?", env)
     if match is None:
         return None
@@ -36,7 +36,7 @@ def atari_name(env: str) -> str | None:
 class AtariEngine:
     """A batch of one Atari game: observations uint8 [env, stack, size, size], raw rewards."""
 
-    # Seeding reloads the ROM (85 ms, against 0.35 ms for a step), so a game is seeded once in a few thousand steps.
+    # Seeding reloads the ROM (85 ms; a step takes 0.35 ms), so games are re-seeded every few thousand steps only.
     reseed_steps = 4000
     input_scale = 255.0
     observation_dtype = np.dtype(np.uint8)
@@ -71,7 +71,7 @@ class AtariEngine:
             num_threads=min(threads, num_envs),
             repeat_action_probability=sticky_actions,
             full_action_space=full_action_set,
-            noop_max=noop_max + 1,  # ale-py draws a number below its noop_max, and counts FIRE among the no-ops
+            noop_max=noop_max + 1,  # ale-py draws a number below its noop_max and counts FIRE as a no-op
             use_fire_reset=fire_on_reset,
             frameskip=frame_skip,
             maxpool=frame_skip > 1,

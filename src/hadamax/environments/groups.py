@@ -1,4 +1,4 @@
-"""Environments in groups that are stepped in turn: while one group plays, its caller acts for the next."""
+"""Groups of environments that are stepped in alternation: while one steps, the network acts for the next."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hadamax.environments.vector import VectorEnvironment
 
 
 class EnvironmentGroups:
-    """Several `VectorEnvironment` of one kind, numbered through: what a learner and a checkpoint ask of all of them.
+    """Several `VectorEnvironment` of the same kind, numbered consecutively, with one state.
 
-    The games are those that one environment of the same seed would play for the same actions.
+    The games equal those of a single `VectorEnvironment` with the same seed and actions.
     """
 
     def __init__(self, groups: Sequence[VectorEnvironment]) -> None:
@@ -42,14 +42,14 @@ class EnvironmentGroups:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Array:
         """Raises:
-        RuntimeError: the games are of other groups, or did not come out as they were.
+        RuntimeError: the number of groups differs, or a replayed game differs from the saved one.
         """
         names = [f"group_{i}" for i in range(len(self.groups))]
         if sorted(state) != sorted(names):
-            raise RuntimeError(f"the saved games are not of {len(names)} groups")
+            raise RuntimeError(f"the saved games do not have {len(names)} groups")
         return np.concatenate(
             [group.load_state_dict(state[name]) for name, group in zip(names, self.groups, strict=True)]
         )
 
 
-Environments = VectorEnvironment | EnvironmentGroups  # what a learner may be given
+Environments = VectorEnvironment | EnvironmentGroups  # what a learner steps

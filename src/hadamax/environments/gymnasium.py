@@ -1,7 +1,7 @@
 """Any Gymnasium environment with discrete actions, and MinAtar (an extra), stepped one by one.
 
-Vectors stay vectors, images become channels first (where they are not already: fewer channels than rows and columns),
-and any other space is flattened to a vector.
+Vectors are kept. Images become channels-first, unless they already are (fewer channels than rows and columns). Any
+other space is flattened to a vector.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MINATAR_ACTIONS = ("NOOP", "LEFT", "UP", "RIGHT", "DOWN", "FIRE")
 class GymnasiumEngine:
     """A batch of one Gymnasium environment. A frame is a step."""
 
-    reseed_steps = 0  # seeding costs nothing here: every game has a seed of its own
+    reseed_steps = 0  # seeding is cheap: every game gets its own seed
     frames_per_step = 1
     stack = 1
 
@@ -33,7 +33,7 @@ class GymnasiumEngine:
         self._environments = [_as_box(make()) for _ in range(num_envs)]
         first = self._environments[0]
         if not isinstance(first.action_space, gymnasium.spaces.Discrete):
-            line = f"env: {first.spec and first.spec.id} has actions {first.action_space}, not discrete ones"
+            line = f"env: {first.spec and first.spec.id} has the action space {first.action_space}"
             raise UserError(f"{line}; expected one with discrete actions, such as Pong or CartPole-v1")
         space = first.observation_space
         self.num_envs = num_envs
@@ -60,14 +60,14 @@ class GymnasiumEngine:
         observations = np.empty((n, *self.observation_shape), self.observation_dtype)
         rewards, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
         for env, action in enumerate(actions):
-            if self._over[env]:  # nothing happens between a game's end and its reset
+            if self._over[env]:  # a finished game is not stepped until it is reset
                 observations[env] = 0
                 continue
             step = self._environments[env].step(int(action) + self._first_action)
             observation, rewards[env], terminated[env], truncated[env] = step[:4]
             observations[env] = self._observe(observation)
         self._over |= terminated | truncated
-        # `reseed_steps` is 0, so the caller resets each finished game at once: its row is the last observation.
+        # `reseed_steps` is 0, so the caller resets a finished game at once; its row here is the final observation.
         return EngineStep(observations, rewards, terminated, truncated, np.zeros(n, np.int64), observations)
 
     def _observe(self, observation: Any) -> Array:
@@ -78,10 +78,10 @@ class GymnasiumEngine:
 def make_gymnasium(
     env: str, num_envs: int, *, max_episode_frames: int | None = None, games: Iterable[str] = ()
 ) -> GymnasiumEngine:
-    """Any registered id; the environment's own time limit unless told otherwise.
+    """Make a registered environment, with its own time limit unless `max_episode_frames` is given.
 
     Raises:
-        UserError: no such id; the line offers `games` (of Atari) beside the registered ones.
+        UserError: the id is unknown; the line lists `games` (of Atari) and the registered ids.
     """
     import gymnasium
 
@@ -92,12 +92,12 @@ def make_gymnasium(
     limit = {} if max_episode_frames is None else {"max_episode_steps": max_episode_frames}
     try:
         return GymnasiumEngine(lambda: gymnasium.make(env, disable_env_checker=True, **limit), num_envs)
-    except (gymnasium.error.Error, ImportError) as error:  # most often a library that the environment needs
+    except (gymnasium.error.Error, ImportError) as error:  # usually a missing library
         raise UserError(f"env: {env} cannot be made: {' '.join(str(error).split())}") from None
 
 
 def make_minatar(env: str, num_envs: int, *, sticky_actions: float, max_episode_frames: int) -> GymnasiumEngine:
-    """`MinAtar/Breakout-v1` (the game's own actions) or `-v0` (all six)."""
+    """Make `MinAtar/Breakout-v1` (minimal action set) or `-v0` (all six actions)."""
     try:
         import minatar.gym
     except ImportError:
@@ -110,7 +110,7 @@ def make_minatar(env: str, num_envs: int, *, sticky_actions: float, max_episode_
         raise unknown("env", env, [name for name in gymnasium.registry if name.startswith("MinAtar/")])
 
     class ForgetLastAction(gymnasium.Wrapper):  # type: ignore[misc]
-        """Sticky actions repeat within a game only; MinAtar itself carries the last action over into the next."""
+        """Reset the last action with the game; MinAtar itself repeats it in the next game."""
 
         def reset(self, **options: Any) -> Any:
             self.unwrapped.game.last_action = 0
@@ -131,7 +131,7 @@ def _as_box(environment: Any) -> Any:
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) in (1, 3):
         return environment
     environment = gymnasium.wrappers.FlattenObservation(environment)
-    shape = environment.observation_space.shape  # None where the observations have no fixed size
+    shape = environment.observation_space.shape  # None if the size varies
     if shape is None or not math.prod(shape):
-        raise UserError(f"env: observations of {space} cannot be made a vector")
+        raise UserError(f"env: observations of {space} cannot be flattened to a vector")
     return environment

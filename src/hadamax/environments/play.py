@@ -12,12 +12,12 @@ from hadamax.environments.settings import EnvironmentSettings, make_environment
 
 Policy = Callable[[Array], Array]  # observations [B, ...] -> actions [B]
 
-GAMES = 16  # side by side
-STRIDE = 4  # steps between observations that are kept: neighbours are almost alike
+GAMES = 16  # played in parallel
+STRIDE = 4  # steps between kept observations, since consecutive ones are almost equal
 
 
 class Played(NamedTuple):
-    """A game to its end, or as far as a limit let it go."""
+    """A finished game; `cut` if a limit truncated it."""
 
     env: int
     raw_return: float
@@ -34,13 +34,13 @@ def play(
     threads: int = 0,
     finished: Callable[[], None] = lambda: None,
 ) -> list[Played]:
-    """Play `games` whole games side by side.
+    """Play `games` whole games in parallel, one per environment.
 
     Args:
         finished: called when a game ends, for progress.
 
     Returns:
-        The games in the order of their environments; a game that a limit cut counts as it stands.
+        The games in the order of their environments; a truncated game keeps its return so far.
     """
     environment = make_environment(settings, games, seed=seed, threads=threads)
     observations = environment.reset()
@@ -60,7 +60,7 @@ def play(
 
 
 def play_observations(policy: Policy, settings: EnvironmentSettings, count: int, *, seed: int, threads: int) -> Array:
-    """`count` observations [count, *observation_shape] of games that `policy` plays; the same ones for one seed."""
+    """Return `count` observations [count, *observation_shape] of games played by `policy`, deterministic by seed."""
     environment = make_environment(settings, GAMES, seed=seed, threads=threads)
     observations = environment.reset()
     kept = [observations.copy()]
@@ -72,11 +72,11 @@ def play_observations(policy: Policy, settings: EnvironmentSettings, count: int,
 
 
 def random_policy(num_actions: int, seed: int) -> Policy:
-    """Every action equally likely."""
+    """Return a policy that draws actions uniformly."""
     generator = np.random.default_rng(seed)
     return lambda observations: generator.integers(0, num_actions, len(observations))
 
 
 def constant_policy(action: int) -> Policy:
-    """The same action at every step."""
+    """Return a policy that always takes the same action."""
     return lambda observations: np.full(len(observations), action)

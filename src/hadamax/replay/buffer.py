@@ -1,4 +1,4 @@
-"""Experience replay: what a batch of environments did, a million steps back.
+"""Experience replay of a batch of environments.
 
 Every frame is stored once (`frames.py`); what else a step leaves is a dozen bytes. A row is a step of one environment:
 its observation, and once it was acted on the action, reward and end. A game that a time limit cut leaves one row more,
@@ -28,24 +28,24 @@ from hadamax.replay.sum_tree import SumTree
 
 Array = np.ndarray
 TERMINATED, TRUNCATED, CHOSEN = 1, 2, 4  # bits of a row's flags
-BYTES_OF_A_ROW = 13  # beside its frame: action 4, reward 4, flags 1, age 2, ready 1, rounded up
+BYTES_OF_A_ROW = 13  # without its frame: action 4, reward 4, flags 1, age 2, ready 1, rounded up
 BYTES_OF_A_PRIORITY = 8.3
 
 
 class Batch(NamedTuple):
-    """A batch on the learner's device. Observations are overwritten by the next one of the same size."""
+    """A batch on the learner's device. The next batch of the same size overwrites its observations."""
 
     observations: Tensor  # [B, *observation_shape]
     actions: Tensor  # [B] int64
     returns: Tensor  # [B] float32, n-step
     discounts: Tensor  # [B] float32, gamma^steps, 0 where the episode terminated
-    next_observations: Tensor  # [B, *observation_shape], n steps on or where the episode was cut
+    next_observations: Tensor  # [B, *observation_shape], n steps later, or the final observation of a truncated episode
     weights: Tensor  # [B] float32, importance weights; 1 without priorities
     slots: Array  # [B] int, for `prioritise`
 
 
 class Replay:
-    """The last `size` steps of `num_envs` environments, and batches of them.
+    """Replay of the last `size` steps of `num_envs` environments.
 
     Args:
         size: transitions that can be drawn, over all environments.
@@ -78,7 +78,7 @@ class Replay:
         if n_step >= per_env:
             raise UserError(f"n_step: {n_step} is longer than the replay; expected up to {per_env - 1} (replay_size)")
         self.size, self.num_envs, self.n_step, self.gamma = size, num_envs, n_step, gamma
-        self.capacity = per_env + 1  # and the row that was not acted on yet
+        self.capacity = per_env + 1  # and the newest row, which has no action yet
         self.length = self.capacity + stack - 1 + slack
         self.device, self.learner_device = torch.device(device), torch.device(learner_device)
         rows = num_envs * self.length
@@ -99,17 +99,17 @@ class Replay:
         self.flags = np.zeros(rows, np.uint8)
         self.ready = np.zeros(rows, bool)
         self.tree = SumTree(rows) if prioritised else None
-        self.max_priority = 1.0  # of all seen so far: what a new row gets
+        self.max_priority = 1.0  # seen so far; the priority of a new row
         self.generator = torch.Generator().manual_seed(seed)
-        self.heads = np.zeros(num_envs, np.int64)  # each environment's row that was not acted on yet
+        self.heads = np.zeros(num_envs, np.int64)  # each environment's newest row, which has no action yet
         self.stream = RowStream(self)
-        self._since = np.zeros(num_envs, np.int64)  # rows of the learning episode that goes on
+        self._since = np.zeros(num_envs, np.int64)  # rows of the current learning episode
         self._first = np.arange(num_envs) * self.length
         self._number = 0  # rows that are ready
         self._run = np.arange(n_step)
 
     def __len__(self) -> int:
-        """Transitions that can be drawn."""
+        """Number of transitions that can be drawn."""
         return self._number
 
     def slots(self, rows: Array) -> Array:
@@ -120,7 +120,7 @@ class Replay:
     # -- adding -----------------------------------------------------------------------------------------------------
 
     def begin(self, observations: Array) -> None:
-        """The first observations [env, *observation_shape], each of a new game."""
+        """Store the first observations [env, *observation_shape] of new games."""
         self.frames.put(self.slots(self.heads), observations, np.zeros(self.num_envs, np.int64))
 
     def add(
@@ -153,12 +153,12 @@ class Replay:
         here = self.slots(self.heads)
         self.frames.put(here, observations, ages)
         self.flags[here] = 0
-        # The rows that are too old now; two where a last observation was stored.
+        # Rows that are now too old; two if a final observation was stored.
         retired = np.concatenate([self.slots(self.heads - self.capacity), self.slots(self.heads - self.capacity - 1)])
         self._mark(retired, ripe)
 
     def _keep_final(self, ages: Array, truncated: Array, ended: Array, final_observations: Array) -> None:
-        """A row for the last observation of each game that was cut."""
+        """Store the final observation of each truncated game in a row of its own."""
         cut = truncated[ended]
         envs = ended[cut]
         self.heads[envs] += 1
@@ -167,7 +167,7 @@ class Replay:
         self.flags[slots] = 0
 
     def _ripe(self, ended: Array) -> Array:
-        """Slots of the rows whose return is complete with the row just acted on: n rows of it, or an end."""
+        """Return the slots of rows whose n-step return the latest row completes, by n rows or by an episode's end."""
         self._since += 1
         backs = np.arange(self.n_step)[:, None]  # [back, env]
         ripe = ((backs == self.n_step - 1) | ended) & (backs < self._since)
@@ -189,7 +189,7 @@ class Replay:
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Batch:
-        """Draw transitions, each as likely as any other or in proportion to its priority.
+        """Draw transitions uniformly, or in proportion to their priorities.
 
         Args:
             beta: exponent of the importance weights (N P)^-beta, which are scaled so that the largest is 1.
@@ -213,7 +213,7 @@ class Replay:
         return Batch(now, actions, floats[0], floats[1], later, floats[2], slots)
 
     def _draw(self, number: int) -> Array:
-        """Slots that are ready: those drawn that are not are drawn again."""
+        """Draw slots, and redraw those that are not ready."""
         slots = self._candidates(number, spread=True)
         while not (good := self.ready[slots]).all():
             slots[~good] = self._candidates(int((~good).sum()), spread=False)
@@ -226,27 +226,27 @@ class Replay:
             slots: Array = drawn // used * self.length + drawn % used
             return slots
         masses = torch.rand(number, generator=self.generator, dtype=torch.float64).numpy()
-        if spread:  # one from each part of equal mass (Schaul et al. 2016, appendix B.2.1)
+        if spread:  # stratified: one from each part of equal mass (Schaul et al. 2016, appendix B.2.1)
             masses = (np.arange(number) + masses) / number
         return self.tree.find(masses * self.tree.total)
 
     def _weights(self, slots: Array, beta: float) -> Array:
         if self.tree is None:
             return np.ones(len(slots), np.float32)
-        # Largest weight 1, so the numbers of rows and the total fall out.
+        # The largest weight is 1, so the number of rows and the total cancel.
         priorities = self.tree.get(slots)
         weights: Array = ((priorities.min() / priorities) ** beta).astype(np.float32)
         return weights
 
     def prioritise(self, slots: Array, priorities: Array) -> None:
-        """Give drawn transitions new priorities [B] above 0; those that have left the replay since keep none."""
+        """Set the priorities [B], above 0, of drawn transitions; those that were overwritten since are ignored."""
         assert self.tree is not None, "a replay without priorities"
         still = self.ready[slots]
         self.tree.set(slots[still], priorities[still])
         self.max_priority = max(self.max_priority, float(np.float32(priorities.max())))
 
     def recent(self, number: int) -> Tensor:
-        """The last observations, about `number` over all environments, oldest first; overwritten by the next draw."""
+        """Return about `number` of the last observations, oldest first; the next draw overwrites them."""
         rows = min(-(-number // self.num_envs), self.capacity - 1, int(self.heads.min()))
         backs = np.arange(rows, 0, -1)[:, None]  # [row, env]
         return self.frames.observations(self.slots(self.heads - backs).ravel())
@@ -254,7 +254,7 @@ class Replay:
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs; the rows are a stream, of which a checkpoint writes only the new ones."""
+        """Return the state; its rows are a `Snapshot`, of which a checkpoint writes only the new ones."""
         here = self.slots(self.heads)
         state = {
             "heads": self.heads,
@@ -270,7 +270,7 @@ class Replay:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state.
+        """Restore a saved state.
 
         Raises:
             RuntimeError: it is not of a replay like this one, or rows of it are missing.

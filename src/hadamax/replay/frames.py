@@ -1,4 +1,4 @@
-"""The frames of a replay, each stored once; observations are put together when they are asked for."""
+"""Frames of a replay, each stored once; stacked observations are assembled when drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray
 
 
 class Frames:
-    """A ring of `length` frames for each environment, on a device of its own choice.
+    """A ring of `length` frames for each environment, on a given device.
 
     A stacked observation [stack, *frame] is its newest frame and the ones before it in the ring, as many as its age
     (the steps since its game began) allows; before the game's start stands the first frame again, or zeros. An
@@ -37,25 +37,27 @@ class Frames:
         self.bytes_per_frame = self.bytes_of(observation_shape, dtype, stack)
         size = (num_envs * length, *self.shape)
         if device.type == "cpu":
-            self.data = torch.from_numpy(np.zeros(size, dtype))  # memory is taken page by page, as it fills
+            self.data = torch.from_numpy(np.zeros(size, dtype))  # memory is allocated page by page as it fills
         else:
             self.data = torch.zeros(size, dtype=self.dtype, device=device)
-        self._array = self.data.numpy() if device.type == "cpu" else None  # the same memory; numpy's calls cost less
+        self._array = (
+            self.data.numpy() if device.type == "cpu" else None
+        )  # shares memory; NumPy has less overhead per call
         self.ages = np.zeros(num_envs * length, np.int16)
         self._backs = np.arange(stack - 1, -1, -1)
         self._batches: dict[tuple[int, ...], Tensor] = {}
 
     @staticmethod
     def bytes_of(observation_shape: tuple[int, ...], dtype: np.dtype, stack: int) -> int:
-        """Bytes of one frame."""
+        """Return the bytes of one frame."""
         return math.prod(observation_shape[1:] if stack > 1 else observation_shape) * dtype.itemsize
 
     def newest(self, observations: Array) -> Array:
-        """The frames [k, *frame] that observations [k, *observation_shape] end with."""
+        """Return the newest frames [k, *frame] of observations [k, *observation_shape]."""
         return observations[:, -1] if self.stack > 1 else observations
 
     def put(self, slots: Array, observations: Array, ages: Array) -> None:
-        """Store the newest frame of observations [k, ...] whose games are `ages` steps old."""
+        """Store the newest frames of observations [k, ...]; `ages` are the steps since their games began."""
         self.ages[slots] = np.minimum(ages, self.stack - 1)
         frames = self.newest(observations)
         if self._array is not None:
@@ -64,14 +66,14 @@ class Frames:
             self.data[torch.from_numpy(slots)] = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
 
     def observations(self, slots: Array) -> Tensor:
-        """Observations [k, *observation_shape] of slots [k]; overwritten by the next call for as many."""
+        """Return observations [k, *observation_shape] of slots [k]; the next call of the same size overwrites them."""
         if self.stack == 1:
             return self._gather(slots, (len(slots),))
         found = self._gather(self._stacks(slots), (len(slots), self.stack))
         return self._without(found, slots)
 
     def pairs(self, slots: Array, steps: Array, distance: int) -> tuple[Tensor, Tensor]:
-        """The observations of slots [k] and of those `steps` [k] later in the same game: [k, *observation_shape] twice.
+        """Return the observations of slots [k] and of those `steps` [k] later in the same game.
 
         `distance` is the most of the steps; where it is just that, the two share frames, which are fetched once. Where
         it is 0, the second is nothing that makes sense, but the same whatever stands in the ring later. Overwritten by
@@ -90,25 +92,25 @@ class Frames:
         now, later_ones = self._without(found[:, : self.stack], slots), found[:, distance:]
         (cut,) = np.nonzero((steps > 0) & (steps < distance))
         if cut.size:
-            later_ones = later_ones.clone()  # the frames that both share must stay
+            later_ones = later_ones.clone()  # the shared frames would be overwritten
             later_ones[torch.from_numpy(cut).to(self.device)] = self.observations(following[cut, -1])
         return now, later_ones
 
     def _stacks(self, slots: Array) -> Array:
-        """The slots [k, stack] of the frames of observations, the oldest first."""
+        """Return the slots [k, stack] of the frames of observations, oldest first."""
         positions = slots % self.length
         backs = np.minimum(self._backs, self.ages[slots][:, None])
         stacks: Array = (positions[:, None] - backs) % self.length + (slots - positions)[:, None]
         return stacks
 
     def _without(self, observations: Tensor, slots: Array) -> Tensor:
-        """Zeros in place of the first frame's repetitions, where a game starts with zeros."""
+        """Replace repetitions of a game's first frame by zeros, if stacks start with zeros."""
         if not self.repeats and (missing := self._backs > self.ages[slots][:, None]).any():
             observations[torch.from_numpy(missing).to(self.device)] = 0
         return observations
 
     def read(self, slots: Array) -> Array:
-        """The bytes of single frames: [k, bytes_per_frame] uint8."""
+        """Return single frames as bytes: [k, bytes_per_frame] uint8."""
         found = self.data[torch.from_numpy(slots)].cpu().contiguous()
         return found.view(len(slots), -1).view(torch.uint8).numpy()
 
@@ -118,7 +120,7 @@ class Frames:
         self.data[torch.from_numpy(slots)] = found.to(self.device)
 
     def _gather(self, slots: Array, shape: tuple[int, ...]) -> Tensor:
-        # A fresh megabyte for every batch would cost as much again, in page faults.
+        # Reused, since page faults of a new buffer would double the cost.
         if shape not in self._batches:
             self._batches[shape] = torch.empty((*shape, *self.shape), dtype=self.dtype, device=self.device)
         index = torch.from_numpy(slots.reshape(-1)).to(self.device)

@@ -1,4 +1,4 @@
-"""The rows of a replay as files: each row is written once, whatever number of checkpoints needs it.
+"""Rows of a replay as files: each row is written once, however many checkpoints contain it.
 
 A replay is gigabytes of which a few percent change between two checkpoints. A `Snapshot` stands for its rows in a
 `state_dict`: the writer of a checkpoint gets the rows that no file holds yet (`pending`) and reports which
@@ -20,7 +20,7 @@ from hadamax.replay.frames import Frames
 
 Array = np.ndarray
 ROWS_OF_A_FILE = 65_536
-ROWS_AT_ONCE = 1024  # whose frames are packed together
+ROWS_AT_ONCE = 1024  # frames packed together
 
 
 class Piece(NamedTuple):
@@ -32,21 +32,21 @@ class Piece(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file of rows, as a checkpoint names it."""
+    """A file of rows, as recorded in a checkpoint."""
 
-    sha256: str  # of its content, and its name
+    sha256: str  # of its content; also its name
     pieces: list[Piece]
 
 
 class Stored(NamedTuple):
-    """The files of a checkpoint, and the way to read one, which raises where its hash is another."""
+    """The files of a checkpoint and a function that reads one, which raises if its hash differs."""
 
     files: list[File]
     read: Callable[[File], bytes]
 
 
 class Snapshot:
-    """The rows of a replay at the moment it was taken; see `Replay` for how long they stay readable."""
+    """The rows of a replay at one moment; `Replay` states how long they stay readable."""
 
     def __init__(self, stream: RowStream, heads: Array) -> None:
         self._stream, self._heads = stream, heads
@@ -62,7 +62,7 @@ class Snapshot:
         return [file for file in self._stream.files if any(p.stop > oldest[p.env] for p in file.pieces)]
 
     def saved(self, files: Iterable[File]) -> None:
-        """A checkpoint is whole that names these files: `kept` and those of `pending`."""
+        """Note that a complete checkpoint contains these files: `kept` and those of `pending`."""
         self._stream.files, self._stream.saved_heads = list(files), self._heads
 
 
@@ -80,23 +80,23 @@ class Ring(Protocol):
 
 
 class RowStream:
-    """Which of a replay's rows are in files, and the way there and back."""
+    """Writer and reader of a replay's rows, which tracks the rows that are already in files."""
 
     def __init__(self, replay: Ring) -> None:
         self._replay = replay
         self.files: list[File] = []
-        self.saved_heads = np.zeros(replay.num_envs, np.int64)  # rows [env] below are in files, or too old
+        self.saved_heads = np.zeros(replay.num_envs, np.int64)  # rows [env] below this are in files, or too old
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self, self._replay.heads.copy())
 
     def oldest(self, heads: Array) -> Array:
-        """The first row [env] that a replay with these heads reads: the first frame of its oldest row's stack."""
+        """Return the first row [env] that a replay with these heads needs: the first frame of its oldest stack."""
         oldest: Array = np.maximum(heads - self._replay.capacity + 2 - self._replay.frames.stack, 0)
         return oldest
 
     def unsaved(self, heads: Array) -> Iterator[list[Piece]]:
-        """The rows that are in no file, as much at once as goes into one."""
+        """Yield the rows that are not in a file yet, in groups of one file."""
         pieces: list[Piece] = []
         room = ROWS_OF_A_FILE
         starts = np.maximum(self.saved_heads, self.oldest(heads))
@@ -113,17 +113,17 @@ class RowStream:
             yield pieces
 
     def encode(self, pieces: list[Piece]) -> bytes:
-        """A file's content: the small columns as they are, the frames packed."""
+        """Return the content of a file: small columns unchanged, frames packed."""
         slots = np.concatenate([self._slots(env, np.arange(start, stop)) for env, start, stop in pieces])
         tensors = {name: torch.from_numpy(column[slots]) for name, column in self._columns().items()}
         packed = [pack(self._replay.frames.read(self._slots(env, rows))) for env, rows in _parts(pieces)]
-        tensors["pieces"] = torch.tensor(pieces)  # so that no two files are alike
+        tensors["pieces"] = torch.tensor(pieces)  # makes every file unique
         tensors["sizes"] = torch.tensor([len(data) for data in packed])
         tensors["frames"] = torch.frombuffer(bytearray(b"".join(packed)), dtype=torch.uint8)
         return save(tensors)
 
     def load(self, stored: Stored) -> None:
-        """Fill the replay's ring from files, its heads being those of the moment they were written.
+        """Fill the replay's ring from files; its heads must be those of the moment of writing.
 
         Raises:
             RuntimeError: rows are missing, or follow in no order.
@@ -185,14 +185,14 @@ def _parts(pieces: list[Piece]) -> Iterator[tuple[int, Array]]:
 
 
 def pack(frames: Array) -> bytes:
-    """Frames [k, bytes] uint8, in the order of their time."""
+    """Compress frames [k, bytes] uint8, in time order: each as the XOR with the frame before it."""
     differences = frames.copy()
     differences[1:] ^= frames[:-1]
     return zlib.compress(differences.tobytes(), level=1)
 
 
 def unpack(data: bytes, number: int, size: int) -> Array:
-    """`number` frames [number, size] uint8 of `pack`.
+    """Decompress `number` frames [number, size] uint8.
 
     Raises:
         ValueError: it holds another number of bytes, or is not compressed at all. No more than that is unpacked.
@@ -204,12 +204,12 @@ def unpack(data: bytes, number: int, size: int) -> Array:
         raise ValueError(f"frames that cannot be unpacked: {error}") from None
     if len(raw) != number * size:
         raise ValueError(f"{len(raw)} bytes of frames instead of {number * size}")
-    word = math.gcd(size, 8)  # bytes at once
+    word = math.gcd(size, 8)  # bytes per word
     frames: Array = np.bitwise_xor.accumulate(np.frombuffer(raw, f"u{word}").reshape(number, size // word))
     return frames.view(np.uint8)
 
 
 def parts(rows: Array, most: int) -> Iterator[Array]:
-    """`rows` in order, at most so many at once."""
+    """Yield `rows` in order, in parts of at most `most`."""
     for start in range(0, len(rows), most):
         yield rows[start : start + most]

@@ -1,4 +1,4 @@
-"""Priorities that are drawn in proportion: a sum tree, its walks vectorised over a batch."""
+"""Sum tree: draws indices in proportion to their priorities, vectorised over a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 Array = np.ndarray
 
-# Children a node. A wide tree is a shallow one: fewer calls of numpy, each on a little more.
+# Children per node. A wide tree is shallow, which needs fewer NumPy calls.
 WIDTH = 32
 
 
@@ -37,36 +37,36 @@ class SumTree:
 
     @property
     def leaves(self) -> Array:
-        """[size] float32, as they were set."""
+        """Return the priorities [size] float32."""
         leaves: Array = self.levels[0][: self.size].astype(np.float32)
         return leaves
 
     def get(self, indices: Array) -> Array:
-        """Priorities [B] float64."""
+        """Return priorities [B] float64."""
         priorities: Array = self.levels[0][indices]
         return priorities
 
     def set(self, indices: Array, priorities: Array | float) -> None:
-        """Change priorities: [B] int, [B] or one, not negative. Of an index that comes twice, the last one holds."""
-        self.levels[0][indices] = np.asarray(priorities, np.float32)  # what a checkpoint keeps of them
+        """Set priorities: indices [B] int, values [B] or one number, not negative. The last one counts."""
+        self.levels[0][indices] = np.asarray(priorities, np.float32)  # the precision of a checkpoint
         for nodes, parents in zip(self._nodes, self.levels[1:], strict=False):
             indices = indices // WIDTH
             parents[indices] = nodes[indices].sum(axis=1)
 
     def set_all(self, priorities: Array) -> None:
-        """Replace all: [size]."""
+        """Set all priorities: [size]."""
         self.levels[0][: self.size] = np.asarray(priorities, np.float32)
         for nodes, parents in zip(self._nodes, self.levels[1:], strict=False):
             parents[: len(nodes)] = nodes.sum(axis=1)
 
     def find(self, masses: Array) -> Array:
-        """The leaves [B] int in which masses [B] float64 (0 to `total`) fall, if all leaves are laid end to end."""
+        """Return the leaves [B] int whose cumulative ranges contain the masses [B] float64, 0 to `total`."""
         indices, rows = np.zeros(len(masses), np.int64), np.arange(len(masses))
-        sizes = [self.size, *map(len, self._nodes)]  # how much there is on the level below
+        sizes = [self.size, *map(len, self._nodes)]  # entries on the level below
         for size, nodes in zip(sizes[-2::-1], reversed(self._nodes), strict=True):
             children = nodes[indices]
             bounds = children.cumsum(axis=1)
-            # The last bound may be rounded below the mass: no further than the last child, nor into padding.
+            # Rounding may put the last bound below the mass; stay within the last child and out of the padding.
             steps = np.minimum((bounds <= masses[:, None]).sum(axis=1), WIDTH - 1)
             indices = np.minimum(indices * WIDTH + steps, size - 1)
             steps = indices % WIDTH

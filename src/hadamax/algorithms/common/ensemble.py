@@ -1,4 +1,4 @@
-"""Which member of a bootstrapped ensemble acts where. Osband et al. 2016, arXiv 1602.04621."""
+"""Bootstrapped ensemble of heads: one member acts in each game. Osband et al. 2016, arXiv 1602.04621."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hadamax.functional import vote
 
 
 class Ensemble:
-    """One member for each of the environments that are learned from, drawn anew when a game starts.
+    """The acting member of each training environment, redrawn when a game starts.
 
-    With one member nothing is drawn and nothing kept.
+    With a single member nothing is drawn or saved.
     """
 
     def __init__(self, members: int, num_envs: int, generator: torch.Generator) -> None:
@@ -21,18 +21,18 @@ class Ensemble:
         self.acting = torch.zeros(num_envs, dtype=torch.int64, device=generator.device)
 
     def begin_games(self, environments: Tensor) -> None:
-        """Draw who acts in these environments: [k] int64."""
+        """Draw the acting members of these environments, [k] int64."""
         if self.members > 1:
             device, number = self.acting.device, len(environments)
             drawn = torch.randint(self.members, (number,), generator=self.generator, device=device)
             self.acting[environments.to(device)] = drawn
 
     def act(self, values: Tensor, rows: slice) -> Tensor:
-        """What is acted on, [env, action]: the drawn member's Q-values, and the vote in environments past those.
+        """Return the scores to act on, [env, action]: the acting member's Q-values; in test environments, the vote.
 
         Args:
             values: [env, member, action].
-            rows: which environments the first ones are.
+            rows: the numbers of the training environments, which come first.
         """
         if self.members == 1:
             return values.squeeze(1)
@@ -41,7 +41,7 @@ class Ensemble:
         return torch.cat([own, vote(values[len(acting) :])])
 
     def masks(self, shape: tuple[int, ...], probability: float) -> Tensor:
-        """Which members learn from which rows, [*shape, member] of 0 and 1; all of them at probability 1."""
+        """Return masks [*shape, member] of 0 and 1: whether a member learns from a row; all 1 at probability 1."""
         size, device = (*shape, self.members), self.acting.device
         if probability == 1:
             return torch.ones(size, device=device)

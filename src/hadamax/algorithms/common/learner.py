@@ -64,13 +64,13 @@ class Learner:
 
 
 def save_moments(optimizer: torch.optim.Optimizer) -> dict[Any, Any]:
-    """The optimizer's tensors by the number of their parameter."""
+    """Return the optimizer's state by the index of its parameter."""
     moments: dict[Any, Any] = optimizer.state_dict()["state"]
     return moments
 
 
 def load_moments(optimizer: torch.optim.Optimizer, moments: dict[Any, Any]) -> None:
-    """Give an optimizer of one group the moments of a checkpoint; its settings stay.
+    """Load the optimizer state of a checkpoint; the optimizer keeps its settings.
 
     Raises:
         RuntimeError: a moment has another shape than its parameter.

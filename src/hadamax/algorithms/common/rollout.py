@@ -1,4 +1,4 @@
-"""A rollout: what a batch of environments did in the last few steps, on the learner's device."""
+"""Rollout: the last `num_steps` steps of a batch of environments, on the learner's device."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Rollout:
         self.agent_acted = torch.zeros(size, dtype=torch.bool, device=device)
 
     def minibatches(self, number: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """All [T x E] rows once, shuffled, as `number` index tensors of one length."""
+        """Yield all [T x E] rows once, shuffled, as `number` index tensors of equal length."""
         rows = self.actions.numel()
         order = torch.randperm(rows, generator=generator, device=self.actions.device)
         yield from order.view(number, rows // number)
 
 
 class PolicyRollout(Rollout):
-    """With the values [T, E] and the log-probabilities [T, E] of the actions, as they were while acting."""
+    """Rollout with the values [T, E] and log-probabilities [T, E] computed while acting."""
 
     def __init__(
         self, num_steps: int, num_envs: int, shape: tuple[int, ...], dtype: np.dtype, device: torch.device
