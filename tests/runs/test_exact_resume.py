@@ -31,8 +31,6 @@ from hadamax.runs import checkpoints, diagnostics
 from hadamax.runs import loop as loops
 from hadamax.runs.interrupts import Interrupts
 
-pytestmark = pytest.mark.end_to_end
-
 Outcomes = Callable[[str], dict[str, Any]]
 LENGTH = {
     "frames": 2560,
