@@ -1,4 +1,4 @@
-"""Every example runs, small, against the real libraries."""
+"""Every example runs at small size against the real libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import torch
 pytestmark = pytest.mark.end_to_end
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TWO_SCREENS = 130
 PUBLIC = {"hadamax", "hadamax.functional", "hadamax.networks"}
 
 
@@ -35,13 +34,8 @@ def differs(network: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(not torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
-def test_it_fits_on_two_screens(name: str) -> None:
-    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= TWO_SCREENS
-
-
 @pytest.mark.parametrize("name", ["pqn_single_file", "ppo_single_file"])
-def test_a_single_file_uses_the_public_layers_only(name: str) -> None:
+def test_single_file_examples_import_public_names_only(name: str) -> None:
     tree = ast.parse((EXAMPLES / f"{name}.py").read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -50,15 +44,7 @@ def test_a_single_file_uses_the_public_layers_only(name: str) -> None:
     assert ours <= PUBLIC
 
 
-@pytest.mark.parametrize("name", ["sb3_dqn", "torchrl_dqn"])
-def test_at_most_three_lines_are_ours(name: str) -> None:
-    lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
-    ours = [line for line in lines if line.endswith("# from this library")]
-    assert 1 < len(ours) <= 3
-    assert all("# from this library" in line for line in lines if "hadamax." in line and "import" in line)
-
-
-def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pqn_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     pqn = example("pqn_single_file")
     small = {"encoder": "nature-norm", "num_envs": 2, "num_steps": 8, "num_minibatches": 2}
     twice = [pqn.main(pqn.Settings(frames=frames, **small)) for frames in (64, 64, 128)]
@@ -68,7 +54,7 @@ def test_pqn(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split("  ")[0] for line in lines] == ["frames 64", "frames 64", "frames 64", "frames 128"]
 
 
-def test_ppo(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ppo_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     ppo = example("ppo_single_file")
     small: dict[str, Any] = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "num_epochs": 2}
     runs = [ppo.main(ppo.Settings(frames=frames, **small)) for frames in (64, 128)]
@@ -77,8 +63,8 @@ def test_ppo(capsys: pytest.CaptureFixture[str]) -> None:
     assert "frames 128" in capsys.readouterr().out
 
 
-def test_advantages_of_the_ppo_example_are_gae() -> None:
-    """Lambda-return less value, against the sum of discounted errors written out (arXiv 1506.02438, equation 16)."""
+def test_ppo_example_advantages_are_gae() -> None:
+    """Lambda-return minus value equals the sum of discounted errors (arXiv 1506.02438, equation 16)."""
     from hadamax.functional import lambda_returns
 
     rng = np.random.default_rng(0)
@@ -101,7 +87,7 @@ def test_advantages_of_the_ppo_example_are_gae() -> None:
 
 
 @pytest.mark.extra("sb3")
-def test_sb3_dqn(tmp_path: Path) -> None:
+def test_sb3_dqn_example_runs(tmp_path: Path) -> None:
     sb3 = example("sb3_dqn")
     from stable_baselines3 import DQN
     from stable_baselines3.common.env_checker import check_env
@@ -119,7 +105,7 @@ def test_sb3_dqn(tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("flax")
-def test_flax_encoder(tmp_path: Path) -> None:
+def test_flax_encoder_example_runs(tmp_path: Path) -> None:
     flax = example("flax_encoder")
     from hadamax import build_encoder
     from hadamax.integrations.flax_weights import save
@@ -132,7 +118,7 @@ def test_flax_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("torchrl")
-def test_torchrl_dqn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_torchrl_dqn_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     torchrl = example("torchrl_dqn")
     small = torchrl.Settings(encoder="hadamax-fast", frames=4 * 24, buffer_size=50, learning_starts=16, batch=4)
     losses = torchrl.main(small)
@@ -143,7 +129,7 @@ def test_torchrl_dqn(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.extra("sb3")
-def test_sb3_diagnostics(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sb3_diagnostics_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     sb3 = example("sb3_diagnostics")
     small = sb3.Settings(total_timesteps=24, every=12, observations=24, buffer_size=50, learning_starts=8)
     health = sb3.main(small)
@@ -154,7 +140,7 @@ def test_sb3_diagnostics(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.extra("flax")
-def test_flax_diagnostics(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flax_diagnostics_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     flax = example("flax_diagnostics")
     saturated, ours = flax.main(flax.Settings(batch=16))
     assert [layer.layer for layer in saturated] == ["hidden"]

@@ -1,4 +1,4 @@
-"""Extras are imported where they are used, and their absence is one plain line."""
+"""Extras are imported only where they are used; a missing one is a one-line error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("module", "package", "mend"), CASES)
-def test_a_missing_extra_names_the_mend(module: str, package: str, mend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_install_command(
+    module: str, package: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in list(sys.modules):
         if name.startswith("hadamax.integrations.") or name == package or name.startswith(f"{package}."):
             monkeypatch.delitem(sys.modules, name)
@@ -29,7 +31,7 @@ def test_a_missing_extra_names_the_mend(module: str, package: str, mend: str, mo
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_imported_that_nobody_asked_for() -> None:
+def test_extras_are_not_imported_by_default() -> None:
     code = (
         "import sys, hadamax, hadamax.integrations.flax_weights; "
         "print([name for name in ('jax', 'flax', 'stable_baselines3', 'torchrl') if name in sys.modules])"

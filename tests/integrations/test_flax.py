@@ -1,4 +1,4 @@
-"""The Flax encoders give the numbers of the PyTorch ones, on the same weights, in float32."""
+"""The Flax encoders compute the numbers of the PyTorch ones from the same weights in float32."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def compare(name: str, shape: tuple[int, ...], **settings: Any) -> None:
     ("name", "settings"),
     [("hadamax", {}), ("hadamax-c51", {}), ("nature", {}), ("nature", {**HR, "layers": "last"}), ("nature-norm", HR)],
 )
-def test_the_published_encoders_at_full_size(name: str, settings: dict[str, Any]) -> None:
+def test_published_encoders_at_full_size(name: str, settings: dict[str, Any]) -> None:
     encoder, apply = both(name, (4, 84, 84), 255.0, None, **settings)
     seen = observations((4, 84, 84))
     assert_same(apply(to_nhwc(seen)), encoder(torch.from_numpy(seen)))
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("hadamax", "hadamax-c51", "nature", "nature-norm")])
-def test_every_other_encoder_at_a_small_uneven_size(name: str) -> None:
+def test_other_encoders_at_a_small_uneven_size(name: str) -> None:
     shapes: dict[str, tuple[int, ...]] = {"mlp": (5,), "hadamax-deep": (4, 61, 64)}
     compare(name, shapes.get(name, (3, 37, 42)))
 
@@ -105,7 +105,7 @@ def test_every_kind_of_override(name: str, settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-c51", "impala", "mlp"])
-def test_a_module_makes_the_tree_that_weights_are_converted_to(name: str) -> None:
+def test_converted_weights_match_the_module_tree(name: str) -> None:
     shape = (5,) if name == "mlp" else (24, 26, 3)
     settings: dict[str, Any] = {} if name == "hadamax" else {"activation": "rational"}
     module = QNetwork(build_encoder(name, shape, **settings), num_actions=4)
@@ -116,7 +116,7 @@ def test_a_module_makes_the_tree_that_weights_are_converted_to(name: str) -> Non
     assert shapes == {path: value.shape for path, value in flatten_dict(made).items()}
 
 
-def test_a_fresh_network_goes_to_pytorch_with_its_head() -> None:
+def test_fresh_network_converts_to_pytorch_with_its_head() -> None:
     module = QNetwork(build_encoder("hadamax-minatar", (10, 10, 4), 1.0), num_actions=4)
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 10, 10, 4)))["params"]
     network = TorchQNetwork(hadamax.build_encoder("hadamax-minatar", (4, 10, 10), 1.0), 4)
@@ -125,7 +125,7 @@ def test_a_fresh_network_goes_to_pytorch_with_its_head() -> None:
     assert_same(module.apply({"params": params}, to_nhwc(seen)), network(torch.from_numpy(seen)))
 
 
-def test_layers_by_themselves() -> None:
+def test_single_layers() -> None:
     x = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
     conv = HadamardConv(5, (4, 3), strides=(2, 1), padding="SAME", activation=("gelu", "identity"), norm="channels")
     params = conv.init(jax.random.key(1), x)["params"]
@@ -148,7 +148,7 @@ def test_layers_by_themselves() -> None:
 
 
 @pytest.mark.parametrize("name", INITIALISERS)
-def test_initial_weights_have_the_spread_of_pytorchs(name: str) -> None:
+def test_initial_weights_have_the_spread_of_pytorch(name: str) -> None:
     fan_in = 4 * 4 * 24
     kernel, bias = initialisers(name, fan_in)
     layer = hadamax.HadamardConv2d(24, 32, 4, branches=1, initialiser=name).requires_grad_(False)
@@ -161,7 +161,7 @@ def test_initial_weights_have_the_spread_of_pytorchs(name: str) -> None:
             assert float(np.abs(ours).max()) == pytest.approx(float(theirs.abs().max()), rel=rel)
 
 
-def test_names_are_those_of_pytorch() -> None:
+def test_names_equal_pytorch_names() -> None:
     assert ACTIVATIONS.keys() == hadamax.networks.ACTIVATIONS.keys()
 
 
@@ -185,12 +185,12 @@ def test_bfloat16_and_gradients() -> None:
         ((1, 84, 84, 4), np.int32, "observations must be uint8 or floating point, not int32"),
     ],
 )
-def test_wrong_observations_are_refused(shape: tuple[int, ...], dtype: Any, line: str) -> None:
+def test_wrong_observations_are_errors(shape: tuple[int, ...], dtype: Any, line: str) -> None:
     with pytest.raises((ValueError, TypeError), match=line):
         build_encoder("nature").init(jax.random.key(0), np.zeros(shape, dtype))
 
 
-def test_wrong_settings_are_refused_before_anything_is_made() -> None:
+def test_wrong_settings_are_errors_at_construction() -> None:
     with pytest.raises(ValueError, match="did you mean"):
         build_encoder("hadamx")
     with pytest.raises(ValueError, match="too small"):
@@ -247,7 +247,7 @@ def published() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     return variables, seen, np.asarray(jax.jit(network.apply)(variables, seen))
 
 
-def test_the_published_tree_loads_into_both(published: tuple[dict[str, Any], np.ndarray, np.ndarray]) -> None:
+def test_published_tree_loads_into_both(published: tuple[dict[str, Any], np.ndarray, np.ndarray]) -> None:
     variables, seen, values = published
     # The published norm takes the variance as E[x^2] - E[x]^2: a few digits of float32 are its own.
     close: dict[str, Any] = {"rtol": 2e-5, "atol": 2e-5 * float(np.abs(values).max())}

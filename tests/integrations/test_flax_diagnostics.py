@@ -1,4 +1,4 @@
-"""Diagnostics of Flax modules, against those of the same network in PyTorch and against numpy."""
+"""Diagnostics of Flax modules against those of the same network in PyTorch and against numpy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hadamax.networks import QNetwork as TorchQNetwork
 pytestmark = pytest.mark.extra("flax")
 
 
-def test_they_are_those_of_the_same_network_in_pytorch() -> None:
+def test_equal_those_of_the_pytorch_network() -> None:
     settings: dict[str, Any] = {"activation": "tanh", "branches": 2}
     seen = np.random.default_rng(0).integers(0, 256, (30, 10, 12, 4), dtype=np.uint8)
     network = QNetwork(build_encoder("minatar", (10, 12, 4), **settings), 3)
@@ -50,7 +50,7 @@ class Own(nn.Module):
         return layer(layer(x))
 
 
-def test_sown_values_and_hadamard_layers_in_the_order_of_their_calls() -> None:
+def test_sown_values_and_hadamard_layers_in_call_order() -> None:
     x = np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32)  # more than a batch
     module = Own()
     variables = module.init(jax.random.key(0), x, train=False)
@@ -62,7 +62,7 @@ def test_sown_values_and_hadamard_layers_in_the_order_of_their_calls() -> None:
     np.testing.assert_allclose(np.sort(found[0].activations, 0), np.sort(expected, 0), atol=1e-6)
 
 
-def test_plain_layers_where_there_is_nothing_else() -> None:
+def test_plain_layers_without_hadamard_layers() -> None:
     class Plain(nn.Module):
         @nn.compact
         def __call__(self, x: Any) -> Any:
@@ -76,7 +76,7 @@ def test_plain_layers_where_there_is_nothing_else() -> None:
     assert found[0].maps.shape == (4, 3 * 5 * 6)
 
 
-def test_nothing_to_measure_is_one_line() -> None:
+def test_nothing_to_measure_is_a_one_line_error() -> None:
     class Nothing(nn.Module):
         def __call__(self, x: Any) -> Any:
             return x + 1

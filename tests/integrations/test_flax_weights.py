@@ -1,4 +1,4 @@
-"""Trees of the published JAX codes become weights here, without JAX; those that cannot are refused in one line."""
+"""Parameter trees of the published JAX code convert to weights without JAX; other trees are one-line errors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_published_trees_fill_the_whole_network(name: str, tmp_path: Path) -> No
     assert all(np.array_equal(state[key], torch_state(back, network.encoder)[key]) for key in state)
 
 
-def test_each_array_lands_where_it_belongs() -> None:
+def test_each_array_goes_to_its_layer() -> None:
     tree = hadamax_tree()
     state = torch_state({"params": tree, "batch_stats": {}}, build_encoder("hadamax"))
     encoder = tree["NatureCNN_0"]
@@ -92,7 +92,7 @@ def test_each_array_lands_where_it_belongs() -> None:
     assert state["head.weight"][2, 100] == tree["action_dense"]["kernel"][100, 2]
 
 
-def test_files_of_either_naming(tmp_path: Path) -> None:
+def test_files_with_either_naming(tmp_path: Path) -> None:
     network = QNetwork(build_encoder("minatar", (4, 10, 10), 1.0), 3)
     state = network.state_dict()
     save_file(state, tmp_path / "weights.safetensors")  # as a run's checkpoint has it
@@ -150,18 +150,18 @@ def with_another_head() -> Tree:
         (lambda: {"encoder.blocks.0.layer.weight": rng(64, 4, 8, 8)}, "encoder.blocks.0.layer.bias and .* missing"),
     ],
 )
-def test_other_weights_are_refused_in_one_line(tree: Callable[[], Tree], line: str) -> None:
+def test_other_weights_are_one_line_errors(tree: Callable[[], Tree], line: str) -> None:
     with pytest.raises(ValueError, match=line) as caught:
         torch_state(tree(), build_encoder("hadamax"))
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_another_size_are_refused() -> None:
+def test_weights_of_another_size_are_errors() -> None:
     with pytest.raises(ValueError, match=r"Dense_0/kernel is \(7744, 512\), must be \(3136, 512\)"):
         torch_state(hadamax_tree(), build_encoder("hadamax", (4, 56, 56)))
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_other_files_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x80\x04pickle")
     with pytest.raises(ValueError, match="is not a complete safetensors file"):

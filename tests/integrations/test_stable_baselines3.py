@@ -77,7 +77,7 @@ def algorithm(name: str) -> Any:
 
 
 @pytest.mark.parametrize(("name", "settings"), algorithms())
-def test_it_trains_and_comes_back_from_disk(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_trains_and_loads_from_disk(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
     model = algorithm(name)("CnnPolicy", stacked(), policy_kwargs=policy(), seed=1, device="cpu", **settings)
     extractors = [module for module in model.policy.modules() if isinstance(module, HadamaxExtractor)]
     before = [p.detach().clone() for p in extractors[0].parameters()]
@@ -95,7 +95,7 @@ def test_it_trains_and_comes_back_from_disk(name: str, settings: dict[str, Any],
 
 
 @pytest.mark.slow
-def test_dqn_learns_what_it_sees() -> None:
+def test_dqn_learns_a_reward_from_the_observation() -> None:
     model = DQN(
         "CnnPolicy",
         DummyVecEnv([Pictures]),
@@ -120,7 +120,7 @@ def test_dqn_learns_what_it_sees() -> None:
     assert right >= 36  # by chance 13
 
 
-def test_features_are_those_of_the_encoder_on_the_same_bytes() -> None:
+def test_features_equal_the_encoder_on_the_same_bytes() -> None:
     space = spaces.Box(0, 255, (4, 36, 37), np.uint8)
     images = torch.randint(0, 256, (2, 4, 36, 37), dtype=torch.uint8)
     for normalize, scale in ((True, 1.0), (False, 255.0)):
@@ -140,7 +140,7 @@ def test_float_images_with_channels_last() -> None:
     torch.testing.assert_close(extractor(images), extractor.encoder(images.movedim(-1, 1)))
 
 
-def test_vectors_go_to_the_mlp() -> None:
+def test_vectors_use_the_mlp() -> None:
     model = DQN("MlpPolicy", "CartPole-v1", policy_kwargs=policy("mlp"), learning_starts=10, seed=1, device="cpu")
     model.learn(30)
 
@@ -159,7 +159,7 @@ def test_vectors_go_to_the_mlp() -> None:
         (spaces.Box(-1, 1, (3,), np.float32), {}, r"observation_shape must be \(channels, height, width\)"),
     ],
 )
-def test_wrong_spaces_and_settings_are_refused(space: Any, settings: dict[str, Any], line: str) -> None:
+def test_wrong_spaces_and_settings_are_errors(space: Any, settings: dict[str, Any], line: str) -> None:
     with pytest.raises((ValueError, TypeError), match=line) as caught:
         HadamaxExtractor(space, **settings)
     assert "\n" not in str(caught.value)
@@ -169,9 +169,7 @@ def test_wrong_spaces_and_settings_are_refused(space: Any, settings: dict[str, A
     ("scale", "low", "high"),
     [(1.0, 0.0, 255.0), (255.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, 0.0, float("nan")), (1.0, 0.0, float("inf"))],
 )
-def test_a_scale_that_the_images_belie_is_refused_at_the_first_that_shows_it(
-    scale: float, low: float, high: float
-) -> None:
+def test_wrong_image_scale_is_an_error_at_the_first_image(scale: float, low: float, high: float) -> None:
     extractor = HadamaxExtractor(spaces.Box(0, 255, (4, 36, 36), np.uint8), "minatar", scale)
     images = torch.zeros(1, 4, 36, 36)
     extractor(images)  # black: nothing to tell
@@ -180,6 +178,6 @@ def test_a_scale_that_the_images_belie_is_refused_at_the_first_that_shows_it(
         extractor(images)
 
 
-def test_the_environments_here_pass_the_librarys_check() -> None:
+def test_environments_pass_the_check_of_the_library() -> None:
     check_env(Pictures())
     assert isinstance(PPO("CnnPolicy", stacked(), policy_kwargs=policy(), device="cpu").env, VecTransposeImage)

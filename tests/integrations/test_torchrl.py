@@ -1,4 +1,4 @@
-"""The encoders inside TorchRL's own environments, actors and losses."""
+"""The encoders inside TorchRL's environments, actors and losses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pictures(gymnasium.Env[np.ndarray, int]):
         return self.observation_space.sample(), 1.0, False, False, {}
 
 
-def test_a_rollout_of_one_environment_and_of_several_dimensions() -> None:
+def test_rollouts_with_any_batch_dimensions() -> None:
     env = GymWrapper(Pictures())
     module = HadamaxModule("minatar", (4, 10, 12), num_actions=3, in_key="observation")
     actor = QValueActor(module, spec=env.action_spec)
@@ -67,7 +67,7 @@ def test_features_and_other_keys() -> None:
         (torch.full((2, 4, 10, 11), -0.5), 1.0, "values from -0.5 to -0.5"),
     ],
 )
-def test_wrong_images_are_refused_in_one_line(images: torch.Tensor, scale: float, line: str) -> None:
+def test_wrong_images_are_one_line_errors(images: torch.Tensor, scale: float, line: str) -> None:
     module = HadamaxModule("minatar", (4, 10, 11), scale)
     with pytest.raises(ValueError, match=line) as caught:
         module(TensorDict({"pixels": images}, [2]))

@@ -27,18 +27,18 @@ FORMULAS: dict[str, Callable[[float], float]] = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_formula(name: str) -> None:
+def test_activation_equals_its_formula(name: str) -> None:
     got = ACTIVATIONS[name].make()(torch.tensor(POINTS, dtype=torch.float64))
     assert got.tolist() == pytest.approx([FORMULAS[name](x) for x in POINTS], abs=1e-12)
 
 
-def test_crelu_puts_the_negative_side_after_the_positive_channels() -> None:
+def test_crelu_appends_the_negative_part() -> None:
     got = ACTIVATIONS["crelu"].make()(torch.tensor([[1.0, -2.0, 3.0]]))
     assert got.tolist() == [[1.0, 0.0, 3.0, 0.0, 2.0, 0.0]]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_width_is_what_comes_out(name: str) -> None:
+def test_declared_width_equals_output_width(name: str) -> None:
     assert ACTIVATIONS[name].make()(torch.randn(2, 3, 5)).shape == (2, 3, 5 * ACTIVATIONS[name].width)
 
 
@@ -58,7 +58,7 @@ def test_rational_formula_with_other_coefficients() -> None:
         assert rational(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(above / below, rel=1e-6)
 
 
-def test_rational_starts_at_the_least_squares_fit_of_leaky_relu() -> None:
+def test_rational_starts_as_a_fit_of_leaky_relu() -> None:
     rational = Rational().double()
     with torch.no_grad():  # the published digits, not their float32 rounding
         rational.numerator.copy_(torch.tensor(LEAKY_RELU_NUMERATOR, dtype=torch.float64))
@@ -80,7 +80,7 @@ def test_rational_keeps_dtype_and_has_no_pole() -> None:
     assert y.isfinite().all()
 
 
-def test_a_name_per_branch_or_one_for_all() -> None:
+def test_one_name_or_one_per_branch() -> None:
     assert resolve_activations("tanh", 3) == (ACTIVATIONS["tanh"],) * 3
     assert resolve_activations(["tanh", "relu"], 2) == (ACTIVATIONS["tanh"], ACTIVATIONS["relu"])
 
@@ -98,7 +98,9 @@ def test_a_name_per_branch_or_one_for_all() -> None:
         ("tanh", True, TypeError, "branches must be a whole number"),
     ],
 )
-def test_refusals_in_one_line(activation: object, branches: object, error: type[Exception], message: str) -> None:
+def test_invalid_activations_are_one_line_errors(
+    activation: object, branches: object, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as refusal:
         resolve_activations(activation, branches)  # type: ignore[arg-type]
     assert message in str(refusal.value)

@@ -1,4 +1,4 @@
-"""A network's description makes the same network, whatever it is made of."""
+"""A network built from another's description is the same network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check(network: nn.Module, encoder: Any, num_actions: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(("kind", "options"), HEADS)
-def test_every_head(kind: Any, options: dict[str, Any]) -> None:
+def test_description_of_every_head(kind: Any, options: dict[str, Any]) -> None:
     encoder = build_encoder("mlp", (5,), 1.0, features=8)
     network = kind(encoder, 3, **options)
     made = check(network, encoder, 3)
@@ -70,7 +70,7 @@ def test_every_head(kind: Any, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
-def test_every_encoder(name: str) -> None:
+def test_description_of_every_encoder(name: str) -> None:
     encoder = build_encoder(name, SHAPES.get(name, (4, 84, 84)), 255.0, width=0.125)
     check(RainbowNetwork(encoder, 2, num_atoms=3), encoder, 2)
 
@@ -83,7 +83,9 @@ def test_every_encoder(name: str) -> None:
     last=st.booleans(),
     scale=st.sampled_from([255.0, 256.0, 1000.0]),  # smaller ones make infinities of bytes
 )
-def test_every_variation(name: str, activation: Any, combine: str, norm: Any, last: bool, scale: float) -> None:
+def test_description_of_every_variation(
+    name: str, activation: Any, combine: str, norm: Any, last: bool, scale: float
+) -> None:
     varied: dict[str, Any] = {"activation": activation, "branches": 2, "combine": combine, "norm": norm}
     layers = "last" if last else "all"
     encoder = build_encoder(name, SHAPES.get(name, (4, 40, 40)), scale, **varied, layers=layers, width=0.0625)
@@ -107,7 +109,7 @@ def test_every_variation(name: str, activation: Any, combine: str, norm: Any, la
         ({"dense": [{"layer": "dense", "features": 8, "activation": "tahn"}]}, 'did you mean "tanh"'),
     ],
 )
-def test_what_is_no_description(change: dict[str, Any], line: str) -> None:
+def test_invalid_descriptions_are_errors(change: dict[str, Any], line: str) -> None:
     encoder = build_encoder("mlp", (5,), 1.0, features=8)
     description = describe(QNetwork(encoder, 3), encoder, 3)
     if change == {"observation_shape": [4]}:  # a description of another network
@@ -119,7 +121,7 @@ def test_what_is_no_description(change: dict[str, Any], line: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_another_kind_of_network() -> None:
+def test_description_of_another_kind_is_an_error() -> None:
     encoder = build_encoder("mlp", (5,), 1.0, features=8)
     with pytest.raises(TypeError, match=r"network must be one of q, value, .*, not Linear"):
         describe(nn.Linear(2, 3), encoder, 3)

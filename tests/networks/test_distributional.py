@@ -1,4 +1,4 @@
-"""Categorical and Rainbow networks: values are means, streams add up, encoders keep what they are."""
+"""Categorical and Rainbow networks: mean values, dueling streams, encoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def observations(batch: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, 4, 44, 44), dtype=torch.uint8)
 
 
-def test_a_distribution_is_worth_its_mean() -> None:
+def test_value_is_the_mean_of_the_distribution() -> None:
     atoms = Categorical(5, -2.0, 2.0)
     assert atoms.support.tolist() == [-2, -1, 0, 1, 2]
     probabilities = torch.tensor([[0.1, 0.2, 0.3, 0.3, 0.1]])
@@ -30,7 +30,7 @@ def test_a_distribution_is_worth_its_mean() -> None:
 
 
 @pytest.mark.parametrize(("atoms", "low", "high"), [(1, 0.0, 1.0), (5, 1.0, 1.0), (5, 2.0, 1.0)])
-def test_supports_that_cannot_be(atoms: int, low: float, high: float) -> None:
+def test_invalid_supports_are_errors(atoms: int, low: float, high: float) -> None:
     with pytest.raises(ValueError, match=r"num_atoms|v_min"):
         Categorical(atoms, low, high)
 
@@ -51,8 +51,8 @@ def test_dueling_streams_add_up() -> None:
     torch.testing.assert_close(network.logits(x).mean(dim=1), value.squeeze(1))
 
 
-def test_without_streams_and_noise_it_is_the_plain_network() -> None:
-    """The same weights give the same values: C51's with atoms, DQN's with one."""
+def test_rainbow_without_dueling_and_noise_is_the_plain_network() -> None:
+    """Equal weights give equal values: C51's with atoms, DQN's with one."""
     encoder, x = small(activation="tanh", branches=2, layers="last"), observations()
     for plain, rainbow in (
         (CategoricalNetwork(encoder, 6, **ATOMS), RainbowNetwork(encoder, 6, dueling=False, noise=0.0, **ATOMS)),
@@ -64,7 +64,7 @@ def test_without_streams_and_noise_it_is_the_plain_network() -> None:
         torch.testing.assert_close(rainbow(x), plain(x))
 
 
-def test_a_hadamard_layer_stands_in_each_stream() -> None:
+def test_each_stream_has_a_hadamard_layer() -> None:
     network = RainbowNetwork(small(activation="tanh", branches=2, layers="last"), 6)
     for stream in (network.value, network.advantage):
         (hidden,) = stream.hidden
@@ -76,7 +76,7 @@ def test_a_hadamard_layer_stands_in_each_stream() -> None:
     assert isinstance(quiet.advantage.head, HadamardLinear)
 
 
-def test_a_crelu_layer_is_twice_as_wide() -> None:
+def test_crelu_layer_is_twice_as_wide() -> None:
     network = RainbowNetwork(small(activation="crelu", layers="last"), 6)
     assert network.value.head.in_features == 128
     assert network(observations()).shape == (3, 6)
@@ -95,7 +95,7 @@ def test_values_are_float32_under_bfloat16_autocast(name: str) -> None:
         assert all(p.grad is not None for p in network.parameters())
 
 
-def test_vectors() -> None:
+def test_vector_observations() -> None:
     encoder = build_encoder("mlp", (4,), input_scale=1.0)
     network = RainbowNetwork(encoder, 2)
     assert len(network.trunk.dense) == 1

@@ -1,4 +1,4 @@
-"""What building an encoder, and an encoder, refuse: one line that names the setting, the value and the mend."""
+"""Errors of building and calling an encoder: one line with the setting, the value and what is accepted."""
 
 from dataclasses import replace
 from typing import Any
@@ -55,7 +55,7 @@ from hadamax.networks import Conv, EncoderSpec, Pool, build_encoder
         (("nature",), {"branches": -1}, ValueError, "branches must be 1 or more, not -1"),
     ],
 )
-def test_refusals_in_one_line(
+def test_invalid_settings_are_one_line_errors(
     arguments: tuple[Any, ...], overrides: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as refusal:
@@ -64,7 +64,7 @@ def test_refusals_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-def test_refused_data() -> None:
+def test_invalid_specs_are_errors() -> None:
     spec = EncoderSpec("", "", blocks=(Conv(2, 1),), dense=())
     with pytest.raises(ValueError, match="features 8 needs a dense last layer"):
         build_encoder(spec, features=8)
@@ -79,13 +79,13 @@ def test_refused_data() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.complex64])
-def test_refused_dtypes(dtype: torch.dtype) -> None:
+def test_wrong_dtypes_are_errors(dtype: torch.dtype) -> None:
     encoder = build_encoder("nature", width=0.1)
     with pytest.raises(TypeError, match=f"observations must be uint8 or floating point, not {dtype}"):
         encoder(torch.zeros(1, 4, 84, 84, dtype=dtype))
 
 
-def test_refused_observations() -> None:
+def test_wrong_observations_are_errors() -> None:
     encoder = build_encoder("nature", width=0.1)
     for shape in ((4, 84, 84), (1, 84, 84, 4), (1, 4, 84, 85), (1, 1, 4, 84, 84), ()):
         with pytest.raises(ValueError, match=r"observations must be \[B, 4, 84, 84\], not \["):
@@ -95,14 +95,14 @@ def test_refused_observations() -> None:
 
 
 @pytest.mark.parametrize("shape", [(84, 84, 4), (10, 10, 7), (210, 160, 3), (210, 160, 1)])
-def test_channels_that_come_last_are_refused_with_the_order_that_is_right(shape: tuple[int, ...]) -> None:
+def test_channels_last_images_are_an_error_with_the_right_order(shape: tuple[int, ...]) -> None:
     last = f"{shape[2]}, {shape[0]}, {shape[1]}"
     with pytest.raises(ValueError, match=rf"has its channels last; expected \(channels, height, width\): \({last}\)"):
         build_encoder("hadamax", shape)
 
 
 @pytest.mark.parametrize("shape", [(4, 84, 84), (10, 10, 10), (64, 9, 8), (8, 8, 4), (1, 210, 160), (12, 84, 84)])
-def test_images_with_channels_first_are_not_taken_for_others(shape: tuple[int, ...]) -> None:
+def test_channels_first_images_are_accepted(shape: tuple[int, ...]) -> None:
     assert build_encoder("hadamax-minatar", shape, width=0.125).observation_shape == shape
 
 
@@ -114,7 +114,7 @@ def test_images_with_channels_first_are_not_taken_for_others(shape: tuple[int, .
         ((2, 3, 84, 80), r"not \[2, 3, 84, 80\]$"),
     ],
 )
-def test_observations_of_another_shape_are_refused_with_the_mend(shape: tuple[int, ...], mend: str) -> None:
+def test_wrong_shapes_are_errors_with_a_suggestion(shape: tuple[int, ...], mend: str) -> None:
     encoder = build_encoder("nature", (4, 84, 80))
     with pytest.raises(ValueError, match=mend):
         encoder(torch.zeros(shape, dtype=torch.uint8))

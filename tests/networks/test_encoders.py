@@ -64,7 +64,7 @@ def test_parameter_counts_of_small_encoders() -> None:
     assert parameters("mlp", (8,)) == conv(8, 128, 1) + conv(128, 128, 1) + conv(128, 6, 1)
 
 
-def test_table_3_of_the_hadamard_representation() -> None:
+def test_parameter_counts_of_hr_table_3() -> None:
     nature = ENCODERS["nature"]
     dense = (Dense(512, "tanh", branches=2, norm=Norm("channels", True, 1e-5)),)
     blocks = tuple(replace(block, activation="tanh", branches=2) for block in nature.blocks if isinstance(block, Conv))
@@ -88,7 +88,7 @@ def test_table_3_of_the_hadamard_representation() -> None:
         ("impala", [42, 21, 11, 6, 3, 3]),
     ],
 )
-def test_map_sizes(name: str, sizes: list[int]) -> None:
+def test_feature_map_sizes(name: str, sizes: list[int]) -> None:
     encoder = build_encoder(name, width=0.05)
     x = torch.rand(1, 4, 84, 84)
     for block, size in zip(encoder.blocks, sizes, strict=True):
@@ -98,12 +98,12 @@ def test_map_sizes(name: str, sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (84, 100)])
 @pytest.mark.parametrize("name", [name for name, spec in ENCODERS.items() if spec.blocks])
-def test_other_sizes(name: str, size: tuple[int, int]) -> None:
+def test_other_observation_sizes(name: str, size: tuple[int, int]) -> None:
     encoder = build_encoder(name, (3, *size), width=0.05, features=7)
     assert encoder(torch.zeros(2, 3, *size, dtype=torch.uint8)).shape == (2, 7)
 
 
-def test_layout_of_maps_is_channels_last_up_to_a_free_flatten() -> None:
+def test_maps_are_channels_last_and_flatten_copies_nothing() -> None:
     encoder = build_encoder("hadamax", width=0.1)
     maps = encoder.blocks(encoder._scale(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)))
     assert maps.is_contiguous(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def test_flatten_orders() -> None:
         assert encoder(x).tolist() == [expected]
 
 
-def test_bytes_are_divided_and_floats_of_the_caller_left_alone() -> None:
+def test_bytes_are_scaled_and_floats_are_not() -> None:
     encoder = build_encoder("nature", width=0.1)
     observations = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
     floats = observations.float()
@@ -149,18 +149,18 @@ def test_overrides_of_all_hidden_layers() -> None:
         assert (layer.activation, layer.branches, layer.combine, layer.norm) == ("silu", 3, "sum", norm)
 
 
-def test_overrides_of_the_last_layer_leave_the_others() -> None:
+def test_overrides_of_the_last_layer_keep_the_others() -> None:
     spec = build_encoder("nature", activation=("tanh", "sigmoid"), branches=2, layers="last", features=1024).spec
     assert spec.blocks == ENCODERS["nature"].blocks
     assert spec.dense == (Dense(1024, ("tanh", "sigmoid"), branches=2),)
 
 
-def test_a_norm_can_be_taken_off_and_is_kept_unless_named() -> None:
+def test_norm_is_kept_unless_overridden() -> None:
     assert build_encoder("hadamax", norm=None).spec.dense[0].norm is None
     assert build_encoder("hadamax", activation="tanh").spec.dense[0].norm == "channels"
 
 
-def test_branches_go_inside_the_residual_blocks() -> None:
+def test_branches_are_inside_residual_blocks() -> None:
     encoder = build_encoder("impala", activation="tanh", branches=2, norm="channels", width=0.1)
     stage = encoder.spec.blocks[0]
     assert isinstance(stage, Residual)
@@ -197,8 +197,8 @@ def test_state_dict_and_deepcopy() -> None:
     assert torch.equal(encoder(observations), copy.deepcopy(encoder)(observations))
 
 
-def test_weights_may_be_swapped_for_plain_tensors() -> None:
-    """As TorchRL does with a target network's: then the module has no parameters."""
+def test_weights_may_be_replaced_by_plain_tensors() -> None:
+    """TorchRL does so with target networks; the module then has no parameters."""
     encoder = build_encoder("minatar", (4, 10, 10))
     observations = torch.randint(0, 256, (2, 4, 10, 10), dtype=torch.uint8)
     expected = encoder(observations).detach()

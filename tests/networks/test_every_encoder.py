@@ -1,4 +1,4 @@
-"""Every encoder with every activation and norm, at one to three branches, builds, runs and learns."""
+"""Every encoder with every activation and norm, at one to three branches, builds and learns."""
 
 from itertools import product
 
@@ -18,7 +18,7 @@ def observations(shape: tuple[int, ...]) -> torch.Tensor:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ENCODERS)
-def test_builds_runs_and_learns(name: str, activation: str) -> None:
+def test_every_variation_builds_and_learns(name: str, activation: str) -> None:
     shape = SHAPES.get(name, (4, 84, 84))
     # Norm and branches turn with both: every pair of choices meets in a ninth of the cases.
     row, column = list(ENCODERS).index(name), list(ACTIVATIONS).index(activation)
@@ -40,7 +40,7 @@ def test_mixed_activations(name: str, layers: str) -> None:
     assert encoder(observations(shape)).shape == (2, encoder.features)
 
 
-def test_every_entry_says_what_it_is_and_where_from() -> None:
+def test_every_entry_has_a_description_and_a_source() -> None:
     for spec in ENCODERS.values():
         assert spec.description
         assert spec.source

@@ -32,13 +32,13 @@ BIAS = [0.0, 0.5, -2.0]  # so the branches hold 1, -1, -1
         (3, ("identity", "relu", "sigmoid"), "sum", 1 + 0 + 1 / (1 + math.e)),
     ],
 )
-def test_hand_computed(branches: int, activation: str | tuple[str, ...], combine: str, expected: float) -> None:
+def test_linear_by_hand(branches: int, activation: str | tuple[str, ...], combine: str, expected: float) -> None:
     layer = HadamardLinear(2, 1, branches=branches, activation=activation, combine=combine)
     filled(layer, WEIGHT[:branches], BIAS[:branches])
     assert layer(X).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_hand_computed_crelu() -> None:
+def test_crelu_by_hand() -> None:
     layer = filled(HadamardLinear(2, 1, activation="crelu"), WEIGHT[:2], [2.0, -0.5])  # branches: 3 and -2
     assert layer.out_features == 2
     assert layer(X).tolist() == [[0.0, 0.0]]  # relu(3) relu(-2), relu(-3) relu(2)
@@ -100,7 +100,7 @@ def test_rational_parameters_are_per_branch() -> None:
     assert extra == 3 * (2 * 3 + 3) + 3 * 10
 
 
-def test_bias_off() -> None:
+def test_layer_without_bias() -> None:
     assert [name for name, _ in HadamardLinear(2, 3, bias=False).named_parameters()] == ["weight"]
     assert not HadamardConv2d(2, 3, 3, bias=False)(torch.zeros(1, 2, 4, 4)).any()
 
@@ -118,14 +118,14 @@ def test_state_dict_deepcopy_and_pickle_round_trips() -> None:
         assert torch.equal(layer(x), twin(x))
 
 
-def test_reset_draws_anew() -> None:
+def test_reset_parameters_draws_new_weights() -> None:
     layer = HadamardLinear(4, 4)
     before = layer.weight.clone()
     layer.reset_parameters()
     assert not torch.equal(layer.weight, before)
 
 
-def test_the_printed_form_tells_the_settings() -> None:
+def test_repr_shows_the_settings() -> None:
     assert "2, 6, branches=3, combine='sum', bias=True" in str(
         HadamardLinear(2, 3, activation="crelu", branches=3, combine="sum")
     )
@@ -143,13 +143,13 @@ def test_the_printed_form_tells_the_settings() -> None:
         ({"out_features": 2.0}, TypeError, "out_features must be a whole number, 1 or more, not 2.0"),
     ],
 )
-def test_refused_settings(settings: dict[str, object], error: type[Exception], message: str) -> None:
+def test_invalid_settings_are_errors(settings: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as refusal:
         HadamardLinear(**{"in_features": 2, "out_features": 3, **settings})  # type: ignore[arg-type]
     assert message in str(refusal.value)
 
 
-def test_refused_inputs() -> None:
+def test_wrong_inputs_are_errors() -> None:
     with pytest.raises(ValueError, match=r"HadamardLinear expects \[..., 2\], got \[4, 3\]"):
         HadamardLinear(2, 3)(torch.zeros(4, 3))
     with pytest.raises(ValueError, match=r"HadamardConv2d expects \[N, 2, H, W\], got \[2, 8, 8\]"):

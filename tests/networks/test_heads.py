@@ -45,6 +45,6 @@ def test_double_network_takes_bytes_and_floats() -> None:
     torch.testing.assert_close(values, network(observations.double()), rtol=0, atol=0)
 
 
-def test_no_actions() -> None:
+def test_zero_actions_is_an_error() -> None:
     with pytest.raises(ValueError, match="num_actions must be 1 or more, not 0"):
         QHead(2, 0)

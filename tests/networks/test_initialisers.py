@@ -32,7 +32,7 @@ def test_convolution_fans_count_the_kernel() -> None:
 
 
 @pytest.mark.parametrize("name", ["lecun_normal", "he_normal", "xavier_normal"])
-def test_normals_are_cut_at_two_standard_deviations_of_the_uncut_and_biases_zero(name: str) -> None:
+def test_truncated_normals_end_at_two_standard_deviations(name: str) -> None:
     torch.manual_seed(1)
     layer = HadamardLinear(FAN_IN, FAN_OUT, initialiser=name)
     cut = 2 * math.sqrt(VARIANCES[name]) / 0.87962566103423978
@@ -41,7 +41,7 @@ def test_normals_are_cut_at_two_standard_deviations_of_the_uncut_and_biases_zero
     assert not layer.bias.any()
 
 
-def test_torch_default_is_bit_for_bit_that_of_two_layers() -> None:
+def test_torch_default_equals_two_linear_layers() -> None:
     torch.manual_seed(3)
     pair = [nn.Linear(7, 5), nn.Linear(7, 5)]
     torch.manual_seed(3)
@@ -51,7 +51,7 @@ def test_torch_default_is_bit_for_bit_that_of_two_layers() -> None:
     assert torch.equal(merged.bias, torch.cat([layer.bias for layer in pair]))
 
 
-def test_torch_default_is_bit_for_bit_that_of_two_convolutions() -> None:
+def test_torch_default_equals_two_convolutions() -> None:
     torch.manual_seed(3)
     pair = [nn.Conv2d(3, 5, 4), nn.Conv2d(3, 5, 4)]
     torch.manual_seed(3)
@@ -70,12 +70,12 @@ def test_orthogonal_by_name_has_gain_root_two() -> None:
     assert INITIALISERS["orthogonal"] == Orthogonal(math.sqrt(2))
 
 
-def test_branches_start_apart() -> None:
+def test_branches_start_with_different_weights() -> None:
     first, second = HadamardLinear(9, 6).weight.chunk(2)
     assert not torch.equal(first, second)
 
 
-def test_unknown_initialiser() -> None:
+def test_unknown_initialiser_is_an_error() -> None:
     with pytest.raises(ValueError, match=r'initialiser "he" is unknown; .*expected torch, lecun_normal'):
         HadamardLinear(9, 6, initialiser="he")
     with pytest.raises(TypeError, match="initialiser must be a name"):

@@ -1,4 +1,4 @@
-"""Baselines of equal size: counts without memory, and widths whose counts are nearest."""
+"""Baselines of equal size: counts without allocating, and the width with the nearest count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hadamax.networks import QNetwork, build_encoder, matching_width, parameter_
 
 
 @pytest.mark.parametrize("name", ["nature", "hadamax", "impala", "hadamax-c51"])
-def test_a_count_is_that_of_the_network(name: str) -> None:
+def test_count_equals_the_built_network(name: str) -> None:
     network = QNetwork(build_encoder(name, width=0.2, activation="rational"), 4)
     expected = sum(parameter.numel() for parameter in network.parameters())
     assert parameter_count(name, num_actions=4, width=0.2, activation="rational") == expected
@@ -18,7 +18,7 @@ def test_a_count_is_that_of_the_network(name: str) -> None:
     ("name", "overrides"),
     [("nature", {"branches": 2}), ("nature", {"branches": 2, "layers": "last"}), ("hadamax-no-product", {})],
 )
-def test_the_width_that_matches_a_larger_network(name: str, overrides: dict) -> None:
+def test_width_that_matches_a_larger_network(name: str, overrides: dict) -> None:
     target = parameter_count("hadamax") if name == "hadamax-no-product" else parameter_count(name, **overrides)
     width = matching_width(target, name)
     assert 1 < width < 2
@@ -29,11 +29,11 @@ def test_the_width_that_matches_a_larger_network(name: str, overrides: dict) -> 
         assert abs(parameter_count(name, width=nearby) - target) >= abs(found - target)
 
 
-def test_the_width_of_the_network_itself() -> None:
+def test_network_matches_its_own_width() -> None:
     assert parameter_count("nature", width=matching_width(parameter_count("nature"), "nature")) == 1_687_206
 
 
-def test_counts_that_no_width_has() -> None:
+def test_unreachable_counts_are_errors() -> None:
     for parameters in (3, 10**12):
         with pytest.raises(ValueError, match=f"parameters {parameters} cannot be matched by width; expected "):
             matching_width(parameters, "nature")

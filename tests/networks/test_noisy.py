@@ -1,4 +1,4 @@
-"""Noisy layers against their weights written out."""
+"""Noisy layers against their explicit weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noisy(**settings: Any) -> NoisyHadamardLinear:
 
 
 @pytest.mark.parametrize("settings", LAYERS)
-def test_it_is_the_layer_with_noisy_weights(settings: dict[str, Any]) -> None:
+def test_equals_a_linear_layer_with_noisy_weights(settings: dict[str, Any]) -> None:
     layer, x = noisy(**settings), torch.randn(7, 5, dtype=torch.float64)
     plain = HadamardLinear(5, 4, **settings).double()
     state = {name: tensor for name, tensor in layer.state_dict().items() if "sigma" not in name}
@@ -38,7 +38,7 @@ def test_it_is_the_layer_with_noisy_weights(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("settings", LAYERS)
-def test_without_noise_it_is_the_plain_layer(settings: dict[str, Any]) -> None:
+def test_equals_a_plain_layer_without_noise(settings: dict[str, Any]) -> None:
     layer = noisy(**settings).eval()
     torch.manual_seed(0)
     plain = HadamardLinear(5, 4, **settings).double()
@@ -46,7 +46,7 @@ def test_without_noise_it_is_the_plain_layer(settings: dict[str, Any]) -> None:
     assert torch.equal(layer(x), plain(x))
 
 
-def test_how_strong_noise_is_learned() -> None:
+def test_noise_scale_is_learned() -> None:
     layer = noisy(**LAYERS[0])
     torch.testing.assert_close(layer.weight_sigma, torch.full_like(layer.weight, 0.8 / 5**0.5), rtol=1e-6, atol=0)
     layer(torch.randn(3, 5, dtype=torch.float64)).square().sum().backward()
@@ -57,7 +57,7 @@ def test_how_strong_noise_is_learned() -> None:
     assert set(layer.state_dict()) == {"weight", "bias", "weight_sigma", "bias_sigma"}
 
 
-def test_noise_is_signed_roots_of_normal_numbers() -> None:
+def test_noise_is_factorised_signed_roots() -> None:
     layer = NoisyHadamardLinear(20_000, 2, branches=1, activation="identity")
     layer.resample(torch.Generator().manual_seed(0))
     squares = layer.noise_in.sign() * layer.noise_in.square()
@@ -75,6 +75,6 @@ def test_resampling_repeats_and_differs() -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_no_noise_is_no_noisy_layer() -> None:
+def test_zero_noise_is_an_error() -> None:
     with pytest.raises(ValueError, match="noise must be a finite number above 0, not 0"):
         NoisyHadamardLinear(2, 2, noise=0)

@@ -43,20 +43,20 @@ def test_vectors_are_normalised_over_their_features(name: str) -> None:
         torch.testing.assert_close(got[index], by_hand(branch, (-1,), NORMS[name].eps))
 
 
-def test_the_two_published_norms() -> None:
+def test_published_norms() -> None:
     assert {"channels": Norm("channels", True, 1e-6), "map": Norm("map", False, 1e-5)} == NORMS
     assert sum(p.numel() for p in make_norm("channels", 2, 5, spatial=True).parameters()) == 20
     assert sum(p.numel() for p in make_norm("map", 2, 5, spatial=True).parameters()) == 0
 
 
-def test_no_norm_only_splits() -> None:
+def test_no_norm_only_splits_branches() -> None:
     first, second = make_norm(None, 2, 3, spatial=False)(torch.arange(6.0))
     assert first.tolist() == [0, 1, 2]
     assert second.tolist() == [3, 4, 5]
 
 
 @pytest.mark.parametrize("norm", ["channels", "map", Norm("map", True, 1e-5), Norm("channels", False, 1e-5)])
-def test_bfloat16_autocast_keeps_affine_float32_and_maps_narrow(norm: str | Norm) -> None:
+def test_autocast_keeps_affine_parameters_in_float32(norm: str | Norm) -> None:
     module = make_norm(norm, 2, 5, spatial=True)
     merged = maps(2).bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -69,7 +69,7 @@ def test_bfloat16_autocast_keeps_affine_float32_and_maps_narrow(norm: str | Norm
         assert parameter.grad.dtype == torch.float32
 
 
-def test_gradient_is_that_of_the_formula() -> None:
+def test_gradient_equals_the_formula() -> None:
     merged = maps(2).requires_grad_()
     for norm in (Norm("channels", True, 0.1), Norm("map", False, 0.1)):
         module = make_norm(norm, 2, 5, spatial=True).double()
@@ -84,13 +84,13 @@ def test_gradient_is_that_of_the_formula() -> None:
         (True, TypeError, "norm must be a name"),
     ],
 )
-def test_refusals(norm: object, error: type[Exception], message: str) -> None:
+def test_invalid_settings_are_errors(norm: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as refusal:
         make_norm(norm, 2, 3, spatial=True)  # type: ignore[arg-type]
     assert message in str(refusal.value)
 
 
-def test_refused_norm_data() -> None:
+def test_invalid_norm_specs_are_errors() -> None:
     with pytest.raises(ValueError, match='norm over "batch" is unknown'):
         Norm("batch", True, 1e-5)
     with pytest.raises(ValueError, match="norm eps must be a finite number above 0, not 0"):

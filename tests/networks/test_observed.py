@@ -1,4 +1,4 @@
-"""What others hang on an encoder's layers or put in their place holds, though fused passes call no module."""
+"""Hooks, parametrizations and replaced modules of an encoder work although fused passes call no module."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plainly(encoder: Encoder, x: Tensor, patch: pytest.MonkeyPatch) -> Tensor:
 
 @pytest.mark.parametrize("pieces", [False, True])
 @pytest.mark.parametrize("inside", INSIDE)
-def test_a_hook_is_called_once_with_the_whole_batch(inside: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hook_is_called_once_with_the_whole_batch(inside: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, calls = made(), []
     expected = encoder(seen())
     if pieces:
@@ -52,7 +52,7 @@ def test_a_hook_is_called_once_with_the_whole_batch(inside: str, pieces: bool, m
 
 
 @pytest.mark.parametrize("inside", INSIDE)
-def test_a_hook_may_change_the_output(inside: str) -> None:
+def test_hook_may_change_the_output(inside: str) -> None:
     encoder = made()
     module = encoder.blocks[0].get_submodule(inside)
 
@@ -66,7 +66,7 @@ def test_a_hook_may_change_the_output(inside: str) -> None:
     assert torch.equal(encoder(seen()), before)
 
 
-def test_a_hook_on_the_gradient_is_called() -> None:
+def test_gradient_hook_is_called() -> None:
     encoder, calls = made(), Counter[str]()
     for inside in ("layer", "layer.activations.1", "pool"):
         module = encoder.blocks[1].get_submodule(inside)
@@ -76,7 +76,7 @@ def test_a_hook_on_the_gradient_is_called() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_a_hook_on_all_blocks_is_called(dtype: torch.dtype) -> None:
+def test_hook_on_all_blocks_is_called(dtype: torch.dtype) -> None:
     encoder, shapes = made(), []
     encoder.blocks.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
     encoder(seen().to(dtype))
@@ -84,7 +84,7 @@ def test_a_hook_on_all_blocks_is_called(dtype: torch.dtype) -> None:
     assert (rows, channels) == (3, encoder.blocks[-1].out_channels)
 
 
-def test_blocks_may_be_put_in_another_container() -> None:
+def test_blocks_may_move_to_another_container() -> None:
     encoder = made()
     expected = encoder(seen())
     encoder.blocks = nn.Sequential(*encoder.blocks)
@@ -109,10 +109,10 @@ def weight_normed(layer: HadamardConv2d) -> None:
 
 @pytest.mark.parametrize("name", ["hadamax-light", "nature-norm", "nature"])
 @pytest.mark.parametrize("change", [pruned, old_spectral, new_spectral, weight_normed])
-def test_weights_made_of_others_learn(
+def test_parametrized_weights_learn(
     change: Callable[[HadamardConv2d], None], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As without kernels: from the same state on, a step and what comes of it."""
+    """A training step from the same state gives the result of the reference."""
     found = []
     for kernels in ("auto", "reference"):
         monkeypatch.setenv("HADAMAX_KERNELS", kernels)
@@ -167,8 +167,8 @@ def test_a_weight_drawn_at_every_look_is_cached_parametrization(
     assert not torch.allclose(encoder(equal), features, rtol=1e-2)
 
 
-def test_threads_do_not_keep_each_others_weights() -> None:
-    """Two that overlap all the time: a weight that has changed is another at the next look."""
+def test_threads_do_not_share_cached_weights() -> None:
+    """Two threads overlap all the time, and each sees its own changed weight."""
     encoders = [made(), made()]
     for encoder in encoders:
         parametrizations.weight_norm(encoder.blocks[0].layer)
@@ -192,7 +192,7 @@ def test_threads_do_not_keep_each_others_weights() -> None:
 
 
 @pytest.mark.parametrize("norm", [None, "map", Norm("channels", False, 0.5)])
-def test_a_norm_in_anothers_place_is_used(norm: NormSetting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replaced_norm_is_used(norm: NormSetting, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = made()
     before = encoder(seen())
     for block in encoder.blocks:

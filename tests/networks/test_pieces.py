@@ -1,4 +1,4 @@
-"""A block trained piece by piece is the block trained whole."""
+"""A block computed piece by piece equals the whole block."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("name", ["hadamax", "hadamax-c51", "hadamax-deep", "nature-norm", "hadamax-fast"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
-def test_pieces_make_the_whole(
+def test_pieces_equal_the_whole(
     name: str, dtype: torch.dtype, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def test_pieces_make_the_whole(
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_a_row_is_the_least_and_without_gradients_all_go_at_once(
+def test_pieces_have_at_least_one_row_and_inference_uses_one_piece(
     calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 1)
@@ -75,7 +75,7 @@ def test_a_row_is_the_least_and_without_gradients_all_go_at_once(
     assert empty.shape == (0, 512)
 
 
-def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_stay_below_the_memory_limit(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = build_encoder("hadamax", (4, 84, 84))
     row = 64 * 84 * 84 * 4
     monkeypatch.setattr(fast_path, "BACKWARD_CHUNK_BYTES", 2 * row)
@@ -83,8 +83,8 @@ def test_a_piece_holds_no_more_than_it_may(calls: list[int], monkeypatch: pytest
     assert calls[:3] == [2, 2, 1]  # of the first block
 
 
-def test_a_module_in_an_activations_place_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the same layers without kernels use it, in the encoder and in a copy of it."""
+def test_replaced_activation_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the reference, in the encoder and in a copy of it."""
     torch.manual_seed(0)
     encoder = build_encoder("nature-norm", observation_shape=(4, 84, 84), input_scale=255.0, width=0.25)
     x = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""The whole `hadamax` and `hadamax-c51` encoders against the published equations, written again in numpy."""
+"""Published encoders against their equations, written again in numpy."""
 
 import math
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def product_block(
     return np.asarray(branches[0] * branches[1])
 
 
-def test_hadamax() -> None:
+def test_hadamax_equals_the_published_equations() -> None:
     # 22 -> 6 -> 3 -> 3: all margins are uneven or worked out from the size at least once.
     encoder = build_encoder("hadamax", (4, 22, 22)).double()
     state = random_state(encoder)
@@ -100,7 +100,7 @@ def test_hadamax() -> None:
     np.testing.assert_allclose(encoder(observations).detach(), expected, rtol=1e-8, atol=1e-10)
 
 
-def test_hadamax_c51() -> None:
+def test_hadamax_c51_equals_the_published_equations() -> None:
     # 22 -> 23 -> 5 -> 6 -> 3 -> 3
     encoder = build_encoder("hadamax-c51", (4, 22, 22)).double()
     state = random_state(encoder)
@@ -118,7 +118,7 @@ def test_hadamax_c51() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "crelu"])
-def test_impala(activation: str) -> None:
+def test_impala_equals_the_published_equations(activation: str) -> None:
     encoder = build_encoder("impala", (2, 9, 9), activation=activation, width=0.25).double()
     random_state(encoder)
 

@@ -1,4 +1,4 @@
-"""The head of many forms: by hand, beside a plain one, and each member by itself."""
+"""The value head by hand, against a plain head, and per ensemble member."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hadamax.networks import PolicyValueNetwork, QHead, ValueHead, build_encoder
 
 
 @pytest.mark.parametrize("initialiser", ["torch", "lecun_normal"])
-def test_the_plain_form_is_a_q_head_weights_and_all(initialiser: str) -> None:
+def test_plain_form_equals_a_q_head(initialiser: str) -> None:
     torch.manual_seed(0)
     plain = QHead(7, 4, initialiser)
     torch.manual_seed(0)
@@ -49,12 +49,12 @@ def test_members_are_independent() -> None:
 
 
 @pytest.mark.parametrize("setting", ["members", "bins", "num_actions"])
-def test_none_of_something(setting: str) -> None:
+def test_zero_sizes_are_errors(setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting} must be 1 or more, not 0"):
         ValueHead(**{"features": 7, "num_actions": 4, setting: 0})
 
 
-def test_a_policy_and_a_value() -> None:
+def test_policy_and_value_heads() -> None:
     torch.manual_seed(0)
     network = PolicyValueNetwork(build_encoder("mlp", (3,), 1.0), 4)
     observations = torch.randn(6, 3)

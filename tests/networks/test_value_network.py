@@ -1,4 +1,4 @@
-"""The losses of PQN's heads: against PyTorch's own, row by row and member by member."""
+"""The losses of PQN's heads against PyTorch's, per row and member."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build(**settings: object) -> ValueNetwork:
     return ValueNetwork(build_encoder("mlp", (5,), 1.0), 3, **settings)
 
 
-def test_the_plain_network_is_a_q_network_weights_and_all() -> None:
+def test_plain_network_equals_a_q_network() -> None:
     torch.manual_seed(0)
     plain, network = QNetwork(build_encoder("mlp", (5,), 1.0), 3), build()
     assert plain.state_dict().keys() == network.state_dict().keys()
@@ -50,7 +50,7 @@ def test_cross_entropies_of_every_member() -> None:
         torch.testing.assert_close(q[row], logits.softmax(-1) @ CENTRES)
 
 
-def test_a_perfect_histogram_has_no_gradient() -> None:
+def test_exact_histogram_has_no_gradient() -> None:
     network = build(centres=CENTRES)
     target = torch.tensor([[1.7]])
     logits = hl_gauss(target, CENTRES).clamp(min=1e-38).log()[:, :, None].requires_grad_()
@@ -60,7 +60,7 @@ def test_a_perfect_histogram_has_no_gradient() -> None:
     torch.testing.assert_close(q, target, atol=1e-4, rtol=0)
 
 
-def test_what_is_acted_on() -> None:
+def test_acting_values_of_each_head() -> None:
     one, many = build(centres=CENTRES, dueling=True), build(members=5)
     observations = torch.randn(7, 5)
     assert torch.equal(one(observations), one.values(one.outputs(observations)).squeeze(1))
@@ -69,7 +69,7 @@ def test_what_is_acted_on() -> None:
     assert many.score_name == "vote"
 
 
-def test_centres_follow_the_network_and_are_not_saved() -> None:
+def test_bin_centres_follow_the_device_and_are_not_saved() -> None:
     network = build(centres=CENTRES).double()
     assert network(torch.randn(2, 5, dtype=torch.float64)).dtype == torch.float64
     assert set(network.state_dict()) == set(build().state_dict())

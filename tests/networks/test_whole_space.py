@@ -1,4 +1,4 @@
-"""Every valid combination of the Hadamard space builds and takes a step; the others are refused in one line."""
+"""Every valid combination of Hadamard settings builds and takes a step; the others are one-line errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_valid_combination_builds_and_steps(activation: str, monkeypatch: 
         ({"kernel_size": 0}, "kernel must be 1 or more, not 0"),
     ],
 )
-def test_a_layer_that_cannot_be(settings: dict[str, Any], message: str) -> None:
+def test_invalid_layers_are_one_line_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError)) as refusal:
         HadamardConv2d(2, 3, **{"kernel_size": 3, "branches": 2, **settings})
     assert message in str(refusal.value)
@@ -66,6 +66,6 @@ def test_a_layer_that_cannot_be(settings: dict[str, Any], message: str) -> None:
         assert message in str(refusal.value)
 
 
-def test_an_even_pool_with_a_padding_that_cannot_be() -> None:
+def test_even_pool_with_invalid_padding_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"pool padding must be at most half its window \(1\), not 2"):
         Pooling(Pool(2, 2, 2))

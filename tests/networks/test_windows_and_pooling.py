@@ -47,7 +47,7 @@ def random_map(size: tuple[int, int], channels: int = 2) -> Array:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("window", "stride"), GEOMETRIES)
-def test_same_pools(window: int, stride: int, size: tuple[int, int]) -> None:
+def test_same_pool_equals_a_slow_loop(window: int, stride: int, size: tuple[int, int]) -> None:
     x = random_map(size)
     batch = torch.from_numpy(x)[None].to(memory_format=torch.channels_last)
     largest = Pooling(Pool(window, stride))(batch)[0]
@@ -59,7 +59,7 @@ def test_same_pools(window: int, stride: int, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kernel", "stride"), GEOMETRIES)
-def test_same_convolution(kernel: int, stride: int, size: tuple[int, int]) -> None:
+def test_same_convolution_equals_a_slow_loop(kernel: int, stride: int, size: tuple[int, int]) -> None:
     x = random_map(size)
     layer = HadamardConv2d(2, 3, kernel, stride=stride, branches=1, activation="identity").double()
     assert layer.bias is not None
@@ -100,7 +100,7 @@ def test_kernel_and_stride_may_differ_by_axis() -> None:
     assert layer.window.output_size(10, 11) == (8, 4)
 
 
-def test_a_window_that_does_not_fit_gives_nothing() -> None:
+def test_window_larger_than_the_map_gives_nothing() -> None:
     assert make_window(8, 1, "valid").output_size(7, 8) == (0, 1)
     assert make_window(3, 1, 5).output_size(0, 3) == (0, 11)
 
@@ -115,11 +115,11 @@ def test_a_window_that_does_not_fit_gives_nothing() -> None:
         (Pool(3, 1, -1), "padding must be 0 or more, not -1"),
     ],
 )
-def test_refusals(pool: Pool, message: str) -> None:
+def test_invalid_settings_are_errors(pool: Pool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pooling(pool)
 
 
-def test_a_triple_is_no_kernel() -> None:
+def test_kernel_of_three_sizes_is_an_error() -> None:
     with pytest.raises(ValueError, match="kernel must be a number or a pair"):
         make_window((1, 2, 3), 1, 0)  # type: ignore[arg-type]

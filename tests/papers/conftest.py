@@ -1,4 +1,4 @@
-"""Real runs, small enough for a test: PQN on MinAtar, the variants of HR's figures, two seeds."""
+"""Real PQN runs on MinAtar, small enough for a test: the variants of HR's figures with two seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims judged by intervals: against scipy's interval and its promise."""
+"""Claims judged by intervals, against scipy's interval and their coverage."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LESS, SAME, NOT_MORE = (
         (NOT_MORE, 0.5, 1.0, "does not hold"),
     ],
 )
-def test_words(claim: Claim, low: float | None, high: float | None, word: str) -> None:
+def test_verdicts_in_words(claim: Claim, low: float | None, high: float | None, word: str) -> None:
     assert Verdict(claim, 0.0, low, high).word == word
 
 
-def test_one_game_is_welchs_interval() -> None:
+def test_one_game_gives_welchs_interval() -> None:
     rng = np.random.default_rng(0)
     ours, theirs = rng.normal(1.0, 1.0, 5), rng.normal(0.0, 3.0, 7)
     expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
@@ -42,8 +42,8 @@ def test_one_game_is_welchs_interval() -> None:
     assert found == pytest.approx((ours.mean() - theirs.mean(), expected.low, expected.high))
 
 
-def test_several_games_hold_what_they_promise() -> None:
-    """Three games of different spread, five seeds: 95 of 100 intervals hold the true difference, give or take."""
+def test_intervals_over_games_have_their_coverage() -> None:
+    """Three games of different spread, five seeds: 95 of 100 intervals contain the true difference, with tolerance."""
     rng = np.random.default_rng(1)
     spread, truth, held = {"one": 1.0, "two": 4.0, "three": 0.2}, 0.5, 0
     for _ in range(1000):
@@ -54,15 +54,15 @@ def test_several_games_hold_what_they_promise() -> None:
     assert 930 <= held <= 980
 
 
-def test_no_spread_is_no_interval() -> None:
+def test_no_spread_gives_no_interval() -> None:
     assert mean_difference({"one": [2.0, 2.0]}, {"one": [1.5, 1.5]}) == (0.5, 0.5, 0.5)
 
 
-def test_one_seed_tells_nothing() -> None:
+def test_one_seed_is_inconclusive() -> None:
     assert mean_difference({"one": [2.0]}, {"one": [1.0]}) == (1.0, None, None)
 
 
-def test_only_shared_games_and_present_variants() -> None:
+def test_claims_use_shared_games_and_present_variants() -> None:
     dead = {"tanh": {"one": [0.4, 0.41], "two": [0.9, 0.9]}, "tanh-hr": {"one": [0.1, 0.11]}}
     (verdict,) = verdicts({"dead": dead})
     assert verdict.claim is CLAIMS[0]

@@ -1,4 +1,4 @@
-"""The figures and verdicts under `results/` are those of the runs that lie beside them."""
+"""The figures and verdicts under `results/` equal those computed from the committed runs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def table(folder: Path) -> dict[str, float]:
     return {row["variant"]: float(row["ours_at_the_end"]) for row in rows}
 
 
-def test_the_numbers_come_out_again(committed: Path, drawn: Path) -> None:
+def test_committed_numbers_are_reproduced(committed: Path, drawn: Path) -> None:
     assert (drawn / "hr-table-2.txt").read_text() == (committed / "figures" / "hr-table-2.txt").read_text()
     assert table(drawn) == pytest.approx(table(committed / "figures"))
 
 
-def test_the_page_says_what_they_say(committed: Path, drawn: Path) -> None:
+def test_page_states_the_verdicts_and_numbers(committed: Path, drawn: Path) -> None:
     page = (committed / "README.md").read_text().splitlines()
     said = (drawn / "hr-table-2.txt").read_text()
     claims = re.findall(r"^claim: (.*): (holds|does not hold|inconclusive) ", said, re.MULTILINE)

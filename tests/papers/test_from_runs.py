@@ -1,4 +1,4 @@
-"""Figures made of runs: real ones, small. Numbers are checked against the runs' own files, read another way."""
+"""Figures from small real runs, checked against the runs' own files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def last_layers(runs: Path, variant: str, seed: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name", [name if name in DRAWN else pytest.param(name, marks=pytest.mark.slow) for name in FILLED]
 )
-def test_a_picture_numbers_and_a_line(name: str, runs: Path, tmp_path: Path) -> None:
+def test_figure_has_a_picture_numbers_and_a_summary(name: str, runs: Path, tmp_path: Path) -> None:
     result = paper(name, runs, tmp_path)
     assert result.code == 0, result
     assert result.out.splitlines()[0] == f"{name}: {EXHIBITS[name].title}"
@@ -70,7 +70,7 @@ def test_a_picture_numbers_and_a_line(name: str, runs: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", sorted(set(WITH_RUNS) - set(FILLED)))
-def test_runs_that_do_not_fit_are_refused_in_a_line(name: str, runs: Path, tmp_path: Path) -> None:
+def test_unsuitable_runs_are_a_one_line_error(name: str, runs: Path, tmp_path: Path) -> None:
     result = paper(name, runs, tmp_path)
     if result.code == 0:  # a study whose variants have any names
         assert not EXHIBITS[name].needs[0].variants
@@ -79,7 +79,7 @@ def test_runs_that_do_not_fit_are_refused_in_a_line(name: str, runs: Path, tmp_p
         assert f"to create them: hadamax paper {name} --start --runs {runs}" in result.refusal
 
 
-def test_dead_units_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> None:
+def test_dead_units_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> None:
     assert paper("hr-figure-14", runs, tmp_path).code == 0
     assert paper("hr-table-2", runs, tmp_path).code == 0
     ends = {(r["variant"]): float(r["value"]) for r in table(tmp_path / "hr-figure-14.csv")}  # the last row stays
@@ -97,7 +97,7 @@ def test_dead_units_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> No
     assert text.count("\nclaim: ") == 7  # those about variants that are there
 
 
-def test_ranks_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> None:
+def test_ranks_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> None:
     assert paper("hr-figure-15", runs, tmp_path).code == 0
     rows = [r for r in table(tmp_path / "hr-figure-15.csv") if r["measure"] == "effective rank"]
     for variant in ("relu", "relu-hr"):
@@ -105,7 +105,7 @@ def test_ranks_are_what_the_runs_measured(runs: Path, tmp_path: Path) -> None:
         assert end == pytest.approx(mean(float(last_layers(runs, variant, seed)["effective_rank"]) for seed in SEEDS))
 
 
-def test_scores_are_those_logged(runs: Path, tmp_path: Path) -> None:
+def test_scores_equal_the_logs(runs: Path, tmp_path: Path) -> None:
     assert paper("hr-figure-18", runs, tmp_path).code == 0
     rows = table(tmp_path / "hr-figure-18.csv")
     for variant in ("relu", "tanh"):
@@ -119,14 +119,14 @@ def test_scores_are_those_logged(runs: Path, tmp_path: Path) -> None:
         assert end == pytest.approx(mean(last), rel=1e-5)
 
 
-def test_few_games_are_in_every_part(runs: Path, tmp_path: Path) -> None:
+def test_parts_share_the_games_if_there_are_few(runs: Path, tmp_path: Path) -> None:
     assert (
         "note: each of the 7 parts shows all games, since there are only 1" in paper("hr-figure-20", runs, tmp_path).out
     )
     assert "in each of" not in paper("hr-figure-18", runs, tmp_path).out
 
 
-def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
+def test_seeds_select_runs(runs: Path, tmp_path: Path) -> None:
     result = paper("hr-figure-14", runs, tmp_path, "--seeds", 1)
     assert "| seeds: 1" in result.out
     assert "the variation over seeds is unknown" in result.out
@@ -134,16 +134,16 @@ def test_seeds_choose_among_the_runs(runs: Path, tmp_path: Path) -> None:
     assert left_out in paper("hr-figure-14", runs, tmp_path, "--seeds", 9).err
 
 
-def test_what_there_is_instead_is_listed(runs: Path, tmp_path: Path) -> None:
+def test_error_lists_the_available_games_and_seeds(runs: Path, tmp_path: Path) -> None:
     line = paper("hr-figure-14", runs, tmp_path, "--games", "Pong", "--seeds", 1).refusal
     assert f"for --games Pong --seeds 1; it has {GAME}; seeds " in line
 
 
-def test_seeds_are_those_of_a_game_in_figures_of_several_panels(runs: Path, tmp_path: Path) -> None:
+def test_seeds_are_counted_per_game(runs: Path, tmp_path: Path) -> None:
     assert f"| seeds: {len(SEEDS)}" in paper("hr-figure-15", runs, tmp_path).out
 
 
-def test_without_a_baseline_the_score_alone_is_missing(runs: Path, tmp_path: Path) -> None:
+def test_missing_baseline_omits_only_the_score(runs: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "copy")
     shutil.rmtree(copy / "relu")
     result = paper("hr-figure-7", copy, tmp_path)
@@ -152,13 +152,13 @@ def test_without_a_baseline_the_score_alone_is_missing(runs: Path, tmp_path: Pat
     assert "note: panel '(a) dead units' omits relu, " in result.out
 
 
-def test_a_layer_that_networks_lack_is_named(runs: Path, tmp_path: Path) -> None:
+def test_missing_layer_is_named(runs: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(runs / "relu", copy / "pqn")
     assert "has 2 hidden layers" in paper("hadamax-layers", copy, tmp_path).refusal
 
 
-def test_a_run_without_measurements_is_named(runs: Path, tmp_path: Path) -> None:
+def test_run_without_measurements_is_named(runs: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "copy")
     (copy / "tanh" / GAME.replace("/", "-") / "seed-2" / "diagnostics.csv").unlink()
     line = paper("hr-figure-14", copy, tmp_path).refusal
@@ -173,7 +173,7 @@ def test_densities_need_checkpoints(runs: Path, tmp_path: Path) -> None:
     assert "has no checkpoints, which the densities need" in paper("hr-figure-3", copy, tmp_path).refusal
 
 
-def test_runs_of_two_lengths_do_not_stand_in_one_figure(runs: Path, tmp_path: Path) -> None:
+def test_runs_of_two_lengths_are_not_pooled(runs: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "copy")
     config = copy / "tanh" / GAME.replace("/", "-") / "seed-2" / "config.toml"
     config.write_text(config.read_text().replace("frames = 1024", "frames = 1000"))
@@ -181,8 +181,8 @@ def test_runs_of_two_lengths_do_not_stand_in_one_figure(runs: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_figure_starts_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DQN on MinAtar through the sweep; asked again, nothing is left to run."""
+def test_figure_starts_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DQN on MinAtar through the sweep; a second call has nothing left to run."""
     pytest.importorskip("minatar")
     monkeypatch.chdir(tmp_path)
     arguments = ("paper", "hr-figure-4", "--games", GAME, "--seeds", 1, "--frames", 4096, "--threads", 1)

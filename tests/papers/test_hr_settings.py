@@ -1,4 +1,4 @@
-"""HR Tables 4 to 6 and Figure 5: what is printed as ours is what a run has."""
+"""HR Tables 4 to 6 and Figure 5: printed settings equal those of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_table(name: str, tmp_path: Path) -> None:
+def test_table_lists_settings(name: str, tmp_path: Path) -> None:
     result = hadamax("paper", name, "--out", tmp_path)
     assert result.code == 0, result
     rows = table(tmp_path / f"{name}.csv")
@@ -39,14 +39,14 @@ def test_a_table(name: str, tmp_path: Path) -> None:
         ("hr-table-6", "note: Learning Rate Linear Decay: True, as published; the authors' scripts default to False"),
     ],
 )
-def test_what_others_have_is_no_choice_of_ours(name: str, line: str, tmp_path: Path) -> None:
+def test_settings_of_others_are_not_marked_as_ours(name: str, line: str, tmp_path: Path) -> None:
     result = hadamax("paper", name, "--out", tmp_path)
     assert line in result.out
     assert line in (tmp_path / f"{name}.txt").read_text()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_run_has_those_defaults(name: str, tmp_path: Path) -> None:
+def test_defaults_of_a_run_equal_the_table(name: str, tmp_path: Path) -> None:
     algorithm, expected = PUBLISHED[name]
     game = {key: CARTPOLE[key] for key in ("env", "encoder", "threads", "device", "precision")}
     loop = make(tmp_path / "run", game, lambda line: None, algorithm=algorithm)
@@ -55,8 +55,8 @@ def test_a_run_has_those_defaults(name: str, tmp_path: Path) -> None:
     assert expected.items() <= config[algorithm].items()
 
 
-def test_the_gradient_of_a_product() -> None:
-    """HR section 4: A1 sech^2(u1) tanh(u2) + A2 tanh(u1) sech^2(u2), part by part."""
+def test_gradient_of_a_product() -> None:
+    """HR section 4: A1 sech^2(u1) tanh(u2) + A2 tanh(u1) sech^2(u2), term by term."""
     u1, u2 = torch.tensor([0.3, 9.0], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
     by_hand = (torch.tanh(u2) / torch.cosh(u1) ** 2).abs() + (torch.tanh(u1) / torch.cosh(u2) ** 2).abs()
     assert torch.allclose(gradient("tanh", u1, u2), by_hand)

@@ -1,4 +1,4 @@
-"""HR Table 1: the formulas against an enumeration of all states, and real layers against the formulas."""
+"""HR Table 1: formulas against an enumeration of all states, and real layers against the formulas."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def enumerated(activation: str, p: float) -> float:
 
 @pytest.mark.parametrize("activation", CLOSED)
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.39, 0.62, 1.0])
-def test_the_formulas(activation: str, p: float) -> None:
+def test_formulas_equal_an_enumeration(activation: str, p: float) -> None:
     assert CLOSED[activation](p) == pytest.approx(enumerated(activation, p))
 
 
 @pytest.mark.parametrize("activation", CLOSED)
 @pytest.mark.parametrize("branches", [1, 2])
 @pytest.mark.parametrize("p", [0.2, 0.6])
-def test_layers_within_the_error(activation: str, branches: int, p: float) -> None:
+def test_real_layers_match_the_formulas(activation: str, branches: int, p: float) -> None:
     found = simulate(activation, p, branches, units=2000, seed=7)
     expected = enumerated(activation, p) if branches == 2 else p
     assert abs(found.fraction - expected) < 4 * found.error
     assert found.error == pytest.approx((expected * (1 - expected) / 2000) ** 0.5)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_command_writes_the_table(tmp_path: Path) -> None:
     result = hadamax("paper", "hr-table-1", "--out", tmp_path)
     assert result.code == 0
     away = float(result.out.split(" standard errors from the formulas")[0].split()[-1])

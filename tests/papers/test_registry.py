@@ -1,4 +1,4 @@
-"""Every figure and table of the papers has a name, and says what it needs."""
+"""Every figure and table of the papers has a name and states what it needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAITING = [name for name, exhibit in EXHIBITS.items() if exhibit.waits]
 whole = cache(read_study)
 
 
-def test_every_figure_and_table_is_there() -> None:
+def test_every_figure_and_table_is_registered() -> None:
     hr = [f"hr-table-{i}" for i in range(1, 7)] + [f"hr-figure-{i}" for i in range(1, 26)]
     assert set(hr) <= EXHIBITS.keys()
     hadamax_ones = {"headline", "ablations", "layers", "depth", "width", "c51", "run-time"}
@@ -33,7 +33,7 @@ def test_every_figure_and_table_is_there() -> None:
         assert not exhibit.done or (ROOT / exhibit.done.split()[0] / "README.md").exists()
 
 
-def test_the_list_shows_all_of_it() -> None:
+def test_list_shows_every_exhibit() -> None:
     result = hadamax("paper", "list")
     assert result.code == 0
     shown = {line.split()[0] for line in result.out.splitlines() if line and not line.startswith(" ")}
@@ -41,7 +41,7 @@ def test_the_list_shows_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_RUNS)
-def test_needs_name_variants_that_their_study_has(name: str) -> None:
+def test_needs_name_existing_variants(name: str) -> None:
     for need in EXHIBITS[name].needs:
         study = whole(need.study)
         kept = [
@@ -56,7 +56,7 @@ def test_needs_name_variants_that_their_study_has(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_RUNS)
-def test_without_runs_a_line_says_what_it_takes(name: str) -> None:
+def test_missing_runs_are_a_one_line_error_with_the_cost(name: str) -> None:
     line = hadamax("paper", name).refusal
     assert line.startswith(f"runs: {name} needs ")
     for words in (str(size(EXHIBITS[name].needs[0])), "--runs FOLDER", "--start", "--frames"):
@@ -64,7 +64,7 @@ def test_without_runs_a_line_says_what_it_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_what_waits_says_why(name: str) -> None:
+def test_unavailable_exhibit_states_its_reason(name: str) -> None:
     assert hadamax("paper", name).refusal == f"paper: {name} waits: {EXHIBITS[name].waits}"
 
 
@@ -79,15 +79,15 @@ def test_what_waits_says_why(name: str) -> None:
         (("hr-figure-7", "--games", "Tetris3", "--seeds", "1"), "game: 'Tetris3' is unknown"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_invalid_arguments_are_one_line_errors(
     arguments: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert hadamax("paper", *arguments).refusal.startswith(line)
 
 
-def test_a_study_at_a_smaller_scale(tmp_path: Path) -> None:
-    """Through the sweep's own reader: games, seeds, frames and schedules are what was asked for."""
+def test_study_at_a_smaller_scale(tmp_path: Path) -> None:
+    """Read back by the sweep: games, seeds, frames and schedules equal the requested ones."""
     import tomli_w
 
     need = Need("hr-densities", ("tanh", "tanh-hr"))
@@ -113,12 +113,12 @@ def test_a_study_at_a_smaller_scale(tmp_path: Path) -> None:
 NOT_IN_THE_PAPERS = ("hr-minatar", "hadamax-minatar", "hadamax-atari3", "hr-atari3")
 
 
-def test_the_shipped_studies_are_all_used() -> None:
+def test_every_shipped_study_is_used() -> None:
     used = {need.study for exhibit in EXHIBITS.values() for need in exhibit.needs}
     assert {name for name in shipped_studies() if name not in NOT_IN_THE_PAPERS} == used
 
 
-def test_variants_stand_over_the_same_games() -> None:
+def test_variants_are_compared_on_the_same_games() -> None:
     def runs(games: dict[str, str]) -> list[Any]:
         return [SimpleNamespace(variant=v, game=game) for v, letters in games.items() for game in letters]
 
@@ -130,8 +130,8 @@ def test_variants_stand_over_the_same_games() -> None:
     assert (len(kept), remark) == (2, "no game is common to all variants, so their games differ")
 
 
-def test_on_minatar_a_network_without_a_norm_stays_without() -> None:
-    """`minatar` has one; of the studies' variants only those that name a norm do."""
+def test_minatar_variants_without_a_norm_stay_without() -> None:
+    """The encoder `minatar` has a norm; of the variants only those that name one keep it."""
     content = study_content(Need("hr-dqn"), Scale(("MinAtar/Breakout-v1",), 1, 1_000_000))
     settings = {name: content["settings"] | table for name, table in content["variants"].items()}
     assert settings["tanh"]["encoder"] == "minatar"
@@ -139,7 +139,7 @@ def test_on_minatar_a_network_without_a_norm_stays_without() -> None:
     assert settings["tanh-norm"]["norm"] == "channels"
 
 
-def test_a_shorter_run_starts_to_learn_sooner() -> None:
+def test_shorter_run_starts_to_learn_sooner() -> None:
     frames = {f: study_content(Need("hr-dqn"), Scale(frames=f))["settings"] for f in (40_000_000, 4_000_000, 1_000)}
     assert "learning_starts" not in frames[40_000_000]
     assert frames[4_000_000]["learning_starts"] == 8_000  # a tenth of HR Table 4's

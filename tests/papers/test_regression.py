@@ -1,4 +1,4 @@
-"""HR Figures 2 and 12: the networks, the target, the training of many at once, the interval."""
+"""HR Figures 2 and 12: networks, target, batched training, interval."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.mark.parametrize("architecture", [a for a in (*SHALLOW, *DEEP) if a.published], ids=lambda a: a.name)
-def test_parameters_as_published(architecture: regression.Architecture) -> None:
+def test_parameter_counts_are_the_published_ones(architecture: regression.Architecture) -> None:
     assert architecture.parameters == architecture.published
 
 
-def test_the_deep_product_by_hand() -> None:
+def test_deep_product_by_hand() -> None:
     assert DEEP[-1].parameters == 2 * 200 + 2 * (2 * (100 * 100 + 100)) + 101
 
 
-def test_the_target() -> None:
+def test_target_function() -> None:
     for x in (-0.7, 0.0, 0.3):
         expected = 10 * math.sin(7 * x) + 15 * math.sin(10 * x) + 5 * math.cos(5 * x)
         assert target(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(expected)
 
 
-def test_many_at_once_are_as_one_at_a_time() -> None:
-    """Against a plain loop over one network with torch's own layers."""
+def test_batched_training_equals_one_network_at_a_time() -> None:
+    """Against a plain loop over one network of torch layers."""
     _, errors, predictions = train(TANH_HR.make, (3, 4), 1e-2, steps=20, points=32)
     torch.manual_seed(4)
     ours = TANH_HR.make()
@@ -60,20 +60,20 @@ def test_many_at_once_are_as_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("number", [8, 20, 33])
-def test_the_interval_is_that_of_order_statistics(number: int) -> None:
+def test_interval_uses_order_statistics(number: int) -> None:
     values = np.random.default_rng(0).lognormal(size=number)
     found = median_interval(values)
     expected = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
     assert found == pytest.approx((np.median(values), expected.low, expected.high))
 
 
-def test_the_rate_that_fits_best_is_taken() -> None:
+def test_best_learning_rate_is_chosen() -> None:
     fit = best_fit(SHALLOW[0], (1, 2), rates=(1e-5, 1e-2), steps=60)
     assert fit.rate == 1e-2
     assert fit.choosing[1e-2] < fit.choosing[1e-5]
 
 
-def test_the_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = lambda a, seeds, range_: best_fit(a, seeds, range_=range_, rates=(1e-2,), steps=10)  # noqa: E731
     monkeypatch.setattr(hr_regression_figures, "best_fit", quick)
     result = hadamax("paper", "hr-figure-2", "--out", tmp_path, "--seeds", 3)
