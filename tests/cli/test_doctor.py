@@ -95,7 +95,7 @@ def test_broken_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert broken[0].mend == "pip install --force-reinstall safetensors"
 
 
-def test_cpu_quota_of_a_container_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quota_below_one_core_suggests_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_granted_cores", lambda: 0.5)
     (finding,) = (f for f in doctor.processor() if f.name == "processor")
     assert finding.mend.endswith("--threads 1")

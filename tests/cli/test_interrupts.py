@@ -63,7 +63,9 @@ class Verb:
 
 
 @pytest.mark.parametrize("error", [None, AttributeError("module numpy has no attribute matrix"), cli.UserError("x")])
-def test_interrupt_with_another_handler(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+def test_interrupt_turned_into_another_error_exits_130(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
     monkeypatch.setattr(Verb, "error", error)
     monkeypatch.setattr(cli, "import_module", lambda name: Verb)
     assert hadamax("doctor") == (130, "", LINE)

@@ -232,7 +232,7 @@ def negated(tensor: Tensor) -> Tensor:
     return view
 
 
-def test_conjugate_and_negative_views(kernel: None) -> None:
+def test_negative_views_are_resolved(kernel: None) -> None:
     x, weight, bias = leaves()
     variant = HADAMAX.variant(POOL)
     for arguments in ((x, negated(weight), bias), (x, weight, negated(bias)), (negated(x), weight, bias)):

@@ -1,3 +1,5 @@
+"""Activations against their formulas."""
+
 import math
 from collections.abc import Callable
 

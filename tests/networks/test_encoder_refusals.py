@@ -102,7 +102,7 @@ def test_channels_last_images_are_an_error_with_the_right_order(shape: tuple[int
 
 
 @pytest.mark.parametrize("shape", [(4, 84, 84), (10, 10, 10), (64, 9, 8), (8, 8, 4), (1, 210, 160), (12, 84, 84)])
-def test_channels_first_images_are_accepted(shape: tuple[int, ...]) -> None:
+def test_channels_first_shapes_are_accepted(shape: tuple[int, ...]) -> None:
     assert build_encoder("hadamax-minatar", shape, width=0.125).observation_shape == shape
 
 

@@ -1,3 +1,5 @@
+"""Encoders: parameter counts, map sizes, layouts, overrides."""
+
 import copy
 from dataclasses import replace
 from typing import Any

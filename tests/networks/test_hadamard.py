@@ -1,3 +1,5 @@
+"""Hadamard layers: hand-computed outputs, separate layers, initialisation, errors."""
+
 import copy
 import io
 import math

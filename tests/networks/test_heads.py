@@ -1,3 +1,5 @@
+"""The linear head and the Q-network."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Initialisers per branch."""
+
 import math
 
 import pytest

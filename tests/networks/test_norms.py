@@ -1,3 +1,5 @@
+"""Norms: axes, scales, gradients, errors."""
+
 import pytest
 import torch
 from torch import Tensor

@@ -69,7 +69,7 @@ def test_acting_values_of_each_head() -> None:
     assert many.score_name == "vote"
 
 
-def test_bin_centres_follow_the_device_and_are_not_saved() -> None:
+def test_bin_centres_follow_the_dtype_and_are_not_saved() -> None:
     network = build(centres=CENTRES).double()
     assert network(torch.randn(2, 5, dtype=torch.float64)).dtype == torch.float64
     assert set(network.state_dict()) == set(build().state_dict())

@@ -1,4 +1,4 @@
-"""A replay that keeps every observation whole in lists, against which the real one is held."""
+"""A replay that keeps every observation in lists: the reference for the real one."""
 
 from __future__ import annotations
 

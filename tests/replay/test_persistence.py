@@ -1,4 +1,4 @@
-"""A replay's rows through files: what comes back is what was there, however far the ring went on since."""
+"""A replay's rows round-trip through files, however far the ring advanced since."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def same(first: Replay, second: Replay) -> None:
 
 @pytest.mark.parametrize("prioritised", [False, True])
 @pytest.mark.parametrize("steps", [0, 5, 40, 333])
-def test_it_comes_back(steps: int, prioritised: bool) -> None:
-    """Saved every few steps, in a ring that overwrites itself, and loaded over one that holds other games."""
+def test_replay_round_trips(steps: int, prioritised: bool) -> None:
+    """Saved every few steps from a ring that overwrites itself, and loaded over one with other games."""
     games, disk = environment(), Disk()
     replay, oracle = play(games, 0, n_step=3, size=SIZE, slack=SLACK, prioritised=prioritised)
     for done in range(0, steps, 9):
@@ -90,8 +90,8 @@ def test_it_comes_back(steps: int, prioritised: bool) -> None:
     assert disk.rows_written == replay.heads.sum()  # each row once
 
 
-def test_a_snapshot_is_that_of_its_moment_while_the_ring_goes_on() -> None:
-    """As when an iteration is broken off: the copy was taken before it, and is written after it began."""
+def test_snapshot_does_not_follow_the_ring() -> None:
+    """As in an interrupted iteration: the copy is taken before it and written after it began."""
     games, disk = environment(), Disk()
     replay, oracle = play(games, 200, n_step=3, size=SIZE, slack=SLACK, prioritised=True)
     disk.save(replay.state_dict()["rows"])
@@ -107,7 +107,7 @@ def test_a_snapshot_is_that_of_its_moment_while_the_ring_goes_on() -> None:
         assert np.array_equal(loaded.frames.observations(np.array([slot]))[0], wanted.observation)
 
 
-def test_files_that_hold_nothing_needed_are_let_go() -> None:
+def test_unneeded_files_are_deleted() -> None:
     games, disk = environment(), Disk()
     replay, _ = play(games, 30, n_step=1, size=SIZE, slack=SLACK)
     for part in range(20):
@@ -126,7 +126,7 @@ def stored() -> tuple[dict[str, Any], Disk]:
 
 
 @pytest.mark.parametrize("wrong", ["first missing", "last missing", "order", "env", "beyond", "other", "short", "size"])
-def test_what_is_no_replay_like_this_one_is_refused(wrong: str) -> None:
+def test_state_of_another_replay_is_an_error(wrong: str) -> None:
     state, disk = stored()
     files, read = state["rows"]
     first = files[0]

@@ -1,4 +1,4 @@
-"""The replay against one that keeps everything whole: what can be drawn, and what a draw holds."""
+"""The replay against one that keeps every observation: rows that can be drawn and their content."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def agrees(replay: Replay, oracle: Oracle, *, batches: int = 40, beta: float = 1
 @pytest.mark.parametrize("steps", [9, 300])
 @pytest.mark.parametrize("prioritised", [False, True])
 @pytest.mark.parametrize("lives", [False, True])
-def test_games_of_lost_lives_limits_and_forced_actions(n_step: int, steps: int, prioritised: bool, lives: bool) -> None:
-    """Before the ring is full and after it went round many times."""
+def test_scripted_games_equal_the_oracle(n_step: int, steps: int, prioritised: bool, lives: bool) -> None:
+    """Before the ring is full and after it wrapped around many times."""
     replay, oracle = play(scripted(lives=lives), steps, n_step=n_step, prioritised=prioritised, slack=5)
     seen = agrees(replay, oracle)
     assert steps == 9 or len(seen) > 40
@@ -58,12 +58,12 @@ def test_games_of_lost_lives_limits_and_forced_actions(n_step: int, steps: int, 
 
 @pytest.mark.parametrize("stack", [1, 2])
 @pytest.mark.parametrize("repeat", [False, True])
-def test_other_stacks(stack: int, repeat: bool) -> None:
+def test_other_stack_sizes_equal_the_oracle(stack: int, repeat: bool) -> None:
     agrees(*play(scripted(stack=stack, repeat=repeat), 200, n_step=3))
 
 
-def test_the_smallest_ring() -> None:
-    """No slack: the row that leaves is overwritten at once, also by two rows of a game that was cut."""
+def test_smallest_ring_equals_the_oracle() -> None:
+    """No slack: a leaving row is overwritten at once, also by two rows of a truncated game."""
     limits = [Event(1, truncated=True)] * 500
     engine = ScriptedEngine(script(limits, [Event()] * 500), 2, stack=3)
     agrees(*play(VectorEnvironment(engine, seed=0), 100, n_step=2, size=8))
@@ -78,12 +78,12 @@ def test_the_smallest_ring() -> None:
         ("CartPole-v1", {"max_episode_frames": 9}),
     ],
 )
-def test_real_games(game: str, options: dict[str, Any]) -> None:
+def test_real_games_equal_the_oracle(game: str, options: dict[str, Any]) -> None:
     environment = make_environment(EnvironmentSettings(game, **options), 2, seed=3, threads=1)
     agrees(*play(environment, 120, n_step=3, slack=4), batches=10)
 
 
-def test_each_transition_is_as_likely() -> None:
+def test_transitions_are_equally_likely() -> None:
     replay, _ = play(scripted(), 300, n_step=3, slack=9)
     drawn = np.concatenate([replay.sample(64).slots for _ in range(500)])
     counts = np.bincount(drawn, minlength=len(replay.ready))
@@ -91,7 +91,7 @@ def test_each_transition_is_as_likely() -> None:
     assert stats.chisquare(counts[replay.ready]).pvalue > 0.001
 
 
-def test_priorities_decide_what_is_drawn_and_weights_undo_it() -> None:
+def test_priorities_set_frequencies_and_weights_correct_them() -> None:
     replay, _ = play(scripted(), 300, n_step=3, prioritised=True)
     slots = np.flatnonzero(replay.ready)
     priorities = np.random.default_rng(0).uniform(0.1, 5, len(slots))
@@ -108,7 +108,7 @@ def test_priorities_decide_what_is_drawn_and_weights_undo_it() -> None:
     assert replay.sample(32, beta=0.0).weights.tolist() == [1.0] * 32
 
 
-def test_a_new_row_gets_the_highest_priority_seen() -> None:
+def test_new_row_gets_the_highest_priority() -> None:
     environment = scripted(1)
     replay, oracle = play(environment, 50, n_step=1, prioritised=True)
     replay.prioritise(replay.sample(4).slots, np.array([0.5, 7.0, 0.25, 0.125]))
@@ -120,7 +120,7 @@ def test_a_new_row_gets_the_highest_priority_seen() -> None:
     agrees(replay, oracle)
 
 
-def test_a_priority_of_a_row_that_left_is_dropped() -> None:
+def test_priority_of_an_overwritten_row_is_ignored() -> None:
     environment = scripted(1)
     replay, oracle = play(environment, 200, n_step=1, prioritised=True, size=20)
     batch = replay.sample(16)
@@ -130,21 +130,21 @@ def test_a_priority_of_a_row_that_left_is_dropped() -> None:
     agrees(replay, oracle)
 
 
-def test_an_empty_replay_has_nothing_to_draw() -> None:
+def test_sampling_an_empty_replay_is_an_error() -> None:
     replay, _ = play(scripted(1), 0, n_step=1)
     with pytest.raises(ValueError, match="no transition yet"):
         replay.sample(2)
 
 
-def test_the_same_seed_draws_the_same() -> None:
+def test_same_seed_draws_the_same() -> None:
     first, second, other = (play(scripted(), 100, n_step=2, **{"seed": s})[0] for s in (4, 4, 4))
     other.generator.manual_seed(9)
     assert np.array_equal(first.sample(20).slots, second.sample(20).slots)
     assert not np.array_equal(first.sample(20).slots, other.sample(20).slots)
 
 
-def test_a_million_atari_transitions_fit_in_seven_and_a_half_gigabytes() -> None:
-    """Counted on a fiftieth of them."""
+def test_million_atari_transitions_fit_in_7_5_gigabytes() -> None:
+    """Extrapolated from a fiftieth of them."""
     options: dict[str, Any] = {"stack": 4, "n_step": 3, "slack": 512}
     for prioritised in (False, True):
         replay = Replay(20_000, 1, (4, 84, 84), np.dtype(np.uint8), prioritised=prioritised, **options)
@@ -154,7 +154,7 @@ def test_a_million_atari_transitions_fit_in_seven_and_a_half_gigabytes() -> None
         assert replay.nbytes / replay.length * (10**6 + replay.length - 20_000) <= 7.1e9
 
 
-def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_replay_is_an_error_before_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 10**9)
     with pytest.raises(UserError) as caught:
         Replay(10**6, 1, (4, 84, 84), np.dtype(np.uint8), stack=4)
@@ -167,19 +167,19 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest
         Replay(10**12, 1, (4, 84, 84), np.dtype(np.uint8), stack=4)
 
 
-def test_free_memory_is_what_the_system_says() -> None:
+def test_free_memory_equals_the_systems() -> None:
     free = free_bytes(torch.device("cpu"))
     assert free is not None
     assert 10**7 < free < 10**14
 
 
-def test_a_return_longer_than_the_replay_is_refused() -> None:
+def test_n_step_longer_than_the_replay_is_an_error() -> None:
     with pytest.raises(UserError, match="n_step: 5 is longer than the replay; expected up to 4"):
         Replay(10, 2, (4,), np.dtype(np.float32), n_step=5)
 
 
 @pytest.mark.parametrize("steps", [3, 200])
-def test_the_last_observations_are_those_that_were_shown_last(steps: int) -> None:
+def test_last_observations_are_the_newest(steps: int) -> None:
     environment = scripted(num_envs=2)
     replay, _ = play(environment, 0, n_step=1)
     shown: list[list[np.ndarray]] = [[], []]  # of each environment, a cut game's last one among them

@@ -1,4 +1,4 @@
-"""Rollout storage: dtypes, and minibatches that are a partition."""
+"""Rollout storage: dtypes, and minibatches that partition the rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def make_rollout(dtype: str = "uint8") -> Rollout:
 
 
 @pytest.mark.parametrize(("dtype", "kept"), [("uint8", torch.uint8), ("float32", torch.float32)])
-def test_observations_keep_their_type(dtype: str, kept: torch.dtype) -> None:
+def test_observations_keep_their_dtype(dtype: str, kept: torch.dtype) -> None:
     rollout = make_rollout(dtype)
     assert rollout.observations.dtype == kept
     assert rollout.observations.shape == (6, 4, 2, 3)
@@ -28,7 +28,7 @@ def test_minibatches_cover_each_row_once(number: int) -> None:
     assert torch.cat(batches).sort().values.tolist() == list(range(24))
 
 
-def test_minibatches_are_shuffled_anew_by_the_generator() -> None:
+def test_minibatches_are_reshuffled_by_the_generator() -> None:
     rollout, generator = make_rollout(), torch.Generator().manual_seed(0)
     first, second = (torch.cat(list(rollout.minibatches(4, generator))) for _ in range(2))
     again = torch.cat(list(rollout.minibatches(4, torch.Generator().manual_seed(0))))

@@ -1,4 +1,4 @@
-"""The sum tree draws in proportion, adds up exactly, and comes back the same from its leaves."""
+"""The sum tree: proportional draws, exact sums, exact rebuild from its leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def changed(size: int, rounds: int = 50) -> tuple[SumTree, np.ndarray]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_holds_what_was_set(size: int) -> None:
+def test_values_round_trip(size: int) -> None:
     tree, flat = changed(size)
     assert np.array_equal(tree.leaves, flat)
     assert tree.total == pytest.approx(flat.sum(dtype=np.float64), rel=1e-12)
@@ -32,7 +32,7 @@ def test_it_holds_what_was_set(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_mass_is_found_where_a_running_sum_puts_it(size: int) -> None:
+def test_search_equals_a_cumulative_sum(size: int) -> None:
     tree, flat = changed(size)
     bounds = flat.astype(np.float64).cumsum()
     masses = np.random.default_rng(1).random(2000) * bounds[-1]
@@ -42,14 +42,14 @@ def test_a_mass_is_found_where_a_running_sum_puts_it(size: int) -> None:
     assert near.mean() < 0.01
 
 
-def test_the_ends_of_the_mass() -> None:
+def test_search_at_both_ends() -> None:
     tree = SumTree(100)
     tree.set(np.array([3, 70]), np.array([1.0, 2.0]))
     assert tree.find(np.array([0.0, 1.0 - 1e-12, 1.0, 3.0 - 1e-12])).tolist() == [3, 3, 70, 70]
     assert 0 <= tree.find(np.array([3.0]))[0] < 100  # rounding may ask for it; the caller draws again
 
 
-def test_rebuilt_from_its_leaves_it_is_the_same_bit_for_bit() -> None:
+def test_rebuild_from_leaves_is_exact() -> None:
     tree, _ = changed(5000, rounds=300)
     rebuilt = SumTree(5000)
     rebuilt.set_all(tree.leaves)
@@ -57,7 +57,7 @@ def test_rebuilt_from_its_leaves_it_is_the_same_bit_for_bit() -> None:
         assert np.array_equal(one, other)
 
 
-def test_draws_are_in_proportion() -> None:
+def test_draws_are_proportional() -> None:
     generator, tree = np.random.default_rng(0), SumTree(200)
     priorities = generator.exponential(size=200)
     tree.set(np.arange(200), priorities)
@@ -66,7 +66,7 @@ def test_draws_are_in_proportion() -> None:
     assert stats.chisquare(np.bincount(drawn, minlength=200), expected).pvalue > 0.001
 
 
-def test_of_an_index_that_comes_twice_the_last_holds() -> None:
+def test_last_value_of_a_repeated_index_wins() -> None:
     tree = SumTree(10)
     tree.set(np.array([4, 4]), np.array([1.0, 3.0]))
     assert tree.total == 3.0

@@ -1,4 +1,4 @@
-"""A run, and what is exported of it."""
+"""A trained run, and the agent exported from it."""
 
 from __future__ import annotations
 

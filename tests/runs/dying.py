@@ -1,8 +1,4 @@
-"""A script that runs a command and kills itself before its n-th change of the disk: runpy.run_path(..., ARGUMENTS).
-
-Meant for children of `multiprocessing`'s forkserver, which has the library loaded: many deaths are cheap then.
-ARGUMENTS: n, a file to which the changes are written by name, and the command.
-"""
+"""Run a command and kill the process before its n-th change of the disk: runpy.run_path(..., ARGUMENTS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs small enough for a test, started as a person would start them."""
+"""Runs small enough for a test, started through the command line."""
 
 from __future__ import annotations
 

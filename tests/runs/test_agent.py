@@ -1,4 +1,4 @@
-"""`hadamax.load(run).act(observations)`: what people build on."""
+"""`hadamax.load(run).act(observations)`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def observations() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (7, 4, 84, 84), dtype=np.uint8)
 
 
-def test_it_is_the_network_that_was_trained(trained: Any, observations: np.ndarray) -> None:
+def test_loaded_agent_is_the_trained_network(trained: Any, observations: np.ndarray) -> None:
     path, learner, _ = trained
     agent = hadamax.load(path)
     assert agent.frame == 512
@@ -49,7 +49,7 @@ def test_it_is_the_network_that_was_trained(trained: Any, observations: np.ndarr
     assert not torch.equal(hadamax.load(path, "256").q_values(observations), expected)
 
 
-def test_the_untrained_is_the_network_of_frame_0(trained: Any) -> None:
+def test_untrained_agent_is_the_network_of_frame_0(trained: Any) -> None:
     path, _, first = trained
     agent = untrained(*RunFolder.open(path))
     assert agent.frame == 0
@@ -59,7 +59,7 @@ def test_the_untrained_is_the_network_of_frame_0(trained: Any) -> None:
     assert not torch.equal(later["head.weight"], first["head.weight"])
 
 
-def test_loading_leaves_the_callers_random_numbers_alone(trained: Any) -> None:
+def test_loading_keeps_the_random_state(trained: Any) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -67,7 +67,7 @@ def test_loading_leaves_the_callers_random_numbers_alone(trained: Any) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_arrays_and_tensors_of_any_layout(trained: Any, observations: np.ndarray) -> None:
+def test_arrays_and_tensors_of_any_layout_are_accepted(trained: Any, observations: np.ndarray) -> None:
     agent = hadamax.load(trained[0])
     expected = agent.act(observations)
     frozen = observations.copy()
@@ -103,13 +103,13 @@ def test_arrays_and_tensors_of_any_layout(trained: Any, observations: np.ndarray
         ("observations", TypeError),
     ],
 )
-def test_other_observations_are_refused(trained: Any, given: Any, error: type[Exception]) -> None:
+def test_wrong_observations_are_errors(trained: Any, given: Any, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         hadamax.load(trained[0]).act(given)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_greedy_unless_told_otherwise(trained: Any, observations: np.ndarray) -> None:
+def test_acts_greedily_by_default(trained: Any, observations: np.ndarray) -> None:
     agent = hadamax.load(trained[0])
     many = np.repeat(observations[:1], 400, axis=0)
     assert len(set(agent.act(many))) == 1
@@ -125,7 +125,7 @@ def test_greedy_unless_told_otherwise(trained: Any, observations: np.ndarray) ->
     assert 0.75 < some < 0.95  # 0.8 + 0.2 / 4
 
 
-def test_another_environment_and_a_damaged_checkpoint(tmp_path: Path) -> None:
+def test_damaged_checkpoint_warns_and_loads_the_one_before(tmp_path: Path) -> None:
     with closing(make(tmp_path / "run", CARTPOLE, frames=128, checkpoint_every=64)) as loop:
         assert loop.train()
     (checkpoint(tmp_path / "run", 128) / "state.safetensors").write_bytes(b"")

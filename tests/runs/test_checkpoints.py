@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the right ones kept, and nothing in them that could run."""
+"""Checkpoints are written completely or not at all, the right ones are kept, and they cannot carry code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def save(folder: Path, frame: int, score: Any = None) -> Path:
     return write(folder, capture(frame, state(), {"score": score}))
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_checkpoint_round_trips(tmp_path: Path) -> None:
     found = read(write(tmp_path / "new" / "folder", capture(512, state(), ABOUT)))
     assert (found.frame, found.about) == (512, ABOUT)
     for name, tensor in state()["network"].items():
@@ -68,7 +68,7 @@ def test_empty_and_missing_values_round_trip(tmp_path: Path) -> None:
     assert nested["tensor"].shape == (2, 0)
 
 
-def test_a_copy_is_taken_when_it_is_captured() -> None:
+def test_capture_copies_tensors() -> None:
     living = state()
     captured = capture(1, living, ABOUT)
     living["network"]["w"].zero_()
@@ -91,13 +91,13 @@ def test_the_files_are_safetensors_and_json(tmp_path: Path) -> None:
             pickle.load(io.BytesIO(files[name]))
 
 
-def test_no_score_of_exploring_games_beats_one_of_greedy_games(tmp_path: Path) -> None:
+def test_greedy_scores_beat_exploring_scores(tmp_path: Path) -> None:
     for frame, score, source in ((100, 50.0, "training"), (200, 3.0, "test"), (300, 9.0, "test"), (400, 70.0, None)):
         write(tmp_path, capture(frame, state(), {"score": score, "score_source": source}))
     assert checkpoints.best(checkpoints.newest_first(tmp_path)) == tmp_path / "frame_000000000300"
 
 
-def test_the_last_the_best_and_the_named_are_kept(tmp_path: Path) -> None:
+def test_last_best_and_named_checkpoints_are_kept(tmp_path: Path) -> None:
     scores = {100: 1.0, 200: 9.0, 300: 2.0, 400: None, 500: 9.0, 600: float("nan"), 700: 1.0, 800: 0.0}
     for frame, score in scores.items():
         save(tmp_path, frame, score)
@@ -105,8 +105,8 @@ def test_the_last_the_best_and_the_named_are_kept(tmp_path: Path) -> None:
     assert [checkpoints.frame_of(p) for p in checkpoints.newest_first(tmp_path)] == [800, 700, 500, 300]
 
 
-def test_a_runs_own_checkpoints(tmp_path: Path) -> None:
-    """Every 128 frames, the last two, the best, and those at or just after 200 and 330."""
+def test_checkpoints_of_a_run(tmp_path: Path) -> None:
+    """Every 128 frames: the last two, the best, and those at or just after 200 and 330."""
     kept: dict[str, Any] = {"keep_checkpoints": 2, "keep_checkpoints_at": (200, 330), "checkpoint_every": 128}
     with closing(make(tmp_path / "run", CARTPOLE, frames=1024, **kept)) as loop:
         assert loop.train()
@@ -117,8 +117,8 @@ def test_a_runs_own_checkpoints(tmp_path: Path) -> None:
     assert set(frames(tmp_path / "run")) == wanted
 
 
-def test_damaged_ones_do_not_push_good_ones_out(tmp_path: Path) -> None:
-    """A run that fell back writes its next checkpoint before the damaged one's frame."""
+def test_damaged_checkpoints_do_not_displace_good_ones(tmp_path: Path) -> None:
+    """A resumed run writes its next checkpoint before the damaged one's frame."""
     for frame in (100, 300, 400):
         save(tmp_path, frame, score=frame)
     save(tmp_path, 200, score=1)
@@ -126,7 +126,7 @@ def test_damaged_ones_do_not_push_good_ones_out(tmp_path: Path) -> None:
     assert {checkpoints.frame_of(p) for p in checkpoints.newest_first(tmp_path)} == {100, 200, 300, 400}
 
 
-def test_other_names_are_nobodys_checkpoint(tmp_path: Path) -> None:
+def test_folders_with_other_names_are_ignored(tmp_path: Path) -> None:
     save(tmp_path, 100)
     for name in ("frame_000000000200.old", "frame_2", ".writing-frame_000000000300", "frame_x", "notes"):
         (tmp_path / name).mkdir()
@@ -136,7 +136,7 @@ def test_other_names_are_nobodys_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "notes").exists()
 
 
-def test_a_checkpoint_can_be_written_again(tmp_path: Path) -> None:
+def test_checkpoint_can_be_overwritten(tmp_path: Path) -> None:
     first = save(tmp_path, 100, score=1)
     (first / WEIGHTS).write_bytes(b"damaged")
     assert read(save(tmp_path, 100, score=2)).about == {"score": 2}
@@ -144,7 +144,7 @@ def test_a_checkpoint_can_be_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["mkdir", "write_flushed", "flush_folder", "rename"])
-def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_failed_write_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     save(tmp_path, 100)
     before = contents(tmp_path)
 
@@ -160,8 +160,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in tmp_path.iterdir()] == ["frame_000000000100"]
 
 
-def test_every_byte_counts(tmp_path: Path) -> None:
-    """One flipped bit anywhere, or any part cut off, is noticed."""
+def test_any_changed_byte_is_detected(tmp_path: Path) -> None:
+    """One flipped bit anywhere, or any truncation."""
     good = save(tmp_path / "good", 100, score=3)
     generator = np.random.default_rng(0)
     for name, data in contents(good).items():
@@ -187,7 +187,7 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-def test_a_file_that_is_missing(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     for name in (WEIGHTS, STATE, MANIFEST):
         path = save(tmp_path / name, 100)
         (path / name).unlink()
@@ -199,8 +199,8 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
             read(path)
 
 
-def test_checkpoints_without_a_hash_of_the_manifest_are_read(tmp_path: Path) -> None:
-    """The first runs of this format have none."""
+def test_checkpoints_without_a_manifest_hash_are_read(tmp_path: Path) -> None:
+    """The first version of the format has none."""
     path = save(tmp_path, 100)
     manifest = json.loads((path / MANIFEST).read_bytes())
     del manifest["sha256"][MANIFEST]

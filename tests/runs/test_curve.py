@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn is what the files say, and nothing missing stops it."""
+"""Learning curves show what the files contain, and missing parts do not stop them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-def test_a_whole_run(tmp_path: Path, figures: list[Figure]) -> None:
+def test_curve_of_a_complete_run(tmp_path: Path, figures: list[Figure]) -> None:
     run = make_run(tmp_path / "run")
     evaluate(run, [25.0, 36.0])
     out = draw_curve(run, tmp_path / "new" / "curve.png")
@@ -88,7 +88,7 @@ def test_a_whole_run(tmp_path: Path, figures: list[Figure]) -> None:
     assert bars.tolist() == [[2.0, 25.0], [2.0, 36.0]]
 
 
-def test_smoothing() -> None:
+def test_smoothing_by_hand() -> None:
     series = Series(np.arange(1000.0), np.tile([0.0, 10.0], 500))
     frames, mean, low, high = series.smoothed()
     assert series.window == 100
@@ -108,14 +108,14 @@ def test_games_are_read_by_source(tmp_path: Path) -> None:
     assert games["test"].returns.tolist() == [-2]
 
 
-def test_an_evaluation_of_one_game_under_another_protocol(tmp_path: Path, figures: list[Figure]) -> None:
+def test_evaluation_of_another_protocol_is_labelled(tmp_path: Path, figures: list[Figure]) -> None:
     run = make_run(tmp_path / "run", games=3)
     evaluate(run, None, fingerprint="ffffffffffff")
     draw_curve(run, run / "curve.png")
     assert "final evaluation: mean of 1 game, protocol ffffffffffff" in labels(figures[0])
 
 
-def test_a_far_human_score_does_not_squeeze_the_curve(tmp_path: Path, figures: list[Figure]) -> None:
+def test_distant_human_score_does_not_set_the_scale(tmp_path: Path, figures: list[Figure]) -> None:
     draw_curve(make_run(tmp_path / "run", env="Seaquest", scale=100.0), tmp_path / "curve.png")
     assert figures[0].axes[0].get_ylim()[1] < 1000
     assert "published human: 42,054.7 (off the picture)" in labels(figures[0])
@@ -123,7 +123,7 @@ def test_a_far_human_score_does_not_squeeze_the_curve(tmp_path: Path, figures: l
 
 @pytest.mark.parametrize("env", ["Breakout", "MinAtar/Breakout-v1", "CartPole-v1"])
 @pytest.mark.parametrize("episodes", [None, "", HEADER, HEADER + "100,training,0,1,8\n"])
-def test_little_or_nothing_there(tmp_path: Path, figures: list[Figure], env: str, episodes: Any) -> None:
+def test_curve_of_few_or_no_points(tmp_path: Path, figures: list[Figure], env: str, episodes: Any) -> None:
     (tmp_path / "config.toml").write_text(CONFIG.format(env=env))
     (tmp_path / "metrics.csv").write_text("")
     (tmp_path / "evaluation.json").write_text('{"frame": 3, "ag')
@@ -134,14 +134,14 @@ def test_little_or_nothing_there(tmp_path: Path, figures: list[Figure], env: str
     assert ("no game has finished yet" in said) == (episodes in (None, "", HEADER))
 
 
-def test_an_empty_folder_and_no_folder(tmp_path: Path, figures: list[Figure]) -> None:
+def test_empty_or_missing_folder(tmp_path: Path, figures: list[Figure]) -> None:
     draw_curve(tmp_path, tmp_path / "curve.png")
     assert figures[0].get_suptitle() == tmp_path.name
     with pytest.raises(UserError, match=r"run: .* is not a folder"):
         draw_curve(tmp_path / "none", tmp_path / "curve.png")
 
 
-def test_published_scores() -> None:
+def test_published_scores_are_drawn() -> None:
     assert published_scores("Pong") == (-20.7, 14.6)
     assert published_scores("MinAtar/Breakout-v1") is None
     assert len(random_human()) == 57

@@ -1,4 +1,4 @@
-"""What a run measures of itself: the right numbers, at the right frames, and unnoticed by the learner."""
+"""Measurements during training: correct numbers at the right frames, without an effect on the learner."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def few_observations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "game", [HADAMARD, pytest.param({**BREAKOUT, "frames": 640}, marks=pytest.mark.slow)], ids=["cartpole", "breakout"]
 )
-def test_the_learner_does_not_notice(tmp_path: Path, game: dict[str, Any]) -> None:
+def test_measurements_do_not_change_training(tmp_path: Path, game: dict[str, Any]) -> None:
     settings = {**LENGTH, **game}
     off = run_to_the_end(tmp_path / "off", settings, diagnostics_every=0)
     on = run_to_the_end(tmp_path / "on", settings, diagnostics_every=200)
@@ -59,7 +59,7 @@ def test_the_learner_does_not_notice(tmp_path: Path, game: dict[str, Any]) -> No
     same({**off, "diagnostics": on["diagnostics"]}, on)
 
 
-def test_frames_layers_and_parts(tmp_path: Path) -> None:
+def test_measured_frames_layers_and_parts(tmp_path: Path) -> None:
     """The first iteration that ends at or after each multiple."""
     run = tmp_path / "run"
     run_to_the_end(run, {**HADAMARD, **LENGTH}, diagnostics_every=500)
@@ -84,8 +84,8 @@ def test_frames_layers_and_parts(tmp_path: Path) -> None:
             ]
 
 
-def test_the_numbers_are_the_networks(tmp_path: Path) -> None:
-    """Against the checkpoints of the measured frame and of the iteration before it, and the run's own observations."""
+def test_measurements_equal_those_of_the_checkpoints(tmp_path: Path) -> None:
+    """Against checkpoints of the measured frame and the iteration before, on the run's observations."""
     run = tmp_path / "run"
     seen: dict[int, torch.Tensor] = {}
     settings = {**HADAMARD, **LENGTH, "frames": 640, "keep_checkpoints_at": (448, 512)}
@@ -134,14 +134,14 @@ def test_the_numbers_are_the_networks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("frames", "every", "measured"), [(1300, 650, [704, 1280]), (1300, 640, [640, 1280])])
-def test_the_end_of_a_run_is_not_missed(tmp_path: Path, frames: int, every: int, measured: list[int]) -> None:
-    """1,300 frames are 20 iterations of 64 and no 21st: the last multiple is measured where the run ends."""
+def test_last_multiple_is_measured_at_the_end(tmp_path: Path, frames: int, every: int, measured: list[int]) -> None:
+    """1,300 frames are 20 iterations of 64; the last multiple is measured where the run ends."""
     run_to_the_end(tmp_path / "run", {**HADAMARD, **LENGTH, "frames": frames}, diagnostics_every=every)
     rows = read_csv(tmp_path / "run" / "diagnostics.csv")
     assert sorted({int(row["frame"]) for row in rows}) == measured
 
 
-def test_a_killed_run_has_the_same_rows(tmp_path: Path) -> None:
+def test_killed_run_has_the_same_rows(tmp_path: Path) -> None:
     settings = {**HADAMARD, **LENGTH, "diagnostics_every": 192}
     whole = run_to_the_end(tmp_path / "whole", settings)
     run = tmp_path / "run"
@@ -155,8 +155,8 @@ def test_a_killed_run_has_the_same_rows(tmp_path: Path) -> None:
     same(whole, outcome(run))
 
 
-def test_a_run_from_before_there_were_diagnostics(tmp_path: Path) -> None:
-    """Its checkpoints say nothing of them and its settings neither: it goes on, and is measured from then on."""
+def test_run_without_diagnostics_settings_resumes(tmp_path: Path) -> None:
+    """Old checkpoints and settings lack diagnostics: the run resumes and is measured from then on."""
     run = tmp_path / "run"
     with closing(make(run, {**HADAMARD, **LENGTH}, diagnostics_every=0)) as loop:
         kill_after(loop, 7)
@@ -175,7 +175,7 @@ def test_a_run_from_before_there_were_diagnostics(tmp_path: Path) -> None:
     assert {row["frame"] for row in read_csv(run / "diagnostics.csv")} == {"512", "1024"}
 
 
-def test_the_share_of_the_time_is_printed(tmp_path: Path) -> None:
+def test_share_of_time_is_printed(tmp_path: Path) -> None:
     result = train(tmp_path / "run", {**HADAMARD, **LENGTH}, diagnostics_every=512)
     line = next(line for line in result.out.splitlines() if line.startswith("diagnostics: "))
     found = re.fullmatch(r"diagnostics: (.*), ([\d.]+)% of the time; next: hadamax diagnose (.*)", line)
@@ -186,7 +186,7 @@ def test_the_share_of_the_time_is_printed(tmp_path: Path) -> None:
     assert "diagnostics" not in result.out
 
 
-def test_modes_are_left_as_they_were(tmp_path: Path) -> None:
+def test_training_mode_is_kept(tmp_path: Path) -> None:
     with closing(make(tmp_path / "run", {**HADAMARD, **LENGTH}, diagnostics_every=64)) as loop:
         network = loop.algorithm.network
         network.train()
@@ -199,7 +199,7 @@ def test_modes_are_left_as_they_were(tmp_path: Path) -> None:
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
-def test_activations_that_are_not_finite_do_not_stop_a_run(tmp_path: Path) -> None:
+def test_nonfinite_activations_do_not_stop_a_run(tmp_path: Path) -> None:
     said: list[str] = []
     with closing(make(tmp_path / "run", {**HADAMARD, **LENGTH}, said.append, diagnostics_every=64)) as loop:
         loop.diagnostics._fixed = torch.full((64, 4), float("inf"))
@@ -211,11 +211,11 @@ def test_activations_that_are_not_finite_do_not_stop_a_run(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_shows_its_observations(name: str) -> None:
+def test_every_algorithm_is_measured(name: str) -> None:
     assert callable(getattr(ALGORITHMS[name].build, "recent_observations", None))
 
 
-def test_observations_of_games_played_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fixed_observations_come_from_separate_games(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playing, "GAMES", 3)
     from hadamax.environments import EnvironmentSettings
 

@@ -1,4 +1,4 @@
-"""A full disk: one line, exit code 2, the last good checkpoint survives, and with room again the run goes on."""
+"""A full disk is a one-line error with exit code 2; the last good checkpoint survives and the run resumes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PLACES = ["weights.safetensors", "state.safetensors", "checkpoint.json", "metric
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_it_fills_up_while_training(tmp_path: Path, disk: Disk, undisturbed: dict[str, Any], place: str) -> None:
+def test_full_while_training(tmp_path: Path, disk: Disk, undisturbed: dict[str, Any], place: str) -> None:
     run = tmp_path / "run"
     with closing(make(run, GAME)) as loop:
         kill_after(loop, 5)
@@ -85,14 +85,14 @@ def test_it_fills_up_while_training(tmp_path: Path, disk: Disk, undisturbed: dic
     same(undisturbed, outcome(run))
 
 
-def test_it_is_full_before_the_first_checkpoint(tmp_path: Path, disk: Disk) -> None:
+def test_full_before_the_first_checkpoint(tmp_path: Path, disk: Disk) -> None:
     disk.full = "metrics.csv"
     line = hadamax(*flags(tmp_path / "run", GAME)).err.splitlines()[-1]
     assert line.startswith(f"hadamax: out: {tmp_path / 'run'} cannot be written: No space left on device; ")
     assert "there is no checkpoint yet; make room, then: hadamax resume" in line
 
 
-def test_it_is_full_at_the_curve(tmp_path: Path, disk: Disk, undisturbed: dict[str, Any]) -> None:
+def test_full_while_drawing_the_curve(tmp_path: Path, disk: Disk, undisturbed: dict[str, Any]) -> None:
     run = tmp_path / "run"
     disk.full = "curve.png"
     result = hadamax(*flags(run, GAME))
@@ -102,7 +102,7 @@ def test_it_is_full_at_the_curve(tmp_path: Path, disk: Disk, undisturbed: dict[s
     same(undisturbed, outcome(run))
 
 
-def test_it_is_full_at_the_evaluation(tmp_path: Path, disk: Disk) -> None:
+def test_full_during_the_evaluation(tmp_path: Path, disk: Disk) -> None:
     run = tmp_path / "run"
     run_to_the_end(run, GAME)
     assert hadamax("evaluate", run, "--episodes", 2).code == 0
@@ -113,7 +113,7 @@ def test_it_is_full_at_the_evaluation(tmp_path: Path, disk: Disk) -> None:
     assert (run / "evaluation.json").read_bytes() == before
 
 
-def test_it_is_full_from_the_start(tmp_path: Path, disk: Disk) -> None:
+def test_full_from_the_start(tmp_path: Path, disk: Disk) -> None:
     disk.full = "config.toml"
     refusal = hadamax(*flags(tmp_path / "run", GAME)).refusal
     assert refusal.startswith("out: ")
@@ -134,8 +134,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_small_disk(small_disk: Path, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    """Whatever room is left, down to none, and wherever it ends."""
+def test_small_disk_with_any_free_space(small_disk: Path, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """The disk ends at many places, down to no space at all."""
     refused = 0
     for left in (0, 4, 12, 40, 120):
         run = small_disk / f"run-{left}"

@@ -1,4 +1,4 @@
-"""Numbers that are not numbers stop a run: one line, and the last good checkpoint as it was."""
+"""NaN or infinite losses and weights stop a run with one line and keep the last good checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAME = {**CARTPOLE, "frames": 640, "checkpoint_every": 128}
 
 
 @pytest.mark.parametrize("game", [pytest.param(BREAKOUT, marks=pytest.mark.slow), CARTPOLE], ids=["pixels", "mlp"])
-def test_a_step_size_without_reason(tmp_path: Path, game: dict[str, object]) -> None:
+def test_huge_learning_rate_stops_the_run(tmp_path: Path, game: dict[str, object]) -> None:
     run = tmp_path / "run"
     settings = {**game, "learning_rate": 1e30, "frames": 5000, "checkpoint_every": 64}
     result = train(run, settings)
@@ -35,7 +35,7 @@ def test_a_step_size_without_reason(tmp_path: Path, game: dict[str, object]) -> 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", ["a weight", "the loss"])
-def test_the_last_good_checkpoint_stays(
+def test_last_good_checkpoint_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, value: float
 ) -> None:
     run = tmp_path / "run"

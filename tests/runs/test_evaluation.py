@@ -1,4 +1,4 @@
-"""Evaluation: one whole game from each environment, and numbers that agree with a statistics library."""
+"""Evaluation: one whole game per environment, and statistics that equal scipy's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, rule: Any) -> list[VectorEnvironme
 
 
 def test_each_environment_plays_one_game(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every third game is long; the short ones begin again and again meanwhile, and count once."""
+    """Every third game is long; the short ones restart meanwhile and count once."""
 
     def rule(env: int, step: int, state: int) -> Event:
         length = 50 if env % 3 == 0 else 2
@@ -59,8 +59,8 @@ def test_each_environment_plays_one_game(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen == [9] * 2 + [3] * 48, "only those still playing are asked for an action"
 
 
-def test_the_mean_does_not_lean_to_short_games(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the games last 1 step, half 99: their mean is 50, where a count of endings would give about 2."""
+def test_mean_is_not_biased_to_short_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the games last 1 step, half 99: the mean is 50, but about 2 over all ended games."""
 
     def rule(env: int, step: int, state: int) -> Event:
         # The state follows from the seed: at a game's first step it decides how long the game is.
@@ -74,12 +74,12 @@ def test_the_mean_does_not_lean_to_short_games(monkeypatch: pytest.MonkeyPatch) 
     assert np.mean([game.raw_return for game in games]) == pytest.approx(1 + 98 * share)
 
 
-def test_a_game_cut_by_a_limit_counts_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_game_counts_with_its_score(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, lambda env, step, state: Event(reward=2.0, truncated=step == 4))
     assert play(constant_policy(1), ANY, 2, seed=1) == [Played(0, 10.0, 5, cut=True), Played(1, 10.0, 5, cut=True)]
 
 
-def test_actions_go_to_the_games_they_were_chosen_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_go_to_their_games(monkeypatch: pytest.MonkeyPatch) -> None:
     made = scripted(monkeypatch, lambda env, step, state: Event(terminated=step == 2 * env))
     asked: list[np.ndarray] = []
 
@@ -97,7 +97,7 @@ def games_of(*returns: float) -> list[Played]:
     return [Played(env, value, 10 * (env + 1)) for env, value in enumerate(returns)]
 
 
-def test_numbers_agree_with_scipy() -> None:
+def test_statistics_equal_scipy() -> None:
     returns = np.random.default_rng(0).gamma(2, 30, 17)
     found = summary(games_of(*returns), "Breakout", 4)
     interval = stats.ttest_1samp(returns, 0).confidence_interval(0.95)
@@ -115,7 +115,7 @@ def test_numbers_agree_with_scipy() -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_known_scores_are_normalised_to_0_and_1() -> None:
+def test_random_and_human_scores_normalise_to_0_and_1() -> None:
     for game in ("Breakout", "Pong", "Skiing"):
         low, human = published_scores(game) or (0, 0)
         assert summary(games_of(low, low), game, 4)["human_normalised_mean"] == pytest.approx(0)
@@ -123,7 +123,7 @@ def test_known_scores_are_normalised_to_0_and_1() -> None:
     assert "human_normalised_mean" not in summary(games_of(1, 2), "CartPole-v1", 1)
 
 
-def test_what_a_limit_cut_is_not_compared_with_people() -> None:
+def test_capped_games_have_no_human_normalised_score() -> None:
     whole, cut = Played(0, 20.0, 90), Played(1, 5.0, 100, cut=True)
     assert summary([whole, cut], "Breakout", 4, limit=400)["cut"] == 1
     assert "human_normalised_mean" not in summary([whole, cut], "Breakout", 4, limit=400)
@@ -144,7 +144,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("number", "limit", "cut", "words"), SAID)
-def test_how_many_games_are_said(number: int, limit: int | None, cut: list[int | None], words: str) -> None:
+def test_summary_counts_games(number: int, limit: int | None, cut: list[int | None], words: str) -> None:
     results = [{} if count is None else {"cut": count} for count in cut]
     baselines = dict(zip("abc", results[1:], strict=False))
     report = {"episodes": number, "max_episode_frames": limit, "agent": results[0], "baselines": baselines}
@@ -156,11 +156,11 @@ def test_one_game_has_no_interval() -> None:
     assert (found["mean"], found["ci95"], found["sd"], found["human_normalised_sd"]) == (5.0, None, 0.0, 0.0)
 
 
-def test_repeated_games_are_noticed() -> None:
+def test_repeated_games_are_reported() -> None:
     assert summary([Played(0, 1.0, 5), Played(1, 1.0, 5), Played(2, 1.0, 6)], "Pong", 4)["distinct_games"] == 2
 
 
-def test_policies() -> None:
+def test_policies_of_the_evaluation() -> None:
     seen = np.zeros((3000, 4))
     draws = random_policy(4, seed=1)(seen)
     assert stats.chisquare(np.bincount(draws, minlength=4)).pvalue > 1e-3
@@ -172,14 +172,14 @@ def test_policies() -> None:
     assert best_constant({"random": {"mean": 9}}) is None
 
 
-def test_a_cap_is_another_protocol() -> None:
+def test_frame_cap_changes_the_fingerprint() -> None:
     assert capped(ANY, None) == ANY
     assert capped(ANY, 400).max_episode_frames == 400
     assert capped(ANY, 400).fingerprint() != ANY.fingerprint()
 
 
 @pytest.mark.slow
-def test_the_same_seed_plays_the_same_games() -> None:
+def test_same_seed_plays_the_same_games() -> None:
     settings = EnvironmentSettings(env="Breakout", max_episode_frames=600)
     first, second, third = (play(random_policy(4, seed=1), settings, 3, seed=seed, threads=1) for seed in (5, 5, 6))
     assert first == second
@@ -194,7 +194,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_command(run: Path, tmp_path: Path) -> None:
+def test_evaluate_command(run: Path, tmp_path: Path) -> None:
     before = contents(run)
     film = tmp_path / "new" / "game.mp4"
     arguments = ("evaluate", run, "--episodes", 3, "--max-episode-frames", 160, "--threads", 1)
@@ -230,7 +230,7 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     assert json.loads((run / "evaluation.json").read_bytes()) == {**report, "baselines": {}}, "the same seed repeats"
 
 
-def test_checkpoints_by_name(run: Path) -> None:
+def test_evaluates_checkpoints_by_name(run: Path) -> None:
     for name, code in (("latest", 0), ("best", 0), ("1_280", 0), ("1,280", 0), ("1279", 2), ("worst", 2)):
         result = hadamax("evaluate", run, "--episodes", 1, "--max-episode-frames", 40, "--checkpoint", name)
         assert result.code == code, result

@@ -1,4 +1,4 @@
-"""A run that was killed, interrupted or moved back ends as the one that never was."""
+"""A killed, interrupted or moved run ends as the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
         ("cartpole", [0, 3, 5, 6, 1, 9]),  # before the first checkpoint, between others, at once again
     ],
 )
-def test_killed_runs_end_as_the_undisturbed(
-    tmp_path: Path, undisturbed: Outcomes, name: str, moments: list[int]
-) -> None:
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcomes, name: str, moments: list[int]) -> None:
     run = tmp_path / "run"
     for number, iterations in enumerate(moments):
         with resumed(run) if number else closing(make(run, GAMES[name])) as loop:
@@ -89,8 +87,8 @@ def test_killed_runs_end_as_the_undisturbed(
     same(undisturbed(name), outcome(run))
 
 
-def test_settings_change_the_outcome(tmp_path: Path, undisturbed: Outcomes) -> None:
-    """What the other tests compare does tell runs apart."""
+def test_different_settings_give_different_outcomes(tmp_path: Path, undisturbed: Outcomes) -> None:
+    """The comparison in the other tests can fail."""
     other = run_to_the_end(tmp_path / "run", GAMES["cartpole"], seed=2)
     with pytest.raises(AssertionError):
         same(undisturbed("cartpole"), other)
@@ -98,10 +96,10 @@ def test_settings_change_the_outcome(tmp_path: Path, undisturbed: Outcomes) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("long", [False, True])
-def test_an_interrupted_run_says_how_to_go_on(
+def test_interrupted_run_prints_the_resume_command(
     tmp_path: Path, undisturbed: Outcomes, monkeypatch: pytest.MonkeyPatch, number: int, long: bool
 ) -> None:
-    """A long iteration is broken off and done again; a short one is finished first."""
+    """A long iteration is aborted and repeated; a short one is finished first."""
     run, calls = tmp_path / "run", []
     update = PQN.update
 
@@ -133,7 +131,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "is finished: 2,560 frames" in finished.out
 
 
-def test_a_signal_while_a_checkpoint_is_written_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_during_a_checkpoint_stops_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write: Callable[..., Path] = checkpoints.write
 
     def signalled(*arguments: Any) -> Path:
@@ -147,7 +145,7 @@ def test_a_signal_while_a_checkpoint_is_written_stops_at_once(tmp_path: Path, mo
     assert frames(tmp_path / "run") == [320]
 
 
-def test_the_second_signal_is_the_systems(tmp_path: Path) -> None:
+def test_second_sigint_has_its_default_action(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
@@ -165,7 +163,7 @@ def test_max_minutes_stops_with_a_checkpoint(tmp_path: Path) -> None:
     assert hadamax("resume", tmp_path / "run").out.startswith(f"{tmp_path / 'run'} is finished: {frame:,} frames")
 
 
-def test_a_damaged_checkpoint_costs_no_exactness(tmp_path: Path, undisturbed: Outcomes) -> None:
+def test_resume_past_a_damaged_checkpoint_is_exact(tmp_path: Path, undisturbed: Outcomes) -> None:
     run = tmp_path / "run"
     said: list[str] = []
     with closing(make(run, GAMES["cartpole"])) as loop:

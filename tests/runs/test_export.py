@@ -1,4 +1,4 @@
-"""`hadamax export`: the folder plays as the run does, stands by itself, is whole or not there, and runs nothing."""
+"""`hadamax export`: the folder acts as the run does, needs no training code, and is complete or absent."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_it_plays_as_the_run_does(name: str, tmp_path: Path) -> None:
+def test_exported_agent_acts_as_the_run(name: str, tmp_path: Path) -> None:
     if "minatar" in name:
         pytest.importorskip("minatar", reason="needs the extra: pip install 'hadamax-rl[minatar]'")
     path, out = tmp_path / "run", tmp_path / "agent"
@@ -106,7 +106,7 @@ def some(environment: Any, number: int = 50) -> np.ndarray:
     return generator.normal(size=shape).astype(np.float32)
 
 
-def test_the_loader_needs_no_training_code(exported: Path) -> None:
+def test_loader_imports_no_training_code(exported: Path) -> None:
     code = (
         "import sys, torch; from loader import load; print(load()(torch.zeros(2, 4)).tolist()); "
         "print([m for m in sys.modules if m.startswith(('hadamax.runs.loop', 'hadamax.algorithms.pqn', 'gymnasium', "
@@ -118,7 +118,7 @@ def test_the_loader_needs_no_training_code(exported: Path) -> None:
     assert imported == "[]"
 
 
-def test_another_checkpoint(run: Path, tmp_path: Path) -> None:
+def test_export_of_another_checkpoint(run: Path, tmp_path: Path) -> None:
     assert hadamax("export", run, "--out", tmp_path / "agent", "--checkpoint", "128").code == 0
     assert library.load(tmp_path / "agent").frame == 128
     ours, theirs = library.load(tmp_path / "agent").network, library.load(run, "128").network
@@ -128,7 +128,7 @@ def test_another_checkpoint(run: Path, tmp_path: Path) -> None:
         library.load(tmp_path / "agent", "256")
 
 
-def test_loading_leaves_the_callers_random_numbers_alone(exported: Path) -> None:
+def test_loading_keeps_the_random_state(exported: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -139,7 +139,7 @@ def test_loading_leaves_the_callers_random_numbers_alone(exported: Path) -> None
 # -- whole or not there ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_overwritten(exported: Path, run: Path, tmp_path: Path) -> None:
+def test_export_overwrites_nothing(exported: Path, run: Path, tmp_path: Path) -> None:
     before = contents(exported)
     line = hadamax("export", run, "--out", exported).refusal
     assert line == f"out: {exported} exists and nothing is overwritten; choose another folder"
@@ -153,7 +153,7 @@ def test_nothing_is_overwritten(exported: Path, run: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("after", range(5))
-def test_a_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_full_disk_leaves_no_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     write, left = files.write_flushed, [after]
 
     def full(path: Path, data: bytes) -> None:
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pyte
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_killed_before_the_end_nothing_has_its_name(run: Path, tmp_path: Path) -> None:
+def test_killed_export_leaves_no_folder(run: Path, tmp_path: Path) -> None:
     code = (
         "import os, sys; from hadamax import cli; from hadamax.agents import export; "
         "os.rename = lambda *_: os._exit(9); sys.exit(cli.main(sys.argv[1:]))"
@@ -185,7 +185,7 @@ def test_killed_before_the_end_nothing_has_its_name(run: Path, tmp_path: Path) -
 # -- what cannot be ---------------------------------------------------------------------------------------------------
 
 
-def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
+def test_unexportable_runs_are_one_line_errors(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "agent"
 
     def refusal(*options: object) -> str:
@@ -224,7 +224,7 @@ def front_matter(card: str) -> dict[str, Any]:
     return dict(yaml.safe_load(block))
 
 
-def test_the_card_has_the_scores_of_these_weights(run: Path, tmp_path: Path) -> None:
+def test_model_card_has_the_scores_of_the_exported_weights(run: Path, tmp_path: Path) -> None:
     assert hadamax("evaluate", run, "--episodes", 5, "--baselines").code == 0
     assert hadamax("export", run, "--out", tmp_path / "agent").code == 0
     card, report = (tmp_path / "agent/README.md").read_text(), json.loads((run / "evaluation.json").read_text())
@@ -246,7 +246,7 @@ def test_the_card_has_the_scores_of_these_weights(run: Path, tmp_path: Path) -> 
     assert "model-index" not in front_matter(other)
 
 
-def test_what_the_card_shows_runs(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_of_the_model_card_runs(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = (exported / "README.md").read_text()
     first, game = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {"observations": np.zeros((3, 4), np.float32)}
@@ -256,7 +256,7 @@ def test_what_the_card_shows_runs(exported: Path, capsys: pytest.CaptureFixture[
     assert 1 <= float(capsys.readouterr().out) <= 500
 
 
-def test_the_settings_repeat_the_run(run: Path, exported: Path, tmp_path: Path) -> None:
+def test_exported_settings_repeat_the_run(run: Path, exported: Path, tmp_path: Path) -> None:
     text = (exported / "run.toml").read_text()
     assert str(run) not in "".join((exported / name).read_text() for name in FILES if name.endswith(("md", "n", "l")))
     done = hadamax("train", "pqn", "--config", exported / "run.toml", "--out", tmp_path / "again")

@@ -1,4 +1,4 @@
-"""An exported folder that was damaged or made to do harm: refused in a line, and nothing in it runs."""
+"""A damaged or hostile exported folder is a one-line error, and no code in it runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-def test_nothing_in_the_folder_is_executed(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_executes_nothing_in_the_folder(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("loader.py", "__init__.py", "hadamax.py", "conftest.py", "sitecustomize.py"):
         (exported / name).write_text("import os; os.mkdir('exploded')")
@@ -113,14 +115,14 @@ def damage(folder: Path, how: str) -> None:
         ("another dtype", r"head.bias is float16 \[2\], and config.json describes float32 \[2\]"),
     ],
 )
-def test_a_folder_that_is_not_what_was_exported(exported: Path, how: str, line: str) -> None:
+def test_changed_folder_is_an_error(exported: Path, how: str, line: str) -> None:
     damage(exported, how)
     with pytest.raises(UserError, match=line) as caught:
         library.load(exported)
     assert "\n" not in str(caught.value)
 
 
-def test_an_architecture_too_large_for_any_memory_is_refused_before_it_is_made(exported: Path) -> None:
+def test_huge_architecture_is_an_error_before_allocation(exported: Path) -> None:
     network = json.loads((exported / exported_agent.CONFIG).read_text())["network"]
     network["dense"][-1]["features"] = 2**40
     reseal(exported, network=network)

@@ -1,4 +1,4 @@
-"""A finished run is told from its mark; anything that does not fit the mark is looked at in full."""
+"""A mark tells a finished run; a mark that does not fit is ignored."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def ended(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_no_game_is_played_to_say_that_a_run_is_finished(ended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_finished_run_plays_no_game(ended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = hadamax("resume", ended)
     monkeypatch.setattr(runs, "training_environment", lambda *_: pytest.fail("the games were made"))
     assert hadamax("resume", ended) == before
     assert before.out.startswith(f"{ended} is finished: 256 frames, training games ")
 
 
-def test_without_its_mark_it_is_marked_again(ended: Path) -> None:
+def test_missing_mark_is_written_again(ended: Path) -> None:
     before = hadamax("resume", ended)
     (ended / MARK).unlink()
     assert hadamax("resume", ended) == before
@@ -33,13 +33,13 @@ def test_without_its_mark_it_is_marked_again(ended: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": 3, "sha256": null}', "[" * 10_000, "\xff"])
-def test_a_damaged_mark_is_no_mark(ended: Path, content: str) -> None:
+def test_damaged_mark_is_ignored(ended: Path, content: str) -> None:
     (ended / MARK).write_text(content, encoding="latin-1")
     assert finished(ended) is None
     assert "is finished: 256 frames" in hadamax("resume", ended).out
 
 
-def test_a_mark_of_another_checkpoint_is_no_mark(ended: Path) -> None:
+def test_mark_of_another_checkpoint_is_ignored(ended: Path) -> None:
     last = max((ended / "checkpoints").iterdir())
     (last / MANIFEST).write_bytes(b"{}")
     assert finished(ended) is None
@@ -49,7 +49,7 @@ def test_a_mark_of_another_checkpoint_is_no_mark(ended: Path) -> None:
     assert max(frames(ended)) == 256
 
 
-def test_a_run_that_goes_on_has_no_mark(tmp_path: Path) -> None:
+def test_unfinished_run_has_no_mark(tmp_path: Path) -> None:
     assert train(tmp_path / "run", CARTPOLE, frames=256).code == 0
     last = max((tmp_path / "run" / "checkpoints").iterdir())
     last.rename(last.with_name("frame_000000000064"))

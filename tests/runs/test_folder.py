@@ -1,4 +1,4 @@
-"""A run's folder: nothing of anybody's is overwritten, and what is not a run is told apart."""
+"""A run's folder: nothing is overwritten, and folders that are no runs are recognised."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def config(finished: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_is_not_written_over(finished: Path) -> None:
+def test_existing_run_is_not_overwritten(finished: Path) -> None:
     before = contents(finished)
     refusal = train(finished, GAME).refusal
     assert refusal == (f"out: {finished} holds a run already; go on with: hadamax resume {finished}, or choose another")
     assert contents(finished) == before
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
+def test_other_folder_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert train(tmp_path, GAME).refusal == f"out: {tmp_path} is not empty and not a run; choose another folder"
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
-def test_what_a_kill_left_before_a_run_began_is_no_obstacle(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_start_are_replaced(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".writing-config.toml").write_text("half of")
     assert train(tmp_path, GAME).code == 0
@@ -63,7 +63,9 @@ def test_what_a_kill_left_before_a_run_began_is_no_obstacle(tmp_path: Path) -> N
         ("n" * 300, "File name too long"),
     ],
 )
-def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, reason: str) -> None:
+def test_unwritable_folder_is_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, reason: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     refusal = train(out, GAME).refusal
     assert refusal.replace("'", "") == f"out: {out} cannot be written: {reason}"
@@ -71,7 +73,7 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("out", ["/dev/null/run", "n" * 300, "run", "thesis"])
-def test_it_is_looked_at_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+def test_folder_is_checked_before_building(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     def build(*_: Any) -> None:
         raise AssertionError("a minute of work, and lines before the refusal")
 
@@ -84,7 +86,7 @@ def test_it_is_looked_at_before_anything_is_built(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
-def test_what_is_not_a_run(tmp_path: Path, command: str) -> None:
+def test_folders_that_are_no_runs_are_errors(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         refusal = hadamax(command, path).refusal
@@ -93,7 +95,7 @@ def test_what_is_not_a_run(tmp_path: Path, command: str) -> None:
     assert contents(tmp_path) == {"file": b""}
 
 
-def test_a_run_without_a_checkpoint_has_no_agent(config: Path) -> None:
+def test_run_without_a_checkpoint_has_no_agent(config: Path) -> None:
     refusal = hadamax("evaluate", config.parent).refusal
     assert refusal == f"checkpoint: 'latest' of {config.parent} cannot be used; expected none yet; train it first"
 
@@ -106,7 +108,7 @@ sys.stdin.read()
 """
 
 
-def test_another_process_has_it(tmp_path: Path) -> None:
+def test_run_in_use_is_an_error(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with closing(make(run, GAME, frames=192)) as loop:
         kill_after(loop, 1)
@@ -149,7 +151,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
 @pytest.mark.parametrize(("old", "new", "line"), BROKEN)
-def test_a_damaged_config(config: Path, old: str, new: str, line: str, command: str) -> None:
+def test_damaged_config_is_an_error(config: Path, old: str, new: str, line: str, command: str) -> None:
     text = config.read_text()
     assert text.count(old) >= 1
     config.write_text(text.replace(old, new, 1))
@@ -168,7 +170,7 @@ def test_a_damaged_config(config: Path, old: str, new: str, line: str, command: 
         ("observation_shape = [", "observation_shape = [inf, "),
     ],
 )
-def test_damaged_spaces(tmp_path: Path, finished: Path, old: str, new: str) -> None:
+def test_damaged_spaces_are_an_error(tmp_path: Path, finished: Path, old: str, new: str) -> None:
     run = tmp_path / "run"
     subprocess.run(["cp", "-r", str(finished), str(run)], check=True)
     text = (run / "config.toml").read_text()
@@ -177,7 +179,7 @@ def test_damaged_spaces(tmp_path: Path, finished: Path, old: str, new: str) -> N
     assert len(hadamax("evaluate", run).refusal) < 300
 
 
-def test_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_: str) -> str:
         raise PackageNotFoundError
 
@@ -188,7 +190,7 @@ def test_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert folders.versions()["torch"] == "not installed"
 
 
-def test_the_systems_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_gives_the_systems_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 

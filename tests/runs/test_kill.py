@@ -1,4 +1,4 @@
-"""`kill -9` of a real process, at any moment: the run goes on and ends as the one that never was killed."""
+"""`kill -9` of a real process at any moment: the resumed run ends as the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def die(moment: int, log: Path, arguments: list[str]) -> int:
 
 
 @pytest.mark.slow
-def test_killed_at_any_change_of_the_disk(tmp_path: Path) -> None:
+def test_resume_after_kill_at_any_disk_change(tmp_path: Path) -> None:
     game = {**CARTPOLE, "frames": 384, "checkpoint_every": 128, "keep_checkpoints": 1}
     undisturbed = run_to_the_end(tmp_path / "undisturbed", game)
     log = tmp_path / "log"
@@ -78,7 +78,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 @pytest.mark.slow
-def test_kill_9_of_the_command_line(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_resume_after_kill_9(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     # Long enough to be still under way when the signal comes, on a fast machine too.
     game = {**BREAKOUT, "frames": 6400, "checkpoint_every": 640, "log_every": 500}
     undisturbed = run_to_the_end(tmp_path / "undisturbed", game)
@@ -105,7 +105,9 @@ def test_kill_9_of_the_command_line(tmp_path: Path, start: Callable[..., subproc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_to_the_command_line(tmp_path: Path, start: Callable[..., subprocess.Popen[str]], number: int) -> None:
+def test_sigint_and_sigterm_checkpoint_and_exit_130(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], number: int
+) -> None:
     game = {**CARTPOLE, "frames": 10**6, "log_every": 128}
     process = start(*flags("run", game))
     wait_for(lambda: (tmp_path / "run" / "metrics.csv").exists(), process)

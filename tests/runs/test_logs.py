@@ -1,4 +1,4 @@
-"""CSV logs that are cut back, TensorBoard files that a reader understands, progress, and the machine."""
+"""CSV logs, TensorBoard files, progress lines, and machine information."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rows_are_appended_and_cut(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_row_that_a_kill_cut_is_not_read(tmp_path: Path) -> None:
+def test_incomplete_last_row_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     assert read_csv(path) == []
     for text, frames in (("", []), ("fra", []), ("frame\n", []), ("frame\n1\n2", ["1"]), ("frame\n1\n2\n", ["1", "2"])):
@@ -67,7 +67,7 @@ def test_a_row_that_a_kill_cut_is_not_read(tmp_path: Path) -> None:
         {"logged_frame": -5},
     ],
 )
-def test_positions_that_cannot_be(changes: dict[str, object]) -> None:
+def test_invalid_positions_are_errors(changes: dict[str, object]) -> None:
     about = {"metrics_bytes": 5, "episodes_bytes": 0, "seconds": 1.5, "logged_frame": 3, "averages": {"loss": [1]}}
     assert Position.of(about) == Position(5, 0, 1.5, 3, {"loss": [1.0]}, 0)
     assert Position.of({**about, "diagnostics_bytes": 7}).diagnostics_bytes == 7
@@ -83,8 +83,8 @@ def scalars(path: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
 
 
-def test_tensorboard_reads_what_the_csv_says(tmp_path: Path) -> None:
-    """After a kill the rows past the checkpoint are there once, as they came the second time."""
+def test_tensorboard_equals_the_csv(tmp_path: Path) -> None:
+    """After a kill, rows past the checkpoint appear once, with their second values."""
     run = tmp_path / "run"
     with closing(make(run, CARTPOLE, frames=640, log_every=64, checkpoint_every=192)) as loop:
         kill_after(loop, 5)
@@ -100,14 +100,14 @@ def test_tensorboard_reads_what_the_csv_says(tmp_path: Path) -> None:
         assert [value for _, value in found[name]] == pytest.approx([value for _, value in expected]), name
 
 
-def test_two_boards_of_one_second_are_two_files(tmp_path: Path) -> None:
+def test_two_writers_in_one_second_use_two_files(tmp_path: Path) -> None:
     for _ in range(3):
         with closing(Board(tmp_path, 0)) as board:
             board.add({"loss": 0.5}, 10)
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 3
 
 
-def test_metrics_are_averages_and_wall_clock_columns_are_named(tmp_path: Path) -> None:
+def test_metrics_are_averages(tmp_path: Path) -> None:
     with closing(make(tmp_path / "run", CARTPOLE, frames=256, log_every=128)) as loop:
         seen: list[float] = []
         iteration = loop.algorithm.iteration
@@ -132,7 +132,7 @@ def test_metrics_are_averages_and_wall_clock_columns_are_named(tmp_path: Path) -
     assert {game["source"] for game in games} == {"training", "test"}
 
 
-def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with Progress(1000, 100) as bar:
@@ -144,13 +144,13 @@ def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsy
     assert lines[0] == "200 of 1,000 frames, 8 frames/s (environment 50%), 2 min left; training games 3.0"
 
 
-def test_durations() -> None:
+def test_durations_in_words() -> None:
     values = (0, 89.4, 90, 3600, 5400, 12000, 1e9)
     said = ["0 s", "89 s", "2 min", "60 min", "1 h 30 min", "3 h 20 min", "277777 h 47 min"]
     assert [duration(seconds) for seconds in values] == said
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     shown = bytearray()
 
@@ -182,7 +182,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "Traceback" not in text
 
 
-def test_every_run_prints_its_throughput(tmp_path: Path) -> None:
+def test_run_prints_its_throughput(tmp_path: Path) -> None:
     result = train(tmp_path / "run", CARTPOLE, frames=128)
     pattern = r"128 of 128 frames in \d+ s at [\d,]+ frames/s \(environment \d+%, inference \d+%, learning \d+%\)"
     assert re.fullmatch(pattern, result.out.splitlines()[0])
@@ -190,7 +190,7 @@ def test_every_run_prints_its_throughput(tmp_path: Path) -> None:
     assert ", greedy test games " in result.out
 
 
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_selection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert machine.choose_device("auto") == machine.choose_device("cpu") == torch.device("cpu")
@@ -205,7 +205,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         machine.choose_device("cuda:2")
 
 
-def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for native, chosen in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
@@ -215,7 +215,7 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert set(machine.PRECISIONS) == {"float32", "bfloat16"}
 
 
-def test_a_processor_without_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_bfloat16_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert [machine.slower_precision(asked, cpu) for asked in ("auto", "float32", "bfloat16")] == [None] * 3
@@ -228,7 +228,7 @@ def test_a_processor_without_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch) -
         assert said in (machine.slower_precision(asked, cpu) or "")
 
 
-def test_threads_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_count_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.choose_threads(3) == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4, 5}, raising=False)
     assert machine.choose_threads(0) == 3

@@ -1,4 +1,4 @@
-"""Too little memory: one line that says what fits."""
+"""Out of memory is one line with a batch size that fits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hungry(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["pqn", "ppo"])
-def test_the_line_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> None:
+def test_error_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> None:
     sizes = {"num_envs": 32, "num_steps": 32, "num_minibatches": 1}
     settings = {**CARTPOLE, **sizes, "algorithm": algorithm}
     with closing(make(tmp_path / "run", settings, frames=10_000)) as loop:
@@ -35,7 +35,7 @@ def test_the_line_names_a_batch_that_fits(tmp_path: Path, algorithm: str) -> Non
     )
 
 
-def test_a_shortage_while_acting_is_not_laid_on_updates(tmp_path: Path) -> None:
+def test_shortage_while_acting_is_not_blamed_on_updates(tmp_path: Path) -> None:
     sizes = {"num_envs": 2 * MOST_ROWS, "num_steps": 4, "num_minibatches": 8}
     with closing(make(tmp_path / "run", {**CARTPOLE, **sizes}, frames=10_000)) as loop:
         loop.algorithm.network.encoder.register_forward_pre_hook(hungry)
@@ -45,7 +45,7 @@ def test_a_shortage_while_acting_is_not_laid_on_updates(tmp_path: Path) -> None:
             loop.train()
 
 
-def test_what_is_a_shortage() -> None:
+def test_which_errors_are_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_shortage(caught.value)

@@ -1,4 +1,4 @@
-"""The panel beside a filmed game says what its bars are."""
+"""The panel beside a filmed game labels its bars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def picture(score_name: str) -> np.ndarray:
     return panel.draw(np.array([1.0, 2.0], np.float32), 1, 1, score=0, seconds=0, random=False)
 
 
-def test_the_panel_names_what_it_shows() -> None:
+def test_panel_labels_its_bars() -> None:
     pictures = [picture(name) for name in ("Q-value", "vote", "log-probability")]
     for i, one in enumerate(pictures):
         for other in pictures[i + 1 :]:

@@ -1,4 +1,4 @@
-"""A run with a replay comes back bit for bit: killed anywhere, its ring wrapped round, its newest rows damaged."""
+"""A run with a replay resumes bit for bit: killed at any iteration, after wrapping around, with damaged rows."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def place(run: Path, name: str) -> Path:
     return run / "checkpoints" / row_files.FOLDER / name
 
 
-def test_killed_runs_end_as_the_undisturbed(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     run = tmp_path / "run"
     for number, iterations in enumerate((3, 12)):
         with resumed(run) if number else closing(make(run, REPLAY)) as loop:
@@ -81,7 +81,7 @@ def test_killed_runs_end_as_the_undisturbed(tmp_path: Path, undisturbed: dict[st
     same(undisturbed, outcome(run))
 
 
-def test_only_what_resuming_needs_is_on_the_disk(tmp_path: Path, killed: Path) -> None:
+def test_disk_holds_only_rows_needed_to_resume(tmp_path: Path, killed: Path) -> None:
     named = {name for frame in frames(killed)[-2:] for name in rows_of(killed, frame)}
     assert {path.name for path in (killed / "checkpoints" / row_files.FOLDER).iterdir()} == named
     older, newer = (set(rows_of(killed, frame)) for frame in frames(killed)[-2:])
@@ -90,8 +90,8 @@ def test_only_what_resuming_needs_is_on_the_disk(tmp_path: Path, killed: Path) -
     assert older - newer, "and let go when the ring has left them"
 
 
-def test_the_best_checkpoint_keeps_its_weights_alone(run: Path) -> None:
-    """Its replay is gone with the last ones: it can be evaluated, not resumed."""
+def test_best_checkpoint_keeps_only_weights(run: Path) -> None:
+    """It can be evaluated but not resumed: its replay rows are deleted with the last ones."""
     early = [frame for frame in frames(run) if frame < 960]
     assert 320 in early, "named in the settings"
     assert hadamax("evaluate", run, "--checkpoint", early[0], "--episodes", 1).code == 0
@@ -133,7 +133,7 @@ def rename(run: Path, name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_rows_cost_no_exactness(
+def test_resume_past_damaged_rows_is_exact(
     run: Path, undisturbed: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,10 +153,10 @@ def test_damaged_rows_cost_no_exactness(
 
 
 @pytest.mark.parametrize("long", [False, True])
-def test_interrupted_in_a_ring_that_overwrites_itself(
+def test_interrupt_while_the_ring_overwrites_rows(
     tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch, long: bool
 ) -> None:
-    """A long iteration is broken off after it overwrote rows; the state before it is written all the same."""
+    """A long iteration is aborted after it overwrote rows; the state before it is written."""
     update, calls = Rainbow.update, []
 
     def signalled(self: Rainbow, batch: Any) -> Any:
@@ -175,7 +175,7 @@ def test_interrupted_in_a_ring_that_overwrites_itself(
 
 
 @pytest.mark.slow
-def test_killed_at_any_change_of_the_disk(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_resume_after_kill_at_any_disk_change(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     log = tmp_path / "log"
     assert die(10**9, log, flags(tmp_path / "counted", REPLAY)) == 0
     changes = log.read_text().split()
@@ -195,7 +195,7 @@ def test_killed_at_any_change_of_the_disk(tmp_path: Path, undisturbed: dict[str,
         assert named <= {path.name for path in (run / "checkpoints" / row_files.FOLDER).iterdir()}
 
 
-def test_a_replay_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_replay_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     refusal = train(tmp_path / "run", REPLAY, replay_size=10**12).refusal
     assert refusal.startswith("replay_size: 1,000,000,000,000 transitions need 1,9")  # GB
     assert "expected up to " in refusal

@@ -1,4 +1,4 @@
-"""Weights & Biases, the real one, offline: what a run writes there is what `metrics.csv` holds, also across a kill."""
+"""Real offline Weights & Biases runs hold what `metrics.csv` holds, also after a kill."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def logged(run: Path) -> dict[int, dict[str, float]]:
     return {int(row["frame"]): {k: float(v) for k, v in row.items() if k != "frame" and v} for row in rows}
 
 
-def test_a_run_and_what_goes_on_with_it(tmp_path: Path) -> None:
+def test_wandb_equals_the_csv_across_a_resume(tmp_path: Path) -> None:
     run = tmp_path / "study" / "tanh" / "CartPole-v1" / "seed-1"
     process = start(*flags(run, CARTPOLE, **RUN), "--wandb")
     deadline = time.monotonic() + 120
@@ -101,7 +101,7 @@ def test_a_run_and_what_goes_on_with_it(tmp_path: Path) -> None:
     assert not (tmp_path / "wandb").exists()
 
 
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     arguments = flags(tmp_path / "run", CARTPOLE, **RUN)
     assert hadamax(*arguments, "--wandb").refusal == "wandb: it needs an extra: pip install 'hadamax-rl[wandb]'"

@@ -1,4 +1,4 @@
-"""Films: the file plays, shows the real game, and is the agent's own game."""
+"""Videos: the file plays, and shows exactly the agent's game."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decode(path: Path) -> tuple[Any, list[Array]]:
 
 
 @pytest.mark.parametrize("protocol", ["papers", "sticky"])
-def test_the_film_is_the_agents_game(tmp_path: Path, protocol: Any) -> None:
+def test_video_shows_the_agents_game(tmp_path: Path, protocol: Any) -> None:
     settings = EnvironmentSettings(env="SpaceInvaders", protocol=protocol, max_episode_frames=403)
     q = agent(make_environment(settings, 1, seed=5).num_actions)
     recording = record_game(q, settings, tmp_path / "game.mp4", seed=5, title="a title")
@@ -53,7 +53,7 @@ def test_the_film_is_the_agents_game(tmp_path: Path, protocol: Any) -> None:
     assert {picture.shape for picture in pictures} == {(630, 1280, 3)}
 
 
-def test_real_colours_in_the_right_place(tmp_path: Path) -> None:
+def test_colours_and_placement(tmp_path: Path) -> None:
     path = tmp_path / "bricks.mp4"
     record_game(constant(1, 0, 0, 0), EnvironmentSettings(env="Breakout"), path, seed=1, max_seconds=0.5)
     _, pictures = decode(path)
@@ -63,14 +63,14 @@ def test_real_colours_in_the_right_place(tmp_path: Path) -> None:
     assert len({picture[:, 800:].tobytes() for picture in pictures}) > 2  # the panel moves
 
 
-def test_max_seconds_cuts_and_says_so(tmp_path: Path) -> None:
+def test_max_seconds_cuts_and_reports_it(tmp_path: Path) -> None:
     settings, path = EnvironmentSettings(env="Pong", frame_skip=2), tmp_path / "new" / "pong.mp4"
     recording = record_game(agent(6), settings, path, seed=1, epsilon=0.5, max_seconds=0.5)
     assert recording == (recording.raw_return, 15, 0.5, False)
     assert len(decode(path)[1]) == 30
 
 
-def test_the_panel_is_told_what_was_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panel_gets_the_played_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
     draw = Panel.draw
 
@@ -84,7 +84,7 @@ def test_the_panel_is_told_what_was_played(tmp_path: Path, monkeypatch: pytest.M
     assert set(told) == {(2, 2), (2, 1)}  # RIGHT, and FIRE pressed by the protocol after a lost life
 
 
-def test_a_twin_that_leaves_the_game_is_noticed() -> None:
+def test_diverging_colour_engine_is_an_error() -> None:
     settings = EnvironmentSettings(env="SpaceInvaders").resolved()
     environment = make_environment(settings, 1, seed=1)
     camera = AtariCamera(environment.engine, settings)
@@ -101,7 +101,7 @@ def test_a_twin_that_leaves_the_game_is_noticed() -> None:
         play_on()
 
 
-def test_minatar(tmp_path: Path) -> None:
+def test_minatar_video(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     settings = EnvironmentSettings(env="MinAtar/Breakout-v1", max_episode_frames=20)
     recording = record_game(constant(0, 1, 0), settings, tmp_path / "m.mp4", seed=1)
@@ -115,7 +115,7 @@ def test_minatar(tmp_path: Path) -> None:
     assert squares[5, 5].max() < 30
 
 
-def test_what_cannot_be_filmed(tmp_path: Path) -> None:
+def test_unfilmable_games_are_one_line_errors(tmp_path: Path) -> None:
     pong = EnvironmentSettings(env="Pong")
     (tmp_path / "file").write_text("")
     for settings, path, options, words in (
@@ -130,7 +130,7 @@ def test_what_cannot_be_filmed(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failure_leaves_the_old_film(tmp_path: Path) -> None:
+def test_failure_keeps_the_old_video(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")
     with pytest.raises(ValueError, match=r"\(1, 5\); wanted \(1, 6\)"):
@@ -150,13 +150,13 @@ def test_a_failure_leaves_the_old_film(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_odd_sizes_are_refused(tmp_path: Path) -> None:
+def test_odd_sizes_are_errors(tmp_path: Path) -> None:
     picture = np.zeros((3, 4, 3), np.uint8)
     with pytest.raises(ValueError, match="must be even"), Mp4(tmp_path / "a.mp4", 15) as film:
         film.add(picture, (1, 1), picture)
 
 
-def test_the_panel_shows_any_number_of_actions_and_any_values() -> None:
+def test_panel_draws_any_actions_and_values() -> None:
     names = tuple(f"DOWNRIGHTFIRE{i}" for i in range(18))
     panel = Panel("MontezumaRevenge" * 3, names, "a very long title " * 10, 15)
     for q in (np.zeros(18), np.full(18, -1e6), np.linspace(-1, 1, 18), np.arange(18) * 1e-9):

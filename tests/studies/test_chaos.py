@@ -1,4 +1,4 @@
-"""Studies disturbed in every way end as undisturbed ones: worked by one machine, and by a real Ray of several nodes."""
+"""Studies under kills end as undisturbed ones, on one machine and on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.studies.chaos import Plan, trial
 pytestmark = pytest.mark.slow
 
 
-def test_on_this_machine(tmp_path: Path) -> None:
+def test_chaos_on_one_machine(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     plan = Plan(games=1, seeds=1, frames=8192, kills_a_run=3, sweep_kills=1)
     assert trial(tmp_path, plan, random.Random(1)).workers_killed
@@ -19,7 +19,7 @@ def test_on_this_machine(tmp_path: Path) -> None:
 
 @pytest.mark.extra("ray")
 @pytest.mark.filterwarnings("ignore")  # of Ray's own code, in this process
-def test_on_a_cluster_that_loses_a_node(tmp_path: Path) -> None:
+def test_chaos_on_a_cluster_that_loses_a_node(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     plan = Plan("ray", games=1, seeds=1, frames=8192, kills_a_run=0, sweep_kills=1, nodes=2, nodes_removed=1)
     trial(tmp_path, plan, random.Random(1))

@@ -1,4 +1,4 @@
-"""Runs read back: real ones, made ones whose every number is known, half-written ones; and what may be pooled."""
+"""Reading runs: real ones, synthetic ones, half-written ones; and which runs may be pooled."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def folder(root: Path, variant: str = "base", game: str = "Pong", seed: int = 1)
     return root / variant / game / f"seed-{seed}"
 
 
-def test_a_study_comes_back_as_a_table(root: Path) -> None:
+def test_study_reads_as_a_table(root: Path) -> None:
     runs, problems = collect([root])
     assert problems == []
     table, left_out = score_table(runs, "training")
@@ -92,7 +92,7 @@ def test_a_study_comes_back_as_a_table(root: Path) -> None:
     assert pool(table)["other"] == {"Breakout": [11.0, 12.0], "Pong": [13.0, 14.0]}
 
 
-def test_on_the_human_scale(root: Path) -> None:
+def test_human_normalised_scores(root: Path) -> None:
     table, _ = score_table(collect([root])[0], "training")
     pooled = pool(table, human_normalised)
     expected = [(3 + 20.7) / (14.6 + 20.7), (4 + 20.7) / (14.6 + 20.7)]
@@ -102,7 +102,7 @@ def test_on_the_human_scale(root: Path) -> None:
     )
 
 
-def test_on_the_baselines_scale(root: Path) -> None:
+def test_baseline_normalised_scores(root: Path) -> None:
     """All logged points of both seeds of the baseline: in Pong from 3 - 3 to 4."""
     runs, _ = collect([root])
     ranges = baseline_ranges(runs, "base", "training")
@@ -122,7 +122,7 @@ def test_curves_for_sample_efficiency(root: Path) -> None:
     assert curves(collect([root])[0], "test") == {}
 
 
-def test_what_is_missing_is_said(root: Path) -> None:
+def test_missing_runs_are_reported(root: Path) -> None:
     rows = rows_of(folder(root) / "metrics.csv")
     write_rows(folder(root) / "metrics.csv", rows[:2])
     (folder(root, seed=2) / "episodes.csv").unlink()
@@ -149,7 +149,7 @@ def test_what_is_missing_is_said(root: Path) -> None:
     assert len(score_table(runs, "training", unfinished=True)[0]) == len(table) + 1
 
 
-def test_a_last_row_cut_by_a_kill_is_left_out(root: Path) -> None:
+def test_incomplete_last_row_is_ignored(root: Path) -> None:
     with open(folder(root) / "episodes.csv", "a") as file:
         file.write("1,training,0,12")
     with open(folder(root) / "metrics.csv", "a") as file:
@@ -168,7 +168,7 @@ def change(path: Path, old: str, new: str) -> None:
     ("old", "new", "word"),
     [("sticky_actions = 0.0", "sticky_actions = 0.25", "protocol"), ("frames = 400", "frames = 420", "frames")],
 )
-def test_runs_that_differ_are_not_pooled(root: Path, old: str, new: str, word: str) -> None:
+def test_differing_runs_are_not_pooled(root: Path, old: str, new: str, word: str) -> None:
     change(folder(root, "other"), old, new)
     table, left_out = score_table(collect([root])[0], "training")
     assert left_out == []
@@ -178,7 +178,7 @@ def test_runs_that_differ_are_not_pooled(root: Path, old: str, new: str, word: s
     assert len(pool(table, mixed=True)["other"]["Pong"]) == 2
 
 
-def test_sources_are_not_pooled_and_no_run_counts_twice(root: Path) -> None:
+def test_sources_are_not_pooled_and_runs_count_once(root: Path) -> None:
     table, _ = score_table(collect([root])[0], "training")
     with pytest.raises(UserError, match="source"):
         pool([*table, table[0]._replace(source="test", seed=9)])
@@ -190,7 +190,7 @@ def test_sources_are_not_pooled_and_no_run_counts_twice(root: Path) -> None:
         pool([table[0]._replace(game="Chess")], human_normalised)
 
 
-def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
+def test_variant_comes_from_the_folders_of_a_study(root: Path) -> None:
     assert read_run(folder(root, "other")).variant == "other"
     folder(root, "other").rename(root / "other" / "Pong" / "seed-7")
     assert read_run(root / "other" / "Pong" / "seed-7").variant == "hadamax-fast-pqn"
@@ -198,12 +198,12 @@ def test_the_variant_is_told_by_a_studys_folders_only(root: Path) -> None:
     assert (results.variant, results.finished) == ("hadamax-light-pqn", True)
 
 
-def test_no_run_at_all(tmp_path: Path) -> None:
+def test_folder_without_runs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="runs: there are no runs in"):
         collect([tmp_path])
 
 
-def test_a_run_killed_after_its_last_regular_row_is_not_finished(tmp_path: Path) -> None:
+def test_run_killed_after_its_last_row_is_not_finished(tmp_path: Path) -> None:
     path = tmp_path / "cartpole"
     assert train(path, CARTPOLE, frames=2048, log_every=256).code == 0
     assert read_run(path).finished
@@ -214,8 +214,8 @@ def test_a_run_killed_after_its_last_regular_row_is_not_finished(tmp_path: Path)
     assert score_table([read_run(path)], "training")[0] == []
 
 
-def test_a_real_run(tmp_path: Path) -> None:
-    """CartPole, trained and evaluated here: its folder says the same as its files read plainly."""
+def test_real_run_reads_as_its_files(tmp_path: Path) -> None:
+    """CartPole, trained and evaluated here."""
     path = tmp_path / "cartpole"
     assert train(path, CARTPOLE, frames=2048, log_every=1).code == 0
     assert hadamax("evaluate", path, "--episodes", 3, "--threads", 1).code == 0

@@ -1,4 +1,4 @@
-"""The ledger: rows of several writers, a row cut by a kill, runs given up and tried again."""
+"""The ledger: concurrent writers, an incomplete last row, retries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hadamax.runs.logs import read_csv
 from hadamax.studies.ledger import AGAIN, ASIDE, COLUMNS, ENDED, FAILED, STARTED, Ledger
 
 
-def test_many_writers_make_one_file(tmp_path: Path) -> None:
+def test_concurrent_writers_share_one_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for i in range(40):
             pool.submit(Ledger(tmp_path).add, f"run-{i % 10}", STARTED)
@@ -21,7 +21,7 @@ def test_many_writers_make_one_file(tmp_path: Path) -> None:
         assert sorted(Ledger(tmp_path).events(f"run-{i}")) == [ENDED, *[STARTED] * 4]
 
 
-def test_a_row_that_a_kill_cut(tmp_path: Path) -> None:
+def test_incomplete_last_row_is_ignored(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add("a", STARTED)
     with open(ledger.path, "a") as file:
@@ -32,7 +32,7 @@ def test_a_row_that_a_kill_cut(tmp_path: Path) -> None:
     assert ledger.set_aside() == {}
 
 
-def test_given_up_and_tried_again(tmp_path: Path) -> None:
+def test_runs_are_set_aside_and_retried(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for _ in range(2):
         ledger.add("a", FAILED, "it broke")

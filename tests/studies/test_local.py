@@ -1,4 +1,4 @@
-"""Studies in worker processes: real runs of CartPole, killed and refused ones among them."""
+"""Studies in worker processes: real CartPole runs, some killed or refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def events(study: Path) -> list[tuple[str, str]]:
     return [(row["run"], row["event"]) for row in read_csv(study / "ledger.csv")]
 
 
-def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
+def test_study_runs_from_start_to_end(tmp_path: Path) -> None:
     good = [a_run(tmp_path, "game/a/seed-1", seed=1), a_run(tmp_path, "game/a/seed-2", seed=2)]
     refused = a_run(tmp_path, "game/b/seed-1", gamma=2)
     assert not worked(tmp_path, *good, refused)
@@ -63,7 +63,7 @@ def test_a_study_from_beginning_to_end(tmp_path: Path) -> None:
     assert not Ledger(tmp_path).set_aside()
 
 
-def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
+def test_killed_run_is_resumed(tmp_path: Path) -> None:
     run = a_run(tmp_path, "run", frames=20_000)
     engine = Local(tmp_path, workers=1)
     killed: list[int] = []
@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
     same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 
 
-def test_runs_stop_when_their_study_is_killed_and_nobody_else_has_them_before(tmp_path: Path) -> None:
+def test_runs_stop_with_their_study_and_stay_locked_until_then(tmp_path: Path) -> None:
     run = a_run(tmp_path, "run", frames=10**9)
     study = (
         "from pathlib import Path; from hadamax.studies.local import Local;"
@@ -105,7 +105,7 @@ def test_runs_stop_when_their_study_is_killed_and_nobody_else_has_them_before(tm
     assert state_of(tmp_path / "run") is State.STOPPED
 
 
-def test_two_at_once_on_one_folder_run_nothing_twice(tmp_path: Path) -> None:
+def test_two_sweeps_of_one_folder_run_nothing_twice(tmp_path: Path) -> None:
     runs = [a_run(tmp_path, f"run-{seed}", seed=seed) for seed in range(1, 5)]
     results: list[bool] = []
     others = [threading.Thread(target=lambda: results.append(worked(tmp_path, *runs, workers=1))) for _ in range(2)]
@@ -119,7 +119,7 @@ def test_two_at_once_on_one_folder_run_nothing_twice(tmp_path: Path) -> None:
     assert len(read_csv(tmp_path / "ledger.csv")) == 2 * len(runs)
 
 
-def test_a_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> None:
+def test_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").symlink_to("/dev/full")  # a run that cannot be read; the words are the disk's
 
@@ -142,7 +142,7 @@ def test_a_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> N
     assert not Ledger(tmp_path).set_aside()
 
 
-def test_what_is_failed_too_often() -> None:
+def test_when_a_run_failed_too_often() -> None:
     kill = Outcome("run", "from outside: signal 9, at frame 0")
     crash = Outcome("run", "RuntimeError: it broke")
     assert not _failed_too_often(crash, [crash.failure])
@@ -153,7 +153,7 @@ def test_what_is_failed_too_often() -> None:
     assert not _failed_too_often(crash, [*[kill.failure] * 5, crash.failure])
 
 
-def test_cards_go_where_there_is_room(tmp_path: Path) -> None:
+def test_gpus_go_to_runs_with_room(tmp_path: Path) -> None:
     engine = Local(tmp_path, workers=9, gpus=0.5, gpu_names=("0", "3"))
     given = []
     for _ in range(4):
@@ -166,7 +166,7 @@ def test_cards_go_where_there_is_room(tmp_path: Path) -> None:
     assert whole._free_gpus() == ["0", "1"]
 
 
-def test_what_comes_next(tmp_path: Path) -> None:
+def test_state_of_a_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert state_of(folder) is State.WAITING
     folder.mkdir()
@@ -179,7 +179,7 @@ def test_what_comes_next(tmp_path: Path) -> None:
     assert state_of(folder) is State.STOPPED
 
 
-def test_the_last_row_of_a_long_file(tmp_path: Path) -> None:
+def test_progress_reads_the_last_complete_row(tmp_path: Path) -> None:
     rows = "".join(f"{frame},{frame / 10},100.5\n" for frame in range(10_000))
     (tmp_path / "metrics.csv").write_text("frame,training_return,frames_per_second\n" + rows + "10000,12")
     assert progress_of(tmp_path) == (9999, 100.5, 999.9, "training games")

@@ -1,4 +1,4 @@
-"""Addresses where there is no Ray, and Ray that is not installed: one line, in seconds. Ray itself: test_chaos.py."""
+"""Missing Ray or an unreachable Ray address is a one-line error within seconds. Ray itself: test_chaos.py."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def taken() -> Iterator[int]:
 
 @pytest.mark.extra("ray")
 @pytest.mark.slow
-def test_nobody_answers(taken: int) -> None:
+def test_unreachable_address_is_a_one_line_error(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     nobody = f"ray_address: no Ray cluster at '127.0.0.1:{free}': Connection refused; start one with:  "
@@ -48,6 +48,6 @@ def test_nobody_answers(taken: int) -> None:
         assert refusal(wrong).startswith(f"ray_address: {wrong!r} is not an address; expected HOST:PORT")
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert refusal("127.0.0.1:6379") == "engine: 'ray' needs an extra: pip install 'hadamax-rl[ray]'"

@@ -1,4 +1,4 @@
-"""Normalised scores against numbers worked by hand and published ones."""
+"""Normalised scores against hand-computed and published ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hadamax.published import atari_subsets, published_agents, random_human, rea
 from hadamax.studies.scores import baseline_normalised, baseline_range, estimate_median, human_normalised
 
 
-def test_human_normalised() -> None:
+def test_human_normalised_by_hand() -> None:
     found = human_normalised([1.7, 30.5, 59.3], "Breakout")
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, [0.0, 1.0, 2.0])
@@ -22,7 +22,7 @@ def test_human_normalised() -> None:
         human_normalised([1.0], "Pnog")
 
 
-def test_baseline_normalised() -> None:
+def test_baseline_normalised_by_hand() -> None:
     bounds = baseline_range([[-5.0, 0.0, 12.0], [math.nan, -8.0], []])
     assert bounds == (-8.0, 12.0)
     np.testing.assert_allclose(baseline_normalised([-8.0, 2.0, 12.0, 32.0], bounds), [0.0, 0.5, 1.0, 2.0])
@@ -32,12 +32,12 @@ def test_baseline_normalised() -> None:
     ("curves", "words"),
     [([], "no score"), ([[math.nan]], "no score"), ([[3.0], [3.0]], "all scores are 3")],
 )
-def test_a_baseline_without_a_range(curves: list[list[float]], words: str) -> None:
+def test_baseline_without_a_range_is_an_error(curves: list[list[float]], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         baseline_range(curves)
 
 
-def test_the_estimate_by_hand() -> None:
+def test_estimate_by_hand() -> None:
     """Atari-1 has one game, NameThisGame: (1 + 300)^w - 1 percent."""
     found = estimate_median({"NameThisGame": 3.0, "Pong": 99.0}, "Atari-1")
     assert found.median == pytest.approx((301**0.9975883300775931 - 1) / 100)
@@ -47,21 +47,21 @@ def test_the_estimate_by_hand() -> None:
 
 @pytest.mark.parametrize("agent", ["dqn", "dueling_ddqn", "qr_dqn_1"])
 def test_estimates_are_near_the_published_medians(agent: str) -> None:
-    """Agents that the weights were fitted on: two of the source's mean errors hold their Atari-10 estimates."""
+    """For agents of the fit: within two mean errors of their Atari-10 estimates."""
     scores = {game: float(human_normalised(score, game)) for game, score in published_agents()[agent].items()}
     found = estimate_median(scores, "Atari-10")
     assert len(scores) == 57
     assert found.median == pytest.approx(float(np.median(list(scores.values()))), rel=2 * found.relative_error)
 
 
-def test_estimates_that_cannot_be_made() -> None:
+def test_impossible_estimates_are_errors() -> None:
     with pytest.raises(ValueError, match="subset: 'Atari-4' is unknown; expected one of Atari-5, Atari-10"):
         estimate_median({}, "Atari-4")
     with pytest.raises(ValueError, match="Atari-3: no score of BattleZone, Phoenix"):
         estimate_median({"NameThisGame": 1.0, "Phoenix": math.nan}, "Atari-3")
 
 
-def test_the_tables_are_whole_and_agree_on_names() -> None:
+def test_tables_are_complete_and_agree_on_names() -> None:
     sizes = {name: len(subset.weights) for name, subset in atari_subsets().items()}
     assert sizes == {"Atari-1": 1, "Atari-3": 3, "Atari-5": 5, "Atari-10": 10, "Atari-3-Val": 3, "Atari-5-Val": 5}
     games = {game for subset in atari_subsets().values() for game in subset.weights}
@@ -73,7 +73,7 @@ def test_the_tables_are_whole_and_agree_on_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["atari_subsets", "published_scores", "hadamax_published", "random_human"])
-def test_every_table_says_where_it_is_from(name: str) -> None:
+def test_every_table_has_a_source(name: str) -> None:
     import hadamax.data
 
     folder = Path(str(hadamax.data.__file__)).parent

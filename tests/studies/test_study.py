@@ -1,4 +1,4 @@
-"""Studies: every run's command read back by the command line itself, and every mistake in one line."""
+"""Studies: every planned command parses to the planned settings, and mistakes are one-line errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def as_trained(command: str) -> Any:
     return parse(settings_type(algorithm), arguments, "test")
 
 
-def test_a_study_by_hand() -> None:
+def test_study_by_hand() -> None:
     found = study(SMALL)
     ids = [f"{v}/{g}/seed-{s}" for v, g, s in itertools.product(("base", "tanh"), ("Pong", "Breakout"), (3, 1))]
     assert [run.id for run in found.runs] == ids
@@ -72,7 +72,7 @@ def test_a_study_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["file", *shipped_studies()])
-def test_commands_mean_what_the_study_planned(name: str) -> None:
+def test_commands_parse_to_the_planned_settings(name: str) -> None:
     found = study(SMALL) if name == "file" else read_study(name)
     for run in found.runs[:: max(len(found.runs) // 7, 1)]:
         trained = resolve("pqn", as_trained(run.command("runs")))
@@ -81,7 +81,7 @@ def test_commands_mean_what_the_study_planned(name: str) -> None:
         assert asdict(replace(run.settings, run=replace(run.settings.run, **machine))) == asdict(trained)
 
 
-def test_the_same_file_is_the_same_study_and_a_seed_more_adds_its_runs_only() -> None:
+def test_another_seed_adds_only_its_runs() -> None:
     assert study(SMALL) == study(SMALL)
     before, after = study(SMALL), study(SMALL.replace("[3, 1]", "[3, 1, 7]"))
     assert {run.id for run in after.runs} > {run.id for run in before.runs}
@@ -89,7 +89,7 @@ def test_the_same_file_is_the_same_study_and_a_seed_more_adds_its_runs_only() ->
     assert kept == list(before.runs)
 
 
-def test_grids_multiply_and_lists_go_in_step() -> None:
+def test_grids_multiply_and_lists_are_zipped() -> None:
     found = study(
         'algorithm = "pqn"\ngames = ["Pong"]\n[variants.a]\n[variants.b]\nencoder = "nature-norm"\n'
         "[grid]\nwidth = [0.5, 1.0]\nlr_decay = [true, false]\n"
@@ -118,7 +118,7 @@ def test_grids_multiply_and_lists_go_in_step() -> None:
     assert found.runs[0].variant == "a,width=0.5,lr_decay=True,num_envs=64,num_steps=16"
 
 
-def test_without_variants_there_is_one() -> None:
+def test_study_without_variants_has_one() -> None:
     assert [run.id for run in study('algorithm = "pqn"\nsuite = "Atari-1"').runs] == ["base/NameThisGame/seed-1"]
     found = study(
         'algorithm = "pqn"\nsuite = "Atari-1"\n[grid]\nactivation = ["tanh", ["tanh", "relu"]]\nbranches = [2]'
@@ -126,7 +126,7 @@ def test_without_variants_there_is_one() -> None:
     assert [run.variant for run in found.runs] == ["activation=tanh,branches=2", "activation=tanh+relu,branches=2"]
 
 
-def test_the_suites() -> None:
+def test_suites_have_their_games() -> None:
     sizes = {name: len(suite.games) for name, suite in suites().items()}
     subsets = {"Atari-1": 1, "Atari-3": 3, "Atari-5": 5, "Atari-10": 10, "Atari-3-Val": 3, "Atari-5-Val": 5}
     assert sizes == {"Atari-57": 57, "HR-51": 51, "HR-8": 8, "MinAtar": 5, **subsets}
@@ -138,7 +138,7 @@ def test_the_suites() -> None:
     assert set(suites()["Atari-57"].games) == set(suites()["HR-51"].games) | set(HARD_EXPLORATION)
 
 
-def test_minatar_names_are_those_of_the_library() -> None:
+def test_minatar_names_equal_the_library() -> None:
     minatar_gym = pytest.importorskip("minatar.gym")
     import gymnasium
 
@@ -149,7 +149,7 @@ def test_minatar_names_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("name", list(shipped_studies()))
-def test_every_shipped_study_is_distinct_runs_that_can_be_built(name: str) -> None:
+def test_shipped_studies_have_distinct_valid_runs(name: str) -> None:
     found = read_study(name)
     assert found.name == name
     assert found.about
@@ -157,8 +157,8 @@ def test_every_shipped_study_is_distinct_runs_that_can_be_built(name: str) -> No
     assert {run.settings.network.encoder for run in found.runs} <= set(ENCODERS)
 
 
-def test_the_papers_variants_are_what_their_names_say() -> None:
-    """HR's layers as the paper draws them, against encoders written out here."""
+def test_paper_variants_have_the_published_layers() -> None:
+    """HR's layers against encoders written out here."""
     runs = {run.variant: run.settings.network for run in read_study("hr-minatar").runs}
 
     def parameters(name: str) -> int:
@@ -240,7 +240,7 @@ HEAD = 'algorithm = "pqn"\ngames = ["Pong"]\n'
         ("x = [", ["is not a TOML file"]),
     ],
 )
-def test_a_study_that_is_wrong(toml: str, words: list[str]) -> None:
+def test_invalid_study_is_a_one_line_error(toml: str, words: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
         study(toml)
     line = str(refusal.value)
@@ -251,7 +251,7 @@ def test_a_study_that_is_wrong(toml: str, words: list[str]) -> None:
         assert word in line
 
 
-def test_a_study_that_is_not_there() -> None:
+def test_missing_study_is_a_one_line_error() -> None:
     with pytest.raises(UserError, match=r"study: 'hadamax-ablation' is unknown; did you mean 'hadamax-ablations'\?"):
         read_study("hadamax-ablation")
     with pytest.raises(UserError, match=r"other.toml: cannot be read"):

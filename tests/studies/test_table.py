@@ -1,4 +1,4 @@
-"""A study as a person sees it."""
+"""The status table of a study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def shown(study: Path, found: dict[str, str], aside: dict[str, str], *, everythi
     return capture.get().splitlines()
 
 
-def test_a_heading_stands_over_rows_only(tmp_path: Path) -> None:
+def test_heading_only_above_rows(tmp_path: Path) -> None:
     done = dict.fromkeys(("a/Pong/seed-1", "a/Pong/seed-2"), str(State.DONE))
     assert shown(tmp_path, done, {}, everything=False) == ["2 runs: 2 done"]
     waiting = dict.fromkeys(done, str(State.WAITING))
@@ -27,7 +27,7 @@ def test_a_heading_stands_over_rows_only(tmp_path: Path) -> None:
     assert [row.split()[0] for row in rows] == list(done)
 
 
-def test_what_was_set_aside_is_said_under_its_row(tmp_path: Path) -> None:
+def test_reason_for_setting_aside_is_below_its_row(tmp_path: Path) -> None:
     found = {"a/Pong/seed-1": ASIDE, "a/Pong/seed-2": str(State.DONE)}
     _, heading, row, why = shown(tmp_path, found, {"a/Pong/seed-1": "it failed"}, everything=False)
     assert heading.split()[0] == "run"

@@ -1,4 +1,4 @@
-"""One study of made runs, and its report, for all tests that only look at it."""
+"""One synthetic study and its report, shared by all tests that only read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of any number of games and variants are legible: nothing lies over anything else, or outside."""
+"""Figures of any number of games and variants are legible: nothing overlaps or leaves the figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.mark.parametrize(("games", "variants"), [(1, 1), (2, 5), (5, 4), (7, 9), (57, 6)])
-def test_the_legend_of_all_games_lies_over_none_of_them(games: int, variants: int) -> None:
+def test_legend_overlaps_no_panel(games: int, variants: int) -> None:
     names = [f"a variant {i}" for i in range(variants)]
     curve = np.linspace(0, 2e6, 9), np.linspace(0, 40_000, 9)
     drawn = games_grid({f"MinAtar/Game-{i}": {name: [curve, curve] for name in names} for i in range(games)}, names)

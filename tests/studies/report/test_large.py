@@ -1,4 +1,4 @@
-"""Six hundred runs: all of them, and small enough to be sent."""
+"""A report of 600 runs is complete and small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hadamax.studies.suites import suite_games
 
 
 @pytest.mark.slow
-def test_six_hundred_runs(tmp_path: Path) -> None:
+def test_report_of_600_runs_is_small(tmp_path: Path) -> None:
     games = suite_games("Atari-57")
     write_study(tmp_path / "runs", VARIANTS, games, 5, rows=200, measurements=8)
     for game in games[:30]:

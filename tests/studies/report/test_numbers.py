@@ -1,4 +1,4 @@
-"""The page's numbers against the runs' own files, read and reckoned plainly: numpy, scipy and nothing of ours."""
+"""The report's numbers against the runs' files, computed with numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def slow_bootstrap(scores: np.ndarray, generator: np.random.Generator, replicate
     return np.array([stats.trim_mean(drawn, 0.25, axis=None) for drawn in draws])
 
 
-def test_intervals(made: Made) -> None:
-    """Of the interquartile mean, and of the difference of two, by another generator and a plain loop."""
+def test_intervals_equal_a_plain_bootstrap(made: Made) -> None:
+    """Of the interquartile mean and of a difference of two, with another generator and a plain loop."""
     generator = np.random.default_rng(12345)
     draws = {variant: slow_bootstrap(human(made, variant), generator) for variant in VARIANTS}
     for variant in VARIANTS:
@@ -106,8 +106,8 @@ def test_games(made: Made) -> None:
         assert found == pytest.approx([scores.mean(), low, high])
 
 
-def test_the_baselines_scale(made: Made) -> None:
-    """HR eq. 8 on the logged returns of greedy test games of the baseline."""
+def test_baseline_normalised_scores(made: Made) -> None:
+    """HR eq. 8 on the logged returns of the baseline's greedy test games."""
     scores = []
     for game in GAMES:
         logged = [

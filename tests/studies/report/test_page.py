@@ -1,4 +1,4 @@
-"""The page as text: whole, on its own, every link leading somewhere; and what is said where little is known."""
+"""The page as text: complete, self-contained, with valid links and caveats where data is missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_every_link_leads_somewhere_and_nothing_to_the_network(made: Made) -> None:
+def test_links_are_valid_and_local(made: Made) -> None:
     page = Page(made.out / "index.html")
     assert len(set(page.ids)) == len(page.ids)
     assert len(page.links) > 200
@@ -70,7 +70,7 @@ def test_every_link_leads_somewhere_and_nothing_to_the_network(made: Made) -> No
     assert not re.search(r"https?://(?!www\.w3\.org)", text)
 
 
-def test_runs_that_do_not_count_are_listed(made: Made) -> None:
+def test_excluded_runs_are_listed(made: Made) -> None:
     left = {Path(run.path).name: run.reason for run in made.report.evidence.left_out}
     assert left["seed-4"].startswith("not finished: 20,000,000 of 40,000,000 frames")
     assert left["seed-5"].startswith("config.toml: is not a TOML file")
@@ -81,7 +81,7 @@ def test_runs_that_do_not_count_are_listed(made: Made) -> None:
     assert "4 runs are excluded" in text
 
 
-def test_figures_are_whole(made: Made) -> None:
+def test_figures_are_complete(made: Made) -> None:
     names = {path.stem for path in (made.out / "figures").glob("*.svg")}
     assert names == {
         *("aggregates-human", "aggregates-baseline", "improvement", "profile", "sample-efficiency"),
@@ -94,8 +94,8 @@ def test_figures_are_whole(made: Made) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_runs_give_the_same_report(made: Made, tmp_path: Path) -> None:
-    """Beside the first one, so that links are the same too."""
+def test_same_runs_give_the_same_report(made: Made, tmp_path: Path) -> None:
+    """Written beside the first report, so that links are equal too."""
     again = made.out.with_name("again")
     write_report([made.root], again, Choices(), replicates=20_000)
     files = {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
@@ -110,14 +110,14 @@ def report(root: Path, *arguments: object) -> str:
     return re.sub(r"\s+", " ", (out / "index.html").read_text())
 
 
-def test_one_run(tmp_path: Path) -> None:
+def test_report_of_one_run(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "hadamax", "Pong", 1, rows=20)
     text = report(tmp_path / "runs")
     assert "one run per game: the variation over seeds is unknown" in text
     assert "There is only one game: the results say nothing about other games." in text
 
 
-def test_minatar_without_human_scores_diagnostics_or_evaluation(tmp_path: Path) -> None:
+def test_report_of_minatar_without_human_scores(tmp_path: Path) -> None:
     games = ("MinAtar/Breakout-v1", "MinAtar/Freeway-v1")
     write_study(tmp_path / "runs", ("minatar", "other"), games, 2, rows=20, measurements=0, episodes=0)
     text = report(tmp_path / "runs")
@@ -128,20 +128,20 @@ def test_minatar_without_human_scores_diagnostics_or_evaluation(tmp_path: Path) 
     assert "Scores are the mean of the last 20 games of the greedy test environments" in text
 
 
-def test_games_that_not_every_variant_has(tmp_path: Path) -> None:
+def test_games_missing_in_a_variant_are_omitted(tmp_path: Path) -> None:
     write_study(tmp_path / "runs", ("nature-norm", "hadamax"), ("Pong", "Qbert"), 2, rows=20)
     write_run(tmp_path / "runs", "hadamax", "Alien", 1, rows=20)
     text = report(tmp_path / "runs")
     assert "use the 2 of 3 games for which every variant has an included run; they omit Alien." in text
 
 
-def test_variants_without_a_game_in_common(tmp_path: Path) -> None:
+def test_variants_without_common_games(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "nature-norm", "Pong", 1, rows=20)
     write_run(tmp_path / "runs", "hadamax", "Qbert", 1, rows=20)
     assert "Scores are listed per game; there is no common scale." in report(tmp_path / "runs")
 
 
-def test_unfinished_runs_when_asked_for(tmp_path: Path) -> None:
+def test_unfinished_runs_on_request(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "hadamax", "Pong", 1, rows=20, part=0.5)
     refusal = hadamax("report", tmp_path / "runs", "--out", tmp_path / "report").refusal
     assert "not finished: 20,000,000 of 40,000,000 frames" in refusal
@@ -149,13 +149,13 @@ def test_unfinished_runs_when_asked_for(tmp_path: Path) -> None:
     assert len(gather([tmp_path / "runs"], Choices(unfinished=True)).rows) == 1
 
 
-def test_the_chosen_baseline(tmp_path: Path) -> None:
+def test_baseline_can_be_chosen(tmp_path: Path) -> None:
     write_study(tmp_path / "runs", ("nature-norm", "hadamax"), ("Pong",), 1, rows=20)
     assert gather([tmp_path / "runs"], Choices()).variants == ("nature-norm", "hadamax")
     assert gather([tmp_path / "runs"], Choices(baseline="hadamax")).variants == ("hadamax", "nature-norm")
 
 
-def test_names_are_not_markup(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "hadamax", "Pong", 1, rows=20, part=0.5)
     text = report(tmp_path / "runs", "--unfinished", "--title", "<script>alert(1)</script> & ü")
     assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt; &amp; ü</h1>" in text

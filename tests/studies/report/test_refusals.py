@@ -1,4 +1,4 @@
-"""What cannot be reported is one line, and leaves what was there."""
+"""An impossible report is a one-line error and keeps the old report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runs(tmp_path: Path) -> Path:
     return write_study(tmp_path / "runs", ("nature-norm", "hadamax"), ("Pong",), 2, rows=20)
 
 
-def test_mixed_protocols(runs: Path, tmp_path: Path) -> None:
+def test_mixed_protocols_are_an_error(runs: Path, tmp_path: Path) -> None:
     write_run(runs, "hadamax", "Pong", 3, rows=20, environment={"protocol": "sticky"})
     refusal = hadamax("report", runs, "--out", tmp_path / "report").refusal
     assert refusal.startswith("protocol: ")
@@ -37,12 +37,12 @@ def test_mixed_protocols(runs: Path, tmp_path: Path) -> None:
     assert note.startswith("Runs with different protocols are pooled (")
 
 
-def test_mixed_lengths(runs: Path, tmp_path: Path) -> None:
+def test_mixed_lengths_are_an_error(runs: Path, tmp_path: Path) -> None:
     write_run(runs, "hadamax", "Pong", 3, rows=20, frames=20_000_000)
     assert hadamax("report", runs, "--out", tmp_path / "report").refusal.startswith("frames: ")
 
 
-def test_two_runs_that_are_the_same(runs: Path, tmp_path: Path) -> None:
+def test_duplicate_runs_are_an_error(runs: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "more", "hadamax", "Pong", 1, rows=20)
     refusal = hadamax("report", runs, tmp_path / "more", "--out", tmp_path / "report").refusal
     assert "are both hadamax, Pong, seed 1" in refusal
@@ -62,7 +62,9 @@ def test_two_runs_that_are_the_same(runs: Path, tmp_path: Path) -> None:
         (["runs", "--out", "file/report"], "out: "),
     ],
 )
-def test_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], line: str) -> None:
+def test_invalid_arguments_are_one_line_errors(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], line: str
+) -> None:
     monkeypatch.chdir(runs.parent)
     Path("empty").mkdir()
     Path("file").write_text("mine")
@@ -82,8 +84,8 @@ with written_whole(Path(sys.argv[1])) as folder:
 """
 
 
-def test_a_kill_leaves_the_report_that_was_there(made: Made) -> None:
-    """A process of its own dies while it writes; the next report clears what it left."""
+def test_kill_keeps_the_old_report(made: Made) -> None:
+    """Another process dies while writing; the next report removes its leftovers."""
     out = made.out.with_name("killed")
     shutil.copytree(made.out, out)
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
@@ -96,7 +98,7 @@ def test_a_kill_leaves_the_report_that_was_there(made: Made) -> None:
     assert list(out.parent.glob(".killed*")) == []
 
 
-def test_an_error_while_writing_leaves_the_report_that_was_there(tmp_path: Path) -> None:
+def test_write_error_keeps_the_old_report(tmp_path: Path) -> None:
     with written_whole(tmp_path / "report") as folder:
         write(folder, "index.html", b"first")
     with (

@@ -1,4 +1,4 @@
-"""Aggregates: rliable's worked numbers, published medians, and a slow direct form for unequal numbers of runs."""
+"""Aggregates: rliable's examples, published medians, and a slow form for unequal numbers of runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Y = by_game([[1, 1], [2, 2], [3, 3]])
 
 
 @pytest.mark.parametrize(("scores", "expected"), [(X, 1.5), (Y, 2.0)], ids=["x", "y"])
-def test_the_worked_numbers_of_rliable(scores: dict[str, list[float]], expected: float) -> None:
+def test_examples_of_rliable(scores: dict[str, list[float]], expected: float) -> None:
     found = aggregate(scores)
     assert (found["median"], found["mean"], found["iqm"]) == (expected, expected, expected)
 
 
-def test_numbers_worked_by_hand() -> None:
+def test_aggregates_by_hand() -> None:
     found = aggregate({"a": [0.0, 1.0], "b": [2.0, 4.0], "c": [0.5, 9.5]})
     assert found["mean"] == pytest.approx((0.5 + 3 + 5) / 3)
     assert found["median"] == 3.0
@@ -63,27 +63,27 @@ def slow(scores: dict[str, list[float]]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_unequal_numbers_of_runs_against_a_slow_form(seed: int) -> None:
+def test_unequal_numbers_of_runs_equal_a_slow_form(seed: int) -> None:
     generator = np.random.default_rng(seed)
     scores = {f"game {i}": generator.normal(1, 2, generator.integers(1, 6)).tolist() for i in range(7)}
     scores["one more"] = generator.normal(1, 2, 7).tolist()
     assert aggregate(scores) == pytest.approx(slow(scores), rel=1e-12)
 
 
-def test_equal_numbers_of_runs_against_scipy() -> None:
+def test_equal_numbers_of_runs_equal_scipy() -> None:
     scores = np.random.default_rng(0).normal(1, 2, (6, 5))  # 30 runs: 7 go at each end, not 7.5
     found = aggregate(dict(enumerate(scores)))  # type: ignore[arg-type]
     assert found["iqm"] == pytest.approx(float(trim_mean(scores, 0.25, axis=None)), rel=1e-12)
 
 
-def test_games_count_alike_whatever_their_runs() -> None:
+def test_games_have_equal_weight() -> None:
     once = aggregate({"a": [0.0, 1.0, 2.0, 7.0], "b": [5.0]})
     repeated = aggregate({"a": [0.0, 1.0, 2.0, 7.0], "b": [5.0] * 4})
     assert once["iqm"] == pytest.approx(repeated["iqm"])
     assert once["mean"] == pytest.approx(repeated["mean"])
 
 
-def test_a_batch_of_tables_gives_what_each_gives() -> None:
+def test_batched_tables_equal_single_tables() -> None:
     values = np.random.default_rng(1).normal(size=(4, 3, 5))
     for function in AGGREGATES.values():
         alone = [float(function(Runs(table, None))) for table in values]
@@ -99,6 +99,6 @@ def test_a_batch_of_tables_gives_what_each_gives() -> None:
         ({"Pong": [1.0, math.nan]}, "Pong: nan is not finite"),
     ],
 )
-def test_scores_that_cannot_be_aggregated(scores: dict[str, list[float]], words: str) -> None:
+def test_invalid_scores_are_errors(scores: dict[str, list[float]], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         aggregate(scores)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against every resample there is, against known distributions, and what cannot be told."""
+"""Bootstrap intervals against all resamples and known distributions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hadamax.studies.statistics import AGGREGATES, Runs, aggregate_intervals
 from hadamax.studies.statistics.runs import resamples
 
 
-def test_the_mean_against_every_resample() -> None:
-    """Two games of 3 and 2 runs have 27 x 4 equally likely resamples: their quantiles are the interval."""
+def test_mean_equals_all_resamples() -> None:
+    """Two games of 3 and 2 runs have 27 x 4 equally likely resamples; their quantiles are the interval."""
     scores = {"a": [0.0, 1.0, 5.0], "b": [2.0, 3.0]}
     every = [
         (statistics.fmean(a) + statistics.fmean(b)) / 2
@@ -30,8 +30,8 @@ def test_the_mean_against_every_resample() -> None:
     assert found.note == ""
 
 
-def test_resampled_games_against_every_resample() -> None:
-    """Each draw of games with every draw of runs within; a game drawn twice draws its runs twice."""
+def test_resampled_games_equal_all_resamples() -> None:
+    """Every draw of games with every draw of runs; a game drawn twice draws its runs twice."""
     scores = {"a": [0.0, 1.0], "b": [4.0, 10.0]}
     means = {
         game: [statistics.fmean(runs) for runs in itertools.product(row, repeat=2)] for game, row in scores.items()
@@ -49,7 +49,7 @@ def test_resampled_games_against_every_resample() -> None:
 @pytest.mark.parametrize("name", list(AGGREGATES))
 @pytest.mark.parametrize("counts", [[4, 4, 4], [2, 5, 3]], ids=["equal", "unequal"])
 @pytest.mark.parametrize("games", [False, True], ids=["runs", "games too"])
-def test_each_replicate_against_a_table_of_its_own(name: str, counts: list[int], games: bool) -> None:
+def test_replicates_equal_separate_tables(name: str, counts: list[int], games: bool) -> None:
     generator = np.random.default_rng(0)
     rows = [generator.normal(1, 1, n) for n in counts]
     runs = Runs.of(dict(enumerate(rows)))  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_each_replicate_against_a_table_of_its_own(name: str, counts: list[int],
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_draws_are_uniform_and_fresh_for_every_game() -> None:
+def test_draws_are_uniform_and_independent_per_game() -> None:
     runs = Runs.of({"a": [0.0, 1.0, 2.0], "b": [3.0, 4.0]})
     values = np.concatenate([runs.values.ravel()[p] for p, _ in resamples(runs, 5000, np.random.default_rng(0))])
     for score, game, expected in [(0.0, 0, 1 / 3), (2.0, 0, 1 / 3), (3.0, 1, 1 / 2)]:
@@ -78,7 +78,7 @@ def test_draws_are_uniform_and_fresh_for_every_game() -> None:
     assert both == pytest.approx(1 / 6, abs=0.02)
 
 
-def test_one_game_against_scipy() -> None:
+def test_one_game_equals_scipy() -> None:
     row = np.random.default_rng(2).normal(size=12)
     theirs = bootstrap(
         (row,), lambda x, axis: trim_mean(x, 0.25, axis=axis), n_resamples=20_000, method="percentile", rng=0
@@ -88,13 +88,13 @@ def test_one_game_against_scipy() -> None:
     assert (ours.low, ours.high) == pytest.approx(expected, abs=0.03)
 
 
-def test_the_seed_repeats_and_matters() -> None:
+def test_seed_repeats_and_matters() -> None:
     scores = {"a": [0.0, 1.0, 5.0], "b": [2.0, 3.0, 8.5]}
     assert aggregate_intervals(scores, replicates=300, seed=5) == aggregate_intervals(scores, replicates=300, seed=5)
     assert aggregate_intervals(scores, replicates=300, seed=5) != aggregate_intervals(scores, replicates=300, seed=6)
 
 
-def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs.of({"a": [0.0, 1.0, 5.0], "b": [2.0]})
     monkeypatch.setattr("hadamax.studies.statistics.runs.CHUNK", 6 * 7)
     sizes = [len(positions) for positions, _ in resamples(runs, 17, np.random.default_rng(0))]
@@ -116,7 +116,7 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"a": [1.0]}, True, False, "one run per game: .*; one game: the variation over games is unknown"),
     ],
 )
-def test_what_cannot_be_told(scores: dict[str, list[float]], games: bool, told: bool, note: str) -> None:
+def test_too_few_runs_are_inconclusive(scores: dict[str, list[float]], games: bool, told: bool, note: str) -> None:
     found = aggregate_intervals(scores, replicates=50, resample_games=games)["iqm"]
     assert re.fullmatch(note, found.note)
     assert (found.low is not None) is told
@@ -126,14 +126,14 @@ def test_what_cannot_be_told(scores: dict[str, list[float]], games: bool, told: 
 @pytest.mark.parametrize(
     ("options", "words"), [({"replicates": 0}, "replicates: 0"), ({"confidence": 1.0}, "confidence: 1.0")]
 )
-def test_options_out_of_range(options: dict[str, float], words: str) -> None:
+def test_invalid_options_are_errors(options: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         aggregate_intervals({"a": [1.0, 2.0]}, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
-def test_a_whole_study() -> None:
-    """57 games x 5 seeds x 6 variants, of mean 1 and deviation 1: what is wanted of an interval, and how wide it is."""
+def test_intervals_have_their_coverage_in_a_full_study() -> None:
+    """57 games x 5 seeds x 6 variants of mean 1 and deviation 1: coverage and width."""
     generator = np.random.default_rng(0)
     variants = [{f"g{i}": generator.normal(1, 1, 5) for i in range(57)} for _ in range(6)]
     for scores in variants:

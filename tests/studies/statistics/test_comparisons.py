@@ -1,4 +1,4 @@
-"""Comparisons: rliable's worked number, numbers worked by hand, and scipy's other ways to the same test."""
+"""Comparisons: rliable's example, hand-computed values, and scipy's equivalents."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hadamax.studies.statistics import (
 )
 
 
-def test_the_worked_number_of_rliable() -> None:
+def test_example_of_rliable() -> None:
     assert probability_of_improvement(X, Y, replicates=50).estimate == pytest.approx(1 / 3)
 
 
-def test_improvement_against_mann_whitney_and_pair_by_pair() -> None:
+def test_improvement_equals_mann_whitney() -> None:
     generator = np.random.default_rng(0)
     ours = {f"g{i}": generator.integers(0, 6, 3 + i % 3).astype(float) for i in range(5)}
     theirs = {f"g{i}": generator.integers(0, 6, 4 - i % 2).astype(float) for i in range(5)}
@@ -35,7 +35,7 @@ def test_improvement_against_mann_whitney_and_pair_by_pair() -> None:
     assert found + reverse == pytest.approx(1.0)
 
 
-def test_improvement_interval_against_every_resample() -> None:
+def test_improvement_interval_equals_all_resamples() -> None:
     ours, theirs = [1.0, 3.0, 2.0], [0.0, 2.0, 4.0]
     every = [
         np.mean([(a > b) + (a == b) / 2 for a, b in itertools.product(x, y)])
@@ -46,8 +46,8 @@ def test_improvement_interval_against_every_resample() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(every, [0.15, 0.85])))  # 2/9 and 7/9
 
 
-def test_difference_interval_against_every_resample() -> None:
-    """Of the means of two games' runs: each of the 27 x 4 resamples of ours beside each of the 8 of theirs."""
+def test_difference_interval_equals_all_resamples() -> None:
+    """Means of two games' runs: 27 x 4 resamples of ours with 8 of theirs."""
     ours, theirs = {"g": [1.0, 3.0, 2.5], "h": [0.0, 4.0]}, {"g": [0.5, 1.0, 4.0], "h": [2.0, 2.0]}
 
     def means(scores: dict[str, list[float]]) -> list[float]:
@@ -69,15 +69,15 @@ def test_improvement_of_single_runs_has_no_interval() -> None:
     assert "is unknown" in found.note
 
 
-def test_holm_against_numbers_worked_by_hand() -> None:
+def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
     assert holm([]).size == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_holm_against_its_definition(seed: int) -> None:
-    """Step down: the smallest is rejected below alpha / m, the next below alpha / (m - 1), until one is not."""
+def test_holm_equals_its_definition(seed: int) -> None:
+    """Step down: the smallest is rejected below alpha / m, the next below alpha / (m - 1), and so on."""
     p_values = np.random.default_rng(seed).uniform(0, 0.1, 8)
     adjusted = holm(p_values)
     for alpha in (0.01, 0.05, 0.2):
@@ -99,7 +99,7 @@ def variants(seed: int = 0, games: int = 10) -> dict[str, dict[str, list[float]]
 
 
 @pytest.mark.parametrize("test", ["wilcoxon", "t"])
-def test_over_games_against_scipy_on_pairs(test: str) -> None:
+def test_comparison_over_games_equals_scipy(test: str) -> None:
     tables = variants()
     found = compare_over_games(tables, "base", test=test)  # type: ignore[arg-type]
     means = {name: [np.mean(row) for row in table.values()] for name, table in tables.items()}
@@ -111,15 +111,15 @@ def test_over_games_against_scipy_on_pairs(test: str) -> None:
     assert found["better"].difference == pytest.approx(np.mean(means["better"]) - np.mean(means["base"]))
 
 
-def test_wilcoxon_against_every_sign() -> None:
-    """Five games, all better: of 32 equally likely signs two are as extreme."""
+def test_wilcoxon_equals_all_signs() -> None:
+    """Five games, all better: of 32 equally likely sign patterns two are as extreme."""
     scores = {f"g{i}": [float(i)] for i in range(5)}
     found = compare_over_games({"base": scores, "up": {g: [s[0] * 2 + 1] for g, s in scores.items()}}, "base")["up"]
     assert found.p_value == pytest.approx(2 / 32)
     assert "p cannot be below 0.0625" in found.note
 
 
-def test_wilcoxon_with_ties_against_every_sign() -> None:
+def test_wilcoxon_with_ties_equals_all_signs() -> None:
     differences = [1.0, 1.0, 2.0, -1.0, 3.0, 3.0, -2.0]
     ranks = stats.rankdata(np.abs(differences))
     every = [sum(r for r, up in zip(ranks, signs, strict=True) if up) for signs in itertools.product((0, 1), repeat=7)]
@@ -146,7 +146,9 @@ def test_games_are_paired_by_name() -> None:
         ({"a": [2.0], "b": [3.0]}, "t", None, "all games differ by the same amount"),
     ],
 )
-def test_over_games_without_an_answer(scores: dict[str, list[float]], test: str, p_value: float, note: str) -> None:
+def test_comparison_over_games_can_be_inconclusive(
+    scores: dict[str, list[float]], test: str, p_value: float, note: str
+) -> None:
     tables = {"base": {"a": [1.0], "b": [2.0]}, "other": scores}
     found = compare_over_games(tables, "base", test=test)["other"]  # type: ignore[arg-type]
     assert (found.p_value, found.adjusted) == (p_value, p_value)
@@ -156,7 +158,7 @@ def test_over_games_without_an_answer(scores: dict[str, list[float]], test: str,
 
 
 @pytest.mark.parametrize("correction", ["holm", "fdr"])
-def test_game_by_game_against_scipy(correction: str) -> None:
+def test_game_by_game_equals_scipy(correction: str) -> None:
     ours, theirs = variants()["better"], variants()["base"]
     ours["no spread"] = theirs["no spread"] = [1.0, 1.0]
     ours["rounding"], theirs["rounding"] = [0.1 + 0.2, 0.3], [0.3, 0.3]
@@ -174,7 +176,7 @@ def test_game_by_game_against_scipy(correction: str) -> None:
     assert "one run" in found["one run"].note
 
 
-def test_what_is_refused() -> None:
+def test_invalid_inputs_are_errors() -> None:
     with pytest.raises(ValueError, match=r"only one of the two has b, c;"):
         compare_games({"a": [1.0], "b": [1.0]}, {"a": [1.0], "c": [1.0]})
     with pytest.raises(ValueError, match="a: nan is not finite"):

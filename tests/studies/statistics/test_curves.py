@@ -1,4 +1,4 @@
-"""Profiles and curves against direct counting, interpolation by hand, and point by point intervals."""
+"""Profiles and curves against counting, interpolation by hand, and pointwise intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hadamax.studies.statistics import (
 X = {f"g{i}": column for i, column in enumerate(np.arange(80.0).reshape(5, 16).T)}  # rliable, tests/library_test.py
 
 
-def test_a_profile_counts_runs() -> None:
+def test_profile_counts_runs() -> None:
     taus = [0.0, 0.25, 0.5, 1.0, 39.5, 79.0]
     found = performance_profile(X, taus, replicates=200)
     runs = np.concatenate(list(X.values()))
@@ -31,12 +31,12 @@ def test_a_profile_counts_runs() -> None:
     assert found.low[4] < found.estimate[4] < found.high[4]
 
 
-def test_a_profile_gives_games_equal_weight() -> None:
+def test_profile_gives_games_equal_weight() -> None:
     found = performance_profile({"a": [0.0, 0.0, 2.0, 2.0], "b": [2.0]}, [1.0], replicates=20)
     assert found.estimate.tolist() == [0.75]
 
 
-def test_a_profile_has_the_band_of_its_points() -> None:
+def test_profile_band_equals_pointwise_intervals() -> None:
     scores = {"a": [0.0, 1.0, 2.0], "b": [0.5, 3.0]}
     band = performance_profile(scores, [0.7, 1.5], replicates=400, seed=3)
     for i, tau in enumerate([0.7, 1.5]):
@@ -52,7 +52,7 @@ def test_steps_hold_the_last_logged_value() -> None:
 
 
 @pytest.mark.parametrize(("frames", "words"), [([1, 1], "increasing"), ([1], r"frames \(1,\) and scores \(2,\)")])
-def test_curves_that_are_none(frames: list[int], words: str) -> None:
+def test_invalid_curves_are_errors(frames: list[int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         step_values(frames, [1.0, 2.0], [1])
 
@@ -86,12 +86,12 @@ def test_sample_efficiency_is_the_aggregate_at_each_frame() -> None:
         assert (found.low[i], found.high[i]) == pytest.approx((one.low, one.high))  # type: ignore[index]
 
 
-def test_a_curve_is_not_drawn_past_a_run() -> None:
+def test_curve_ends_with_its_shortest_run() -> None:
     with pytest.raises(ValueError, match="nan is not finite"):
         sample_efficiency({"a": [([1, 5], [0.0, 1.0])]}, [3, 6])
 
 
-def test_a_curve_of_single_runs_has_no_band() -> None:
+def test_curve_of_single_runs_has_no_band() -> None:
     found = sample_efficiency({"a": [([1, 5], [0.0, 1.0])]}, [1, 5])
     assert (found.estimate.tolist(), found.low, found.high) == ([0.0, 1.0], None, None)
     assert "is unknown" in found.note
