@@ -26,13 +26,16 @@ from hadamax.benchmark.report import TARGETS
         ("--threads 5000", "threads: 5000 is out of range; expected 0 to 1024"),
         ("--encoder mlp", "encoder: 'mlp' does not take observations (4, 84, 84)"),
         ("--rounds 0", "rounds: 0 is too small; expected 1 or more"),
-        ("--json /nowhere/bench.json", "json: '/nowhere/bench.json' is in no folder that exists"),
-        ("--out /nowhere/bench.png", "out: '/nowhere/bench.png' is in no folder that exists"),
+        ("--json /nowhere/bench.json", "json: the folder of '/nowhere/bench.json' does not exist"),
+        ("--out /nowhere/bench.png", "out: the folder of '/nowhere/bench.png' does not exist"),
         ("--json .", "json: '.' is a folder; expected a file"),
-        ("--json bench.png --out ./bench.png", "out: './bench.png' is where the numbers go; expected another file"),
+        (
+            "--json bench.png --out ./bench.png",
+            "out: './bench.png' is also the file of the numbers; expected another file",
+        ),
         (
             "--only blocks memory --out b.png",
-            "out: nothing of blocks, memory is drawn; valid with iteration or network",
+            "out: blocks, memory cannot be drawn; expected iteration or network",
         ),
         ("--only", "only: no section is named; expected blocks, network, memory, iteration, run"),
     ],
@@ -46,7 +49,10 @@ def test_invalid_arguments_are_one_line_errors(arguments: str, said: str) -> Non
     [
         (["--encoder", "hadamax-c51"], "block 3: plain PyTorch: a norm over the whole map"),
         (["--activation", "selu"], "block 3: plain PyTorch: activation selu"),
-        (["--encoder", "impala"], "block 5: fused, C++, and plain PyTorch: a lone activation, one pass as it is"),
+        (
+            ["--encoder", "impala"],
+            "block 5: fused, C++, and plain PyTorch: an activation or a pool without a kernel, or a single activation",
+        ),
     ],
 )
 @pytest.mark.kernels

@@ -127,7 +127,7 @@ def test_integer_observations_are_converted_for_the_network(here: Path) -> None:
         for factory, file in (("make", "bytes"), ("make", "floats"), ("table", "bytes"))
     )
     assert of_bytes.out == of_floats.out
-    said = "observations: own_d:make does not take torch.uint8; given as torch.float32, the numbers as they are"
+    said = "observations: own_d:make does not accept torch.uint8; converted to torch.float32"
     assert said in of_bytes.err
     assert "observations" not in of_floats.err
     assert (of_table.code, "does not take" in of_table.err) == (2, False)  # an embedding takes int32 or int64
@@ -154,7 +154,7 @@ def test_output_folder_is_checked_before_playing(trained: Path, here: Path) -> N
 
 REFUSED = [
     ("", ["run", "--module"]),
-    ("RUN --module own_b:make", ["run", "not both"]),
+    ("RUN --module own_b:make", ["run", "expected either"]),
     ("nowhere", ["run", "nowhere", "config.toml"]),
     ("RUN --checkpoint 7", ["checkpoint", "'7'", "latest, best, 640, 1280"]),
     ("RUN --count 1", ["count", "1", "2 or more"]),

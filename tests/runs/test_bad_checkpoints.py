@@ -172,7 +172,7 @@ def test_resume_past_a_hostile_checkpoint_equals_uninterrupted_run(
     rewrite(checkpoint(run, 512), **HOSTILE[name])
     result = hadamax("resume", run)
     assert result.code == 0, result
-    assert result.err.splitlines()[1] == "going on at frame 384 of 640"
+    assert result.err.splitlines()[1] == "resuming at frame 384 of 640"
     same(undisturbed, outcome(run))
 
 

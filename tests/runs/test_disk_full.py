@@ -73,7 +73,7 @@ def test_full_while_training(tmp_path: Path, disk: Disk, undisturbed: dict[str, 
     refusal = hadamax("resume", run)
     assert refusal.code == 2
     going_on, *progress, line = refusal.err.splitlines()
-    assert going_on == "going on at frame 256 of 512"
+    assert going_on == "resuming at frame 256 of 512"
     assert len(progress) <= 1
     assert line == (
         f"hadamax: out: {run} cannot be written: No space left on device; the last good checkpoint is "
@@ -98,7 +98,9 @@ def test_full_while_drawing_the_curve(tmp_path: Path, disk: Disk, undisturbed: d
     result = hadamax(*flags(run, GAME))
     assert result.code == 2
     line = result.err.splitlines()[-1]
-    assert line == (f"hadamax: out: {run / 'curve.png'} cannot be written: No space left on device; the run is whole")
+    assert line == (
+        f"hadamax: out: {run / 'curve.png'} cannot be written: No space left on device; the run itself is complete"
+    )
     same(undisturbed, outcome(run))
 
 

@@ -117,13 +117,13 @@ def test_interrupted_run_prints_the_resume_command(
     done = 7 * 64 if long else 8 * 64
     assert result.code == 130
     assert result.err.splitlines()[-1] == (
-        f"interrupted at {done:,} of 2,560 frames, checkpoint written; go on with: hadamax resume {run}"
+        f"interrupted at {done:,} of 2,560 frames, checkpoint written; continue with: hadamax resume {run}"
     )
     assert frames(run) == [320, done]
     assert (run / "curve.png").exists()
     again = hadamax("resume", run)
     assert again.code == 0, again
-    assert f"going on at frame {done} of 2,560" in again.err
+    assert f"resuming at frame {done} of 2,560" in again.err
     expected, found = undisturbed("cartpole"), outcome(run)
     same({**expected, "frames": 0}, {**found, "frames": 0})
     finished = hadamax("resume", run)

@@ -44,7 +44,7 @@ def test_mark_of_another_checkpoint_is_ignored(ended: Path) -> None:
     (last / MANIFEST).write_bytes(b"{}")
     assert finished(ended) is None
     result = hadamax("resume", ended)
-    assert "going on at frame 192 of 256" in result.err
+    assert "resuming at frame 192 of 256" in result.err
     assert finished(ended) is not None
     assert max(frames(ended)) == 256
 

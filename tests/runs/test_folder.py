@@ -37,7 +37,9 @@ def config(finished: Path, tmp_path: Path) -> Path:
 def test_existing_run_is_not_overwritten(finished: Path) -> None:
     before = contents(finished)
     refusal = train(finished, GAME).refusal
-    assert refusal == (f"out: {finished} holds a run already; go on with: hadamax resume {finished}, or choose another")
+    assert refusal == (
+        f"out: {finished} already holds a run; continue it with: hadamax resume {finished}, or choose another"
+    )
     assert contents(finished) == before
 
 

@@ -115,13 +115,13 @@ def test_sigint_and_sigterm_checkpoint_and_exit_130(
     second = hadamax("resume", tmp_path / "run")
     assert second.refusal == f"run: {tmp_path / 'run'} is in use by another process; wait for it or stop it"
     third = hadamax(*flags(tmp_path / "run", game))
-    assert "holds a run already; go on with: hadamax resume" in third.refusal
+    assert "already holds a run; continue it with: hadamax resume" in third.refusal
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
     (frame,) = frames(tmp_path / "run")
-    last = f"interrupted at {frame:,} of 1,000,000 frames, checkpoint written; go on with: hadamax resume run"
+    last = f"interrupted at {frame:,} of 1,000,000 frames, checkpoint written; continue with: hadamax resume run"
     assert err.splitlines()[-1] == last
     assert " frames/s (environment" in err.splitlines()[-2]
     assert len(err.splitlines()) == 3, "a line of progress, the throughput, and this"

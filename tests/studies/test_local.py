@@ -77,7 +77,7 @@ def test_killed_run_is_resumed(tmp_path: Path) -> None:
     assert killed
     assert [event for _, event in events(tmp_path)] == ["started", "failed", "started", "ended"]
     assert read_csv(tmp_path / "ledger.csv")[1]["detail"].startswith("from outside: signal 9, at frame ")
-    assert "going on at frame" in (tmp_path / "logs" / "run.log").read_text()
+    assert "resuming at frame" in (tmp_path / "logs" / "run.log").read_text()
     assert hadamax(*flags(tmp_path / "whole", CARTPOLE, frames=20_000, checkpoint_every=64)).code == 0
     same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 
@@ -101,7 +101,7 @@ def test_runs_stop_with_their_study_and_stay_locked_until_then(tmp_path: Path) -
         assert Attempt.begin(run, tmp_path, {}) == Outcome("run", taken=True)
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-    assert "checkpoint written; go on with: hadamax resume" in log.read_text()
+    assert "checkpoint written; continue with: hadamax resume" in log.read_text()
     assert state_of(tmp_path / "run") is State.STOPPED
 
 

@@ -193,7 +193,7 @@ def extras() -> list[Finding]:
     """Check each extra: versions of its packages, or the command that installs them."""
     wanted: dict[str, list[str]] = {}
     with contextlib.suppress(PackageNotFoundError):
-        for line in requires("hadamax") or []:
+        for line in requires("hadamax-rl") or []:
             match = re.match(r"([\w.-]+).*extra == [\"'](\w+)[\"']", line)
             if match and match[2] != "dev" and match[1] not in wanted.get(match[2], []):
                 wanted.setdefault(match[2], []).append(match[1])

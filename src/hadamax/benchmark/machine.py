@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+import hadamax
 from hadamax.kernels import ConvGeometry, Implementation, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import Encoder
@@ -30,7 +31,8 @@ def describe(threads: int) -> dict[str, Any]:
         "bfloat16": bool(torch.cpu._is_avx512_bf16_supported()),
         "amx": bool(torch.cpu._is_amx_tile_supported()),
         "compiler": kernels.compiler(),
-        "versions": {name: _version(name) for name in ("hadamax", "torch", "triton", "jax", "flax", "ale-py")},
+        "versions": {"hadamax": hadamax.__version__}
+        | {name: _version(name) for name in ("torch", "triton", "jax", "flax", "ale-py")},
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -1,4 +1,4 @@
-"""Typed settings from the command line, mistakes told in one line."""
+"""Parsing of typed settings from the command line; mistakes are reported in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hadamax.errors import UserError
 
 
 def parse(kind: Any, arguments: list[str], prog: str, description: str | None = None) -> Any:
-    """Read `arguments` into a dataclass. `--help` prints and exits with code 0.
+    """Parse `arguments` into a dataclass. `--help` prints and exits with code 0.
 
     Raises:
         UserError: an unknown option, or a value of the wrong type.
@@ -32,7 +32,7 @@ def parse(kind: Any, arguments: list[str], prog: str, description: str | None = 
 
 
 def _one_line(box: str) -> str:
-    """The sentence in tyro's box: what stands between its title and its hints."""
+    """Return the sentence between the title and the hints of tyro's box."""
     rows = [line.strip(" │|╭╮╰╯─") for line in box.splitlines()]
     rules = [i for i, line in enumerate(box.splitlines()) if re.search(r"[-─]{5}", line)]
     first = rules[0] + 1 if rules else 0
@@ -44,11 +44,11 @@ def _one_line(box: str) -> str:
 
 
 def _options(match: re.Match[str]) -> str:
-    """An unknown option without the values that stand after it."""
+    """Return the names of unknown options without their values."""
     names = [name for name in re.split(r",?\s+", match[1].rstrip(".").partition(": ")[2]) if name.startswith("--")]
     return f"Unrecognized option{'s' * (len(names) > 1)}: {', '.join(names)}"
 
 
 def say(line: str) -> None:
-    """A line for the person, beside the progress and apart from results."""
+    """Print a line to standard error, apart from results."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`hadamax bench`: what this machine makes of the encoder and of training, beside its limits and beside others."""
+"""`hadamax bench`: measure encoder and training speed beside the roofline and other libraries."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ATARI = Spaces((4, 84, 84), 255.0, ("NOOP", "FIRE", "RIGHT", "LEFT"))
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure on the processor, as ratios within one run. Sections: blocks, network, memory, iteration, run.
+    """Measure on the CPU, as ratios within one run. Sections: blocks, network, memory, iteration, run.
 
     What computes each block of the networks that are measured is said first, and of a network of one's own where one is
     asked for; --only blocks says no more than that.
     """
 
     quick: bool = False
-    """A look, in some five minutes on two cores: few rounds, one precision, no full run."""
+    """Quick measurement, about five minutes on two cores: few rounds, one precision, no full run."""
     only: tuple[str, ...] = ()
     """Sections to measure. [default: all]"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -44,11 +44,11 @@ class Arguments:
     threads: int = 0
     """Processor threads. [default 0: one a core]"""
     rounds: int | None = None
-    """Rounds in which everything is timed once. [default 7, quick 2]"""
+    """Rounds; each times everything once. [default 7, quick 2]"""
     json: str | None = None
-    """Write every number there."""
+    """Write all numbers to this file."""
     out: str | None = None
-    """Draw a picture there, a PNG."""
+    """Draw a picture to this PNG file."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
@@ -73,13 +73,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_targets(given: Arguments) -> None:
-    """Say that something cannot be written before it has been measured."""
+    """Check that the output files can be written, before measuring."""
     for name, target in (("json", given.json), ("out", given.out)):
         if not target:
             continue
         path = Path(target)
         if not path.parent.is_dir():
-            raise UserError(f"{name}: {target!r} is in no folder that exists")
+            raise UserError(f"{name}: the folder of {target!r} does not exist")
         if path.is_dir():
             raise UserError(f"{name}: {target!r} is a folder; expected a file")
         try:
@@ -88,13 +88,13 @@ def _check_targets(given: Arguments) -> None:
         except OSError as error:
             raise UserError(f"{name}: {target!r} cannot be written: {error.strerror}") from None
     if given.json and given.out and Path(given.json).resolve() == Path(given.out).resolve():
-        raise UserError(f"out: {given.out!r} is where the numbers go; expected another file")
+        raise UserError(f"out: {given.out!r} is also the file of the numbers; expected another file")
     if given.out and given.only and not set(given.only) & DRAWN:
-        raise UserError(f"out: nothing of {', '.join(given.only)} is drawn; valid with {' or '.join(sorted(DRAWN))}")
+        raise UserError(f"out: {', '.join(given.only)} cannot be drawn; expected {' or '.join(sorted(DRAWN))}")
 
 
 def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
-    """What computes each block of the networks that are measured, and of the one asked for, on a card there is too."""
+    """Describe what computes each block of the measured networks and of the requested one, on a GPU too."""
     networks = {}
     for _, encoder, settings in KINDS:
         norm = settings.get("norm")

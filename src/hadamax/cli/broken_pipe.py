@@ -1,4 +1,4 @@
-"""Output that nobody reads any more (`hadamax train ... | head -1`) costs no work: what remains of it is dropped."""
+"""Output to a closed pipe (`hadamax train ... | head -1`) is dropped, and the command continues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class BrokenPipeSafeStream:
-    """A text stream that goes on as if it were read, after its reader has gone."""
+    """Text stream that drops what is written after its reader has closed the pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -29,7 +29,7 @@ class BrokenPipeSafeStream:
             self._drop()
 
     def _drop(self) -> None:
-        """Point the descriptor to nowhere: the stream's buffer would not be empty else, and fail again at the end."""
+        """Redirect the descriptor to the null device, so that flushing the buffer at exit does not fail again."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -40,7 +40,7 @@ class BrokenPipeSafeStream:
 
 @contextmanager
 def tolerate_closed_output() -> Iterator[None]:
-    """While entered, standard output and standard error may lose their reader."""
+    """Context in which the readers of standard output and standard error may close their pipes."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = BrokenPipeSafeStream(before[0]), BrokenPipeSafeStream(before[1])  # type: ignore[assignment]
     try:

@@ -1,4 +1,4 @@
-"""`hadamax diagnose RUN`: is the representation alive? A table, sentences on what is wrong, pictures."""
+"""`hadamax diagnose RUN`: measure a representation: a table, signs of trouble, pictures."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from hadamax.files import write_atomically
 
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax diagnose")
-    patient = of_run(given) if given.run is not None else of_module(given)
+    target = of_run(given) if given.run is not None else of_module(given)
     try:
         samples = observe(
-            patient.network, patient.observations, given.layers or None, forward=patient.forward, seed=given.seed
+            target.network, target.observations, given.layers or None, forward=target.forward, seed=given.seed
         )
         health = measure(samples, given.seed)
-        parts = shares(patient.network, samples, patient.observations, forward=patient.forward, seed=given.seed)
+        parts = shares(target.network, samples, target.observations, forward=target.forward, seed=given.seed)
     except (ValueError, TypeError) as error:
         raise UserError(sentence(error)) from None
-    print(f"{patient.title}; {len(patient.observations):,} observations")
+    print(f"{target.title}; {len(target.observations):,} observations")
     Console(width=130).print(_table(health))
     widest = max((h for h in health if h.map_rank is None), key=lambda h: h.units, default=None)
-    if widest is not None and len(patient.observations) < widest.units:
+    if widest is not None and len(target.observations) < widest.units:
         print(
-            f"{len(patient.observations):,} observations are few for the {widest.units:,} units of {widest.layer}: "
+            f"{len(target.observations):,} observations are few for the {widest.units:,} units of {widest.layer}: "
             "no rank can pass their number, and what is dead on them may be alive on others"
         )
     if parts is not None:
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
         )
     found = signs(health, parts)
     print("\n".join(["what is wrong:", *(f"  - {sentence}" for sentence in found)] if found else [ALL_WELL]))
-    for path in _draw(patient, samples, given.seed):
+    for path in _draw(target, samples, given.seed):
         print(f"picture: {path}")
     return 0
 
@@ -81,17 +81,17 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{fraction:.1%}"
 
 
-def _draw(patient: DiagnosisTarget, samples: list[Sample], seed: int) -> list[Path]:
+def _draw(target: DiagnosisTarget, samples: list[Sample], seed: int) -> list[Path]:
     pictures = {}
     if any(min(sample.activations.shape) > 1 and sample.activations.any() for sample in samples):
-        pictures["spectra.png"] = draw_spectra(samples, patient.title)
+        pictures["spectra.png"] = draw_spectra(samples, target.title)
     for sample in samples:
         name = re.sub(r"[^\w.]+", "-", sample.name).strip("-")
-        pictures[f"density-{name}.png"] = draw_densities(sample, patient.title, seed)
-    if patient.history:
-        title, rows = patient.title, patient.history
+        pictures[f"density-{name}.png"] = draw_densities(sample, target.title, seed)
+    if target.history:
+        title, rows = target.title, target.history
         pictures["rank.png"] = draw_ranks(rows, title)
-        # Of each layer the forms of dead that count for it: see `dead_fraction`.
+        # The criteria of dead units that apply to each layer: see `dead_fraction`.
         bounded = [row for row in rows if row.get("saturated")]
         others = [row for row in rows if not row.get("saturated")]
         for name, label, of in (
@@ -102,9 +102,9 @@ def _draw(patient: DiagnosisTarget, samples: list[Sample], seed: int) -> list[Pa
             if any(row.get(name) for row in of):
                 pictures[f"{name.replace('_', '-')}.png"] = draw_dead(of, name, label, title)
     try:
-        patient.out.mkdir(parents=True, exist_ok=True)
+        target.out.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
-            write_atomically(patient.out / name, picture)
+            write_atomically(target.out / name, picture)
     except OSError as error:
-        raise UserError(f"out: {patient.out} cannot be written: {error.strerror}") from None
-    return [patient.out / name for name in pictures]
+        raise UserError(f"out: {target.out} cannot be written: {error.strerror}") from None
+    return [target.out / name for name in pictures]

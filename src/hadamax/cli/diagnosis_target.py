@@ -1,4 +1,4 @@
-"""Who `hadamax diagnose` looks at: a run, one of its checkpoints, or a network of the user's own."""
+"""The network that `hadamax diagnose` measures: of a run, of one of its checkpoints, or the user's own."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Arguments:
     module: str | None = None
     """A network of your own: package.module:factory; the factory is called and returns an nn.Module."""
     observations: str | None = None
-    """What to measure on: .npy, or .safetensors with one tensor. [default: the run's agent plays]"""
+    """File of observations: .npy, or .safetensors with one tensor. [default: played by the run's agent]"""
     layers: tuple[str, ...] = ()
     """Layers by name or pattern, such as encoder.*. [default: all hidden layers]"""
     count: int = 2048
-    """Observations that the agent plays."""
+    """Number of observations that the agent plays."""
     epsilon: float = 0.05
-    """Probability of a random action while it plays: games of a greedy agent are almost alike."""
+    """Probability of a random action while it plays; greedy games are almost identical."""
     out: str | None = None
     """Folder for the pictures. [default: RUN/diagnosis; for a module: diagnosis]"""
     seed: int = 4_000_000
-    """Seed of the games and of the choices that the measurement makes."""
+    """Seed of the games and of the measurement's subsampling."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto."""
     threads: int = 0
@@ -59,9 +59,9 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if (self.run is None) == (self.module is None):
-            raise UserError("run: give the folder of a run, or --module package.module:factory; not both, not neither")
+            raise UserError("run: expected either the folder of a run or --module package.module:factory")
         if self.module is not None and self.observations is None:
-            raise UserError("observations: a module needs some; give --observations FILE.npy or FILE.safetensors")
+            raise UserError("observations: missing; a module needs --observations FILE.npy or FILE.safetensors")
         if self.count < 2:
             raise UserError(f"count: {self.count} is too small; expected 2 or more")
         if not 0 <= self.epsilon <= 1:
@@ -71,11 +71,11 @@ class Arguments:
                 raise UserError(f"{name}: {getattr(self, name)} is out of range; expected 0 to {most}")
 
 
-WORDS = ("observations", "layer", "part")  # columns of diagnostics.csv that hold no numbers
+WORDS = ("observations", "layer", "part")  # text columns of diagnostics.csv
 
 
 class DiagnosisTarget(NamedTuple):
-    """What is measured."""
+    """A network and the observations to measure it on."""
 
     title: str
     network: nn.Module
@@ -86,7 +86,7 @@ class DiagnosisTarget(NamedTuple):
 
 
 def of_run(given: Arguments) -> DiagnosisTarget:
-    """The network of a run's checkpoint, and what its agent plays or a file holds."""
+    """Return the network of a checkpoint, and observations played by its agent or read from a file."""
     path, checkpoint = Path(given.run or ""), given.checkpoint
     if path.parent.name == "checkpoints" and re.fullmatch(r"frame_[0-9]{12,19}", path.name):
         path, checkpoint = path.parent.parent, str(checkpoints.frame_of(path))
@@ -94,7 +94,7 @@ def of_run(given: Arguments) -> DiagnosisTarget:
     agent = load_run(path, checkpoint, device=given.device, say=say)
     torch.set_num_threads(given.threads or settings.run.threads)
     out = Path(given.out) if given.out else path / "diagnosis"
-    _layers(agent.network, given)  # before games are played for nothing
+    _layers(agent.network, given)  # checked before games are played
     refuse_unwritable(out, out)
     history = _history(folder, agent.frame)
     if given.observations is not None:
@@ -112,10 +112,10 @@ def of_run(given: Arguments) -> DiagnosisTarget:
 
 
 def _history(folder: RunFolder, last: int) -> list[dict[str, str]]:
-    """The rows of its measurements up to a frame, if all that should be numbers are."""
+    """Return the rows of diagnostics.csv up to a frame, after checking their numbers."""
     rows = read_csv(folder.diagnostics)
     if rows and not {"frame", "observations", "layer", "part"} <= set(rows[0]):
-        raise UserError(f"run: {folder.diagnostics} is not what a run writes: its first line names no frame and layer")
+        raise UserError(f"run: {folder.diagnostics} is damaged: its header has no frame and layer")
     if not rows:
         say(
             f"{folder.diagnostics} has no measurements, so no curves are drawn "
@@ -136,7 +136,7 @@ def _history(folder: RunFolder, last: int) -> list[dict[str, str]]:
 
 
 def _described(network: NetworkSettings) -> str:
-    """The encoder and what was changed of it: `nature (activation tanh, branches 2, layers last)`."""
+    """Describe the encoder and its changed settings: `nature (activation tanh, branches 2, layers last)`."""
     usual = NetworkSettings(network.encoder)
     changed = {f.name: getattr(network, f.name) for f in fields(network)}
     words = [
@@ -155,19 +155,19 @@ def _layers(network: nn.Module, given: Arguments) -> None:
 
 
 def of_module(given: Arguments) -> DiagnosisTarget:
-    """A network of the user's own, and the observations of a file."""
+    """Return a network of the user's own and the observations of a file."""
     name = given.module or ""
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
         raise UserError(f"module: {name!r} is not of the form package.module:factory")
-    if os.getcwd() not in sys.path:  # a console script's own folder is there, the user's is not
+    if os.getcwd() not in sys.path:  # a console script does not add the working directory
         sys.path.insert(0, os.getcwd())
     try:
         network = getattr(importlib.import_module(module), factory)()
     except (Exception, SystemExit) as error:  # the user's own code
-        raise UserError(f"module: {name} cannot be made: {one_line(error)}") from None
+        raise UserError(f"module: {name} raised an error: {one_line(error)}") from None
     if not isinstance(network, nn.Module):
-        raise UserError(f"module: {name} gives {type(network).__name__}, not an nn.Module")
+        raise UserError(f"module: {name} returned {type(network).__name__}; expected an nn.Module")
     if given.threads:
         torch.set_num_threads(given.threads)
     from hadamax.runs.machine import choose_device
@@ -180,7 +180,7 @@ def of_module(given: Arguments) -> DiagnosisTarget:
     dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     floats = observations.is_floating_point()
     if not floats and _wants_floats(network, observations[:2].to(device), dtype):
-        say(f"observations: {name} does not take {observations.dtype}; given as {dtype}, the numbers as they are")
+        say(f"observations: {name} does not accept {observations.dtype}; converted to {dtype}")
         floats = True
 
     def forward(batch: Tensor) -> Any:
@@ -196,12 +196,12 @@ def of_module(given: Arguments) -> DiagnosisTarget:
 
 @torch.no_grad()
 def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) -> bool:
-    """Whether it takes whole numbers or truth values as floating-point ones only."""
+    """Return True if the network accepts integers or booleans only as floating point."""
 
     def takes(batch: Tensor) -> bool:
         try:
             network(batch)
-        except Exception:  # the user's own code, for reasons of its own
+        except Exception:  # the user's own code
             return False
         return True
 
@@ -210,12 +210,12 @@ def _wants_floats(network: nn.Module, observations: Tensor, dtype: torch.dtype) 
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return an error's message in one line."""
     return " ".join(str(error).split())
 
 
 def read_observations(path: Path) -> Tensor:
-    """Observations [N, ...].
+    """Read observations [N, ...].
 
     Raises:
         UserError: the file is of another kind, cannot be read, or holds something else.
@@ -232,11 +232,11 @@ def read_observations(path: Path) -> Tensor:
                 raise UserError(f"observations: {path} holds {len(tensors)} tensors and none is named observations")
             observations = tensors.get("observations", next(iter(tensors.values())))
         else:
-            raise UserError(f"observations: {str(path)!r} is of no known kind; expected .npy, .safetensors")
+            raise UserError(f"observations: {str(path)!r} has an unknown suffix; expected .npy, .safetensors")
     except OSError as error:
         raise UserError(f"observations: {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, SafetensorError, EOFError) as error:
         raise UserError(f"observations: {path} cannot be read: {one_line(error)}") from None
     if observations.ndim < 2:
-        raise UserError(f"observations: {path} holds {[*observations.shape]}; wanted is [observations, ...]")
+        raise UserError(f"observations: {path} holds {[*observations.shape]}; expected [observations, ...]")
     return observations

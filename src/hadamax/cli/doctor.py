@@ -1,4 +1,4 @@
-"""`hadamax doctor`: what this machine has, what is broken, and what would make it faster."""
+"""`hadamax doctor`: check this machine and suggest what would make it faster."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.text import Text
 from hadamax.benchmark.doctor import CHECKS, Finding
 from hadamax.cli.arguments import parse
 
-WIDTH = 120  # of a table that goes to a file
+WIDTH = 120  # of a table written to a file
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What this machine has, what of it is broken (exit code 1), and what would make it faster."""
+    """Check this machine (exit code 1 if something is broken) and suggest what would make it faster."""
 
 
 def run(arguments: list[str]) -> int:
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     slow = [finding for finding in findings if finding.mend and not finding.broken and not finding.optional]
     _print("what would make it faster:", slow, console)
     if not slow:
-        console.print("nothing was found that would make it faster; to see how fast it is: hadamax bench --quick")
+        console.print("no improvement found; measure the speed with: hadamax bench --quick")
     return int(any(finding.broken for finding in findings))
 
 

@@ -1,4 +1,4 @@
-"""The command line: verbs, and what becomes of errors, interruptions and readers that leave."""
+"""Entry point of the command line: verbs, exit codes, errors, interruptions and closed output."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hadamax.runs.interrupts import INTERRUPTED, LINE, SignalHandler
 USAGE = """usage: hadamax VERB ...
 
   hadamax train ALGORITHM --env Pong --encoder hadamax    train an agent        (hadamax train pqn --help: all settings)
-  hadamax resume RUN                                      go on with a run that was interrupted
+  hadamax resume RUN                                      continue an interrupted run bit-for-bit
   hadamax evaluate RUN --episodes 30 --video game.mp4     play whole games with a trained agent
-  hadamax export RUN --out FOLDER                         its agent as a small folder, for others or a model hub
-  hadamax diagnose RUN                                    measure its layers: dead units, ranks, what is wrong
-  hadamax paper list                                      every figure and table of the papers, each one command
-  hadamax bench --out bench.png                           what this machine makes of it, beside its limits
+  hadamax export RUN --out FOLDER                         export the agent: weights, model card, curve
+  hadamax diagnose RUN                                    measure dead units, ranks and saturation, layer by layer
+  hadamax paper list                                      list every figure and table of the papers
+  hadamax bench --out bench.png                           measure speed beside the limits of this machine
   hadamax sweep STUDY --workers 2                         run a study: many games, seeds and variants
-  hadamax status DIR                                      how far its runs are
-  hadamax report RUNS --out DIR                           what they show: a page, tables, figures
-  hadamax doctor                                          what this machine has, and what would make it faster
+  hadamax status DIR                                      show the progress of its runs
+  hadamax report RUNS --out DIR                           write a page, tables and figures
+  hadamax doctor                                          check this machine and suggest improvements
   hadamax --version
 """
 
@@ -43,25 +43,25 @@ VERBS: dict[str, str] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb: 0 done, 2 what was asked cannot be done, 130 interrupted."""
-    heard = SignalHandler(main.__code__)
-    heard.install()
+    """Run one verb; return 0 if done, 2 after a user error, 130 if interrupted."""
+    handler = SignalHandler(main.__code__)
+    handler.install()
     try:
         with tolerate_closed_output():
-            return _told(sys.argv[1:] if arguments is None else arguments, heard)
+            return _run_and_report(sys.argv[1:] if arguments is None else arguments, handler)
     finally:
-        heard.ended = True
+        handler.ended = True
 
 
-def _told(arguments: list[str], heard: SignalHandler) -> int:
-    """Run one verb, and say in one line what ended it before its end."""
+def _run_and_report(arguments: list[str], handler: SignalHandler) -> int:
+    """Run one verb; report a user error or an interruption in one line."""
     try:
         code = _run(arguments)
-        if heard.came:  # and swallowed on its way
+        if handler.came:  # a library swallowed the KeyboardInterrupt
             raise KeyboardInterrupt
         return code
     except (Exception, KeyboardInterrupt) as error:
-        if heard.came or isinstance(error, KeyboardInterrupt):  # some make another error of it
+        if handler.came or isinstance(error, KeyboardInterrupt):  # some libraries raise another error
             print(LINE, file=sys.stderr)
             return INTERRUPTED
         if not isinstance(error, UserError):

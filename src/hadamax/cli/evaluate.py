@@ -1,4 +1,4 @@
-"""`hadamax evaluate RUN`: whole games with a trained agent, beside baselines under the same protocol."""
+"""`hadamax evaluate RUN`: play whole games with a trained agent and with baselines, under one protocol."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Arguments:
     epsilon: float = 0.0
     """Probability of a random action; 0 is greedy."""
     sample: bool = False
-    """Draw actions from the policy in place of the likeliest; of PPO only."""
+    """Sample actions from the policy instead of taking the likeliest; PPO only."""
     seed: int = 1_000_000
-    """Seed of the games; apart from training seeds."""
+    """Seed of the games; differs from training seeds by default."""
     max_episode_frames: int | None = None
     """Cut games at this many emulator frames. [default: the run's protocol]"""
     baselines: bool = False
@@ -60,7 +60,7 @@ class Arguments:
             raise UserError(f"episodes: {self.episodes} is too small; expected 1 or more")
         if not 0 <= self.epsilon <= 1:
             raise UserError(f"epsilon: {self.epsilon} is out of range; expected 0 to 1")
-        if self.video is not None and Path(self.video).suffix != ".mp4":  # now, not after the games
+        if self.video is not None and Path(self.video).suffix != ".mp4":  # checked before the games are played
             raise UserError(f"video: {self.video!r} does not end in .mp4")
         if self.video_seconds is not None and not self.video_seconds > 0:
             raise UserError(f"video_seconds: {self.video_seconds} is too short; expected more than 0")
@@ -181,9 +181,9 @@ def _cells(result: dict[str, Any]) -> list[str]:
 
 
 def _verdict(agent: dict[str, Any], other: dict[str, Any], name: str) -> str:
-    """Whether the agent beats a baseline by more than both 95% intervals together."""
+    """State whether the agent beats a baseline by more than the sum of both 95% half-widths."""
     if not agent["ci95"] or not other["ci95"]:
-        return f"agent against {name}: cannot be told from one game"
+        return f"agent against {name}: inconclusive with one game"
     gap = agent["mean"] - other["mean"]
     both = sum((r["ci95"][1] - r["ci95"][0]) / 2 for r in (agent, other))
     word = "beats it" if gap > both else "does not beat it"

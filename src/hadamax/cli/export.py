@@ -1,4 +1,4 @@
-"""`hadamax export RUN --out FOLDER`: a run's agent as a small folder that anyone can play."""
+"""`hadamax export RUN --out FOLDER`: write a run's agent to a folder that `hadamax.load` plays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Arguments:
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run."""
     out: str
-    """Folder to write; nothing may be there yet."""
+    """Folder to write; it must not exist yet or be empty."""
     checkpoint: str = "latest"
     """latest, best, or a frame."""
 

@@ -1,4 +1,4 @@
-"""`hadamax paper NAME`: a figure or table of the papers; `hadamax paper list`: all of them, and what each needs."""
+"""`hadamax paper NAME`: make a figure or table of the papers; `hadamax paper list`: list them with their cost."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ LIST = "list"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Make a figure or table of the papers: a picture, its numbers, and a line of published, ours, protocol, seeds."""
+    """Make a figure or table of the papers: a picture, its numbers, and published and measured values."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """list, or a name of it, such as hr-table-1."""
+    """list, or a name from it, such as hr-table-1."""
     out: str = "figures"
     """Folder for NAME.png, NAME.csv and NAME.txt."""
     runs: str | None = None
-    """Folder with the runs that a figure is made of. [default: runs are to be started]"""
+    """Folder with the runs of a figure. [default: none; see --start]"""
     start: bool = False
-    """Start the runs that are missing, at the paper's scale unless the next three say otherwise."""
+    """Start missing runs, at the paper's scale unless the next three settings are given."""
     games: tuple[str, ...] = ()
-    """Games in place of the paper's."""
+    """Games instead of the paper's."""
     seeds: int | None = None
-    """Seeds in place of the paper's, from 1; of a regression, how many."""
+    """Seeds instead of the paper's, from 1; for a regression, their number."""
     frames: int | None = None
-    """Emulator frames of each run in place of the paper's."""
+    """Emulator frames of each run instead of the paper's."""
     workers: int = 1
     """Runs at a time."""
     threads: int = 0
@@ -64,13 +64,13 @@ def run(arguments: list[str]) -> int:
         raise unknown("paper", given.name, [LIST, *EXHIBITS], most=len(EXHIBITS) + 1)
     exhibit = EXHIBITS[given.name]
     if exhibit.draw is None:
-        raise UserError(f"paper: {given.name} waits: {exhibit.waits}")
+        raise UserError(f"paper: {given.name} is not available yet: {exhibit.waits}")
     scale = Scale(given.games, given.seeds, given.frames)
     found: dict[str, list[Run]] = {}
     if exhibit.needs:
         found = _runs(given, exhibit, scale)
     elif given.runs or given.start or given.games or given.frames:
-        raise UserError(f"runs: {given.name} needs none; of --runs, --start, --games, --frames it takes nothing")
+        raise UserError(f"runs: {given.name} needs no runs; leave out --runs, --start, --games and --frames")
     elif given.seeds and not exhibit.repeated:
         raise UserError(f"seeds: {given.name} has none; leave --seeds out")
     remarks = []
@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Run]]:
-    """The runs of each study that the figure needs; started where that was asked for."""
+    """Return the runs of each study that the figure needs; start them with --start."""
     if given.runs is None and not given.start and not scale:
         sizes = "; ".join(f"{size(need)} of study {need.study}" for need in exhibit.needs)
         raise UserError(
@@ -109,7 +109,7 @@ def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Ru
     problems = []
     for number, need in enumerate(exhibit.needs):
         try:
-            # A second study is there for its algorithm: other runs would be the first one's again.
+            # A second study contributes its algorithm only; its other runs would repeat the first study.
             runs, left_out = find(need, folder, scale, command, any_algorithm=number == 0)
         except UserError as error:
             problems.append(error)
@@ -125,7 +125,7 @@ def _runs(given: Arguments, exhibit: Exhibit, scale: Scale) -> dict[str, list[Ru
 
 
 def _command(given: Arguments) -> str:
-    """What makes the runs, at the scale that was asked for."""
+    """Return the command that makes the runs, at the requested scale."""
     words = ["hadamax", "paper", given.name, "--start"]
     for option in ("runs", "seeds", "frames"):
         value = getattr(given, option)
@@ -135,7 +135,7 @@ def _command(given: Arguments) -> str:
 
 
 def _start(given: Arguments, need: Need, scale: Scale, folder: Path) -> None:
-    """Have `hadamax sweep` do what is missing; the study it does is written beside its runs."""
+    """Run missing runs with `hadamax sweep`; the study's definition is written beside its runs."""
     content = study_content(need, scale)
     file = folder / f"{content['name']}-{given.name}.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _start(given: Arguments, need: Need, scale: Scale, folder: Path) -> None:
 
 
 def show_list() -> None:
-    """Every figure, table and question with what it needs and where it has been done."""
+    """Print every figure, table and question with its cost and where results exist."""
     table = Table(box=None, pad_edge=False)
     for column in ("name", "what it is", "needs", "done"):
         table.add_column(column, no_wrap=column == "name")
@@ -161,7 +161,7 @@ def show_list() -> None:
 
 
 def needs(exhibit: Exhibit) -> str:
-    """In words: how long it takes, how many runs, or why it waits."""
+    """Describe the duration, the number of runs, or what is missing."""
     if exhibit.waits:
         return f"waits: {exhibit.waits}"
     return exhibit.effort or "; ".join(f"{size(need)}, study {need.study}" for need in exhibit.needs)

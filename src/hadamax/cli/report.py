@@ -1,4 +1,4 @@
-"""`hadamax report RUNS --out DIR`: a page, tables and figures that say what the runs show."""
+"""`hadamax report RUNS --out DIR`: write a page, tables and figures about runs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hadamax.errors import UserError
 
 @dataclass(frozen=True)
 class Arguments:
-    """Report on runs: one page that opens from disk, its tables as CSV, its figures as SVG and PDF."""
+    """Report on runs: one HTML page, its tables as CSV, its figures as SVG and PDF."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Folders with runs in or below them: a study, or several."""
     out: str = "report"
-    """Folder of the report; an earlier report there is replaced, anything else is left alone."""
+    """Folder of the report. An earlier report there is replaced; any other folder is refused."""
     title: str = ""
-    """The page's title; left out: the names of the folders."""
+    """Title of the page. [default: the names of the folders]"""
     baseline: str = ""
-    """The variant that the others are compared with; left out: the one with the plainest encoder."""
+    """Variant that the others are compared with. [default: the one with the plainest encoder]"""
     source: Literal["auto", "evaluation", "test", "training"] = "auto"
-    """Where scores are from: games after training, greedy test games, training games; auto: the first of these that
-    half of the runs have."""
+    """Source of scores: games after training, greedy test games, training games; auto: the first that half of the runs
+    have."""
     variants: tuple[str, ...] = ()
     """Report on these variants only."""
     unfinished: bool = False
-    """Take unfinished runs as they stand."""
+    """Include unfinished runs."""
     allow_mixed: bool = False
-    """Pool runs although their protocols or lengths of training differ; the page says so."""
+    """Pool runs of different protocols or training lengths; the page says so."""
     replicates: int = 50_000
     """Bootstrap replicates of the aggregates."""
 

@@ -1,4 +1,4 @@
-"""`hadamax resume RUN`: go on where the last checkpoint left off, bit for bit."""
+"""`hadamax resume RUN`: continue from the last checkpoint, bit-for-bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated
 import tyro
 
 from hadamax.cli.arguments import parse
-from hadamax.cli.train import go_on
+from hadamax.cli.train import resume_run
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Go on with a run that was interrupted or killed."""
+    """Continue a run that was interrupted or killed."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run."""
@@ -22,4 +22,4 @@ class Arguments:
 
 def run(arguments: list[str]) -> int:
     given = parse(Arguments, arguments, "hadamax resume")
-    return go_on(Path(given.run))
+    return resume_run(Path(given.run))

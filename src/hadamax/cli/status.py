@@ -1,4 +1,4 @@
-"""`hadamax status STUDY`: how far every run of a study is."""
+"""`hadamax status STUDY`: show the progress of every run of a study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hadamax.studies.status_table import UNREADABLE, planned, states, table
 
 @dataclass(frozen=True)
 class Arguments:
-    """How far the runs below a folder are, whoever works on them."""
+    """Show the progress of the runs below a folder, whichever process trains them."""
 
     study: Annotated[str, tyro.conf.Positional]
     """Folder of the study, or any folder with runs below it."""
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _damaged(study: Path, found: Mapping[str, str]) -> dict[str, str]:
-    """The runs whose settings cannot be read, by name, and why."""
+    """Return the reason by name for each run whose settings cannot be read."""
     reasons = {}
     for name, state in found.items():
         if state == State.WAITING:

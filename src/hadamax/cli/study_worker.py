@@ -1,4 +1,4 @@
-"""The process of one run of a study: `hadamax train --resume`, and a row of the study's ledger at its end.
+"""Process of one run of a study: `hadamax train --resume`, then a row in the study's ledger.
 
 python -m hadamax.cli.study_worker PARENT STUDY RUN ARGUMENTS
 """
@@ -21,8 +21,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: str, study: str, run: str, *arguments: str) -> int:
-    """What the process does: the run, and a row of the ledger while nobody else can have it."""
-    if sys.platform == "linux":  # a sweep that is killed must not leave its runs behind: they write a checkpoint
+    """Train the run, and add a row to the ledger while this process holds the run's lock."""
+    if sys.platform == "linux":  # if the sweep is killed, its runs write a checkpoint and stop
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):
         return INTERRUPTED
@@ -37,7 +37,7 @@ def main(parent: str, study: str, run: str, *arguments: str) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process without taking its modules apart, which with torch's takes a second and writes nothing."""
+    """End this process without tearing down its modules, which takes a second with torch."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""`hadamax sweep STUDY`: every run of a study, on this machine, on a Ray cluster, or as commands for others."""
+"""`hadamax sweep STUDY`: run a study on this machine or a Ray cluster, or print its commands."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from hadamax.studies.work import Engine, work
 
 @dataclass(frozen=True)
 class Arguments:
-    """Run what a study still lacks: runs that are done are left alone, runs that were stopped go on."""
+    """Run a study: finished runs are skipped, interrupted runs are resumed."""
 
     study: Annotated[str, tyro.conf.Positional]
     """A study's TOML file, or the name of one that ships with the project."""
     out: str = "runs"
-    """Folder of all studies: a run goes to OUT/STUDY/VARIANT/GAME/seed-N."""
+    """Folder of all studies; a run is written to OUT/STUDY/VARIANT/GAME/seed-N."""
     engine: Literal["local", "ray"] = "local"
     """Worker processes on this machine, or an existing Ray cluster whose nodes share the folder OUT."""
     workers: int | None = None
-    """Runs at a time, each in a process of its own. [default: 1; with Ray, as many as there is room for]"""
+    """Runs at a time, each in a process of its own. [default: 1; with Ray, as many as fit]"""
     threads: int = 0
     """Processor threads of each run; 0: an equal share of the cores; with Ray, 1."""
     gpus: float | None = None
-    """Cards of each run; below 1 a share of one. [default: the cards divided among the workers; with Ray, 0]"""
+    """GPUs of each run; below 1 a share of one. [default: the GPUs divided among the workers; with Ray, 0]"""
     ray_address: str = "auto"
     """HOST:PORT of the Ray cluster; auto: the one this machine belongs to."""
     episodes: int = 30
     """Whole games of each final evaluation."""
     shard: str = "1/1"
-    """Every n-th run only, from the i-th: i/n, so that n machines or jobs share a study."""
+    """Take every n-th run from the i-th only (i/n), so that n machines or jobs share a study."""
     wandb: bool = False
-    """Every run on Weights & Biases too, offline where there is no key or no network; needs the extra wandb."""
+    """Log every run to Weights & Biases too, offline without a key or network; needs the extra wandb."""
     retry: bool = False
-    """Try runs again that were set aside."""
+    """Retry runs that were set aside after failures."""
     dry_run: bool = False
-    """Say what there is to run, what it costs by a short measurement, and run nothing."""
+    """Print the runs and their cost by a short measurement, and run nothing."""
     measure: float = 60.0
-    """Seconds that --dry-run measures in all, shared by the variants; 0: not at all."""
+    """Seconds that --dry-run measures in all, shared by the variants; 0: no measurement."""
     print_commands: bool = False
     """Print the command of each run, for a scheduler, and run nothing."""
 
@@ -68,13 +68,13 @@ class Arguments:
             if value is not None and not value >= least:
                 raise UserError(f"{name}: {value} is too small; expected {least} or more")
         if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
-            raise UserError(f"gpus: {self.gpus} is neither a share of a card nor a number of them; expected 0.25, 1, 2")
+            raise UserError(f"gpus: {self.gpus} is invalid; expected a share of a GPU or a number of GPUs: 0.25, 1, 2")
 
 
 def run(arguments: list[str]) -> int:
     given: Arguments = parse(Arguments, arguments, "hadamax sweep")
     study = read_study(given.study)
-    if given.engine == "ray":  # its tasks are elsewhere
+    if given.engine == "ray":  # its tasks run on other machines
         given = replace(given, out=str(Path(given.out).absolute()))
     folder = Path(given.out) / study.name
     _refuse_others(study, Path(given.out))
@@ -101,7 +101,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         raise UserError(f"out: {error.filename or folder} cannot be written: {error.strerror}") from None
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
+        say("interrupted; the same command continues the study")
         raise
     return _end(folder, mine, ledger)
 
@@ -112,7 +112,7 @@ def _end(folder: Path, runs: list[Run], ledger: Ledger) -> int:
     Console(width=140).print(table(folder, frames, states(folder, frames, aside), aside, everything=False))
     if aside:
         number = "1 run was" if len(aside) == 1 else f"{len(aside)} runs were"
-        raise UserError(f"study: {number} set aside; see {ledger.path}, and --retry to try again")
+        raise UserError(f"study: {number} set aside; see {ledger.path}; --retry runs them again")
     return 0
 
 
@@ -130,7 +130,7 @@ def _engine(given: Arguments, folder: Path, threads: int) -> Engine:
 
 
 def _refuse_others(study: Study, out: Path) -> None:
-    """Runs of other settings under this study's names: neither to be gone on with nor to be taken for done.
+    """Refuse existing runs of other settings under this study's names.
 
     Raises:
         UserError: there is one.
@@ -141,7 +141,7 @@ def _refuse_others(study: Study, out: Path) -> None:
             continue
         try:
             _, algorithm, there = RunFolder.open(folder)
-        except UserError:  # damaged: its own attempt says so, and the others go on
+        except UserError:  # damaged: reported when it is attempted
             continue
         other = difference(run.algorithm, run.settings, algorithm, there)
         if other:
@@ -165,7 +165,7 @@ def _runs(study: Study, given: Arguments) -> list[Run]:
 def _shard(runs: list[Run], shard: str) -> list[Run]:
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"shard: {shard!r} is not a share; expected i/n with i from 1 to n, such as 1/4")
+        raise UserError(f"shard: {shard!r} is invalid; expected i/n with i from 1 to n, such as 1/4")
     return runs[int(match[1]) - 1 :: int(match[2])]
 
 
@@ -175,7 +175,7 @@ Costs = Mapping[tuple[str, str], Cost]
 def dry_run(
     study: Study, folder: Path, found: Mapping[str, str], *, seconds: float, workers: int, threads: int, episodes: int
 ) -> None:
-    """Print what there is to run.
+    """Print the runs and their cost.
 
     Args:
         found: the state of each run that is asked for.
@@ -185,7 +185,7 @@ def dry_run(
     costs = measure(runs, seconds=seconds, workers=workers, threads=threads) if seconds else {}
     Console(width=140).print(_table(runs, found, costs))
     print("\n".join(study.listing()))
-    print(f"below {folder}: {summary(found)}")
+    print(f"in {folder}: {summary(found)}")
     if costs:
         _print_cost(runs, folder, found, costs, seconds, workers, threads, episodes)
 
@@ -223,6 +223,6 @@ def _print_cost(
         print(f"{name}: {hours:,.3g} h of training, {at_once}; {disk / 1e9:,.3g} GB")
     each = f"{seconds / len(costs):.1f} s or an iteration for each kind of run, of {len(costs)}"
     print(f"measured on this machine: {each}, {workers} at a time, threads {threads}")
-    print(f"not in it: starting each run, its diagnostics, its {episodes} final games")
+    print(f"not included: starting each run, its diagnostics, its {episodes} final games")
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    print(f"free there: {shutil.disk_usage(place).free / 1e9:,.3g} GB")
+    print(f"free disk: {shutil.disk_usage(place).free / 1e9:,.3g} GB")

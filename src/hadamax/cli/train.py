@@ -1,4 +1,4 @@
-"""`hadamax train ALGORITHM`: start a run or go on with one, train it to its end, draw its curve."""
+"""`hadamax train ALGORITHM`: start or resume a run, train to its end, draw its learning curve."""
 
 from __future__ import annotations
 
@@ -36,29 +36,28 @@ def run(arguments: list[str]) -> int:
         kind,
         rest,
         f"hadamax train {algorithm}",
-        f"Train with {algorithm}. A setting in a TOML file "
-        "(--config FILE.toml, named as here with _ for -) yields to the same one given here, and one of a preset "
-        f"(--preset NAME; there are: {presets}) to both. With --resume, a run that is there already is gone on with; "
-        "with --evaluate GAMES, as many whole games are played at the end.",
+        f"Train with {algorithm}. Settings given here override those of a TOML file (--config FILE.toml, same names "
+        f"with _ for -), which override those of a preset (--preset NAME; available: {presets}). --resume continues the run "
+        "if its folder exists. --evaluate GAMES plays that many whole games at the end.",
     )
-    there = _there(algorithm, settings) if resuming else None
-    return go_on(there, games) if there else train(start(algorithm, settings, say), games)
+    existing = _existing_run(algorithm, settings) if resuming else None
+    return resume_run(existing, games) if existing else train(start(algorithm, settings, say), games)
 
 
 def train(loop: Loop, games: int = 0) -> int:
-    """Train to the end, or to an interruption, and say what came of it; then play `games` whole games."""
+    """Train to the end or to an interruption, and report; then play `games` whole games."""
     path = loop.folder.path
     with closing(loop):
         done = loop.train()
         if done and games:
             _say_end(loop)
             return _evaluate(path, games)
-        if not done:  # a parent that dies sends SIGTERM once for each of its threads: it has been heard
+        if not done:  # a dying parent sends SIGTERM once per thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _draw(loop.folder)
     if not done:
-        say(f"{loop.recorder.throughput()} until here")
-        say(f"interrupted at {_frames(loop)}, checkpoint written; go on with: hadamax resume {path}")
+        say(loop.recorder.throughput())
+        say(f"interrupted at {_frames(loop)}, checkpoint written; continue with: hadamax resume {path}")
         return 130
     _say_end(loop)
     print(f"learning curve: {loop.folder.curve}")
@@ -69,19 +68,19 @@ def train(loop: Loop, games: int = 0) -> int:
     return 0
 
 
-def go_on(path: Path, games: int = 0) -> int:
-    """Go on with the run at `path`, to its end; then play `games` whole games, unless they were played."""
-    folder, _, _ = RunFolder.open(path)  # says so where it is not a run
+def resume_run(path: Path, games: int = 0) -> int:
+    """Resume the run at `path` and train to its end; then play `games` whole games, unless that was done."""
+    folder, _, _ = RunFolder.open(path)  # raises if it is not a run
     ended = finished(path)
     if ended is None:
         loop = resume(path, say)
         if not loop.finished():
-            say(f"going on at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
+            say(f"resuming at frame {loop.algorithm.frames:,} of {loop.settings.frames:,}")
             return train(loop, games)
         with closing(loop):
             ended = Finished(loop.algorithm.frames, loop.recorder.latest_score())
             mark(path, ended.score)
-    if not folder.curve.exists():  # killed before it was drawn
+    if not folder.curve.exists():  # killed before the curve was drawn
         _draw(folder)
     print(f"{path} is finished: {ended.frame:,} frames, {ended.score}")
     if not games:
@@ -99,7 +98,9 @@ def _draw(folder: RunFolder) -> None:
     try:
         draw_curve(folder.path, folder.curve)
     except OSError as error:
-        raise UserError(f"out: {folder.curve} cannot be written: {error.strerror}; the run is whole") from None
+        raise UserError(
+            f"out: {folder.curve} cannot be written: {error.strerror}; the run itself is complete"
+        ) from None
 
 
 def _evaluate(path: Path, games: int) -> int:
@@ -109,19 +110,21 @@ def _evaluate(path: Path, games: int) -> int:
     return evaluate.run([str(path), f"--episodes={games}", f"--device={settings.run.device}"])
 
 
-def _there(algorithm: str, settings: TrainSettings[Any]) -> Path | None:
-    """The run to go on with; None where none was begun.
+def _existing_run(algorithm: str, settings: TrainSettings[Any]) -> Path | None:
+    """Return the folder of the run to resume; None if it does not exist.
 
     Raises:
-        UserError: another run is there.
+        UserError: the folder holds a run with other settings.
     """
-    asked = resolve(algorithm, settings)
-    path = Path(asked.run.out)
+    requested = resolve(algorithm, settings)
+    path = Path(requested.run.out)
     if not (path / CONFIG).exists():
         return None
-    asked = replace(asked, run=replace(asked.run, device=settings.run.device, precision=settings.run.precision))
+    requested = replace(
+        requested, run=replace(requested.run, device=settings.run.device, precision=settings.run.precision)
+    )
     _, its_algorithm, there = RunFolder.open(path)
-    other = difference(algorithm, asked, its_algorithm, there)
+    other = difference(algorithm, requested, its_algorithm, there)
     if other:
         raise UserError(f"out: {path} holds a run with {other}; choose another folder")
     return path
@@ -137,7 +140,7 @@ def _say_end(loop: Loop) -> None:
 
 
 def _games(arguments: list[str]) -> tuple[int, list[str]]:
-    """The number of games of `--evaluate`, 0 where it is not given, and the other arguments."""
+    """Return the number of games of `--evaluate` (0 if absent) and the other arguments."""
     value, rest = _take("evaluate", "GAMES", arguments)
     if value is not None and (not value.isdecimal() or not int(value)):
         raise UserError(f"evaluate: {value!r} is not a number of games; expected 1 or more")
@@ -145,18 +148,18 @@ def _games(arguments: list[str]) -> tuple[int, list[str]]:
 
 
 def _flag(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
-    """Whether a switch is given, and the other arguments."""
+    """Return True if a switch is given, and the other arguments."""
     return f"--{option}" in arguments, [argument for argument in arguments if argument != f"--{option}"]
 
 
 def _with_config(arguments: list[str], algorithm: str) -> list[str]:
-    """Put the settings of `--config FILE.toml` before the others, which then win."""
+    """Insert the settings of `--config FILE.toml` before the others, which override them."""
     file, rest = _take("config", "FILE.toml", arguments)
     return rest if file is None else toml_arguments(read_toml(Path(file)), algorithm, Path(file)) + rest
 
 
 def _with_preset(arguments: list[str], algorithm: str) -> list[str]:
-    """Put the settings of `--preset NAME` before the others, which then win."""
+    """Insert the settings of `--preset NAME` before the others, which override them."""
     name, rest = _take("preset", "NAME", arguments)
     if name is None:
         return rest
@@ -169,7 +172,7 @@ def _with_preset(arguments: list[str], algorithm: str) -> list[str]:
 
 
 def _take(option: str, what: str, arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The value of an option, None where it is not given, and the other arguments."""
+    """Return the value of an option (None if absent) and the other arguments."""
     for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
         if flag == f"--{option}":

@@ -120,7 +120,7 @@ class RunFolder:
         """
         try:
             if cls(path).config.exists():
-                line = f"out: {path} holds a run already; go on with: hadamax resume {path}, or choose another"
+                line = f"out: {path} already holds a run; continue it with: hadamax resume {path}, or choose another"
                 raise UserError(line)
             if path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in path.iterdir()):
                 raise UserError(f"out: {path} is not empty and not a run; choose another folder")
