@@ -1,4 +1,4 @@
-"""Small environments that each isolate one way to be wrong, and an engine that plays a script."""
+"""Probe environments with known values, each isolating one failure, and an engine that plays a script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hadamax.networks import build_encoder
 
 
 class Event(NamedTuple):
-    """What one step of one environment brings. `lives`: after the step."""
+    """Result of one step of one environment. `lives`: after the step."""
 
     reward: float = 0.0
     lives: int = 3
@@ -32,12 +32,12 @@ Rule = Callable[[int, int, int], Event]  # (environment, steps since its last se
 
 
 def script(*environments: Sequence[Event]) -> Rule:
-    """Each environment plays its list of events, then uneventful steps for ever."""
+    """Return a rule: each environment plays its events, then empty steps forever."""
     return lambda env, step, state: environments[env][step] if step < len(environments[env]) else Event()
 
 
 def random_events(env: int, step: int, state: int) -> Event:
-    """Games of some ten steps with rewards, lost lives, ends and time limits, all from the hidden state."""
+    """Draw an event from the hidden state: games of about ten steps with rewards, lost lives, ends and time limits."""
     draw = np.random.default_rng(state)
     fate = draw.choice(["on", "life", "over", "limit"], p=[0.75, 0.15, 0.06, 0.04])
     lives = {"on": 3, "life": 2, "over": 0, "limit": 3}[str(fate)]
@@ -119,7 +119,7 @@ class ScriptedEngine:
 
 
 class Probe(gymnasium.Env):
-    """A finite world: states 0 .. n-1 shown one-hot. Subclasses give `starts` and `move`."""
+    """A finite environment with states 0 .. n-1 observed one-hot. Subclasses define `starts` and `move`."""
 
     states = 1
     starts: tuple[int, ...] = (0,)
@@ -150,14 +150,14 @@ class Probe(gymnasium.Env):
 
 
 class ConstantReward(Probe):
-    """One step, reward 1: the head and the loss. Q = 1."""
+    """One step with reward 1: tests the head and the loss. Q = 1."""
 
     def move(self, state: int, action: int) -> tuple[int, float, bool]:
         return 0, 1.0, True
 
 
 class ObservedReward(Probe):
-    """One step, its reward readable from the observation: the encoder. Q(0) = -1, Q(1) = 2."""
+    """One step with a reward given by the observation: tests the encoder. Q(0) = -1, Q(1) = 2."""
 
     states, starts = 2, (0, 1)
 
@@ -166,7 +166,7 @@ class ObservedReward(Probe):
 
 
 class DelayedReward(Probe):
-    """Two steps, reward 1 at the end: discount and bootstrap. Q(0) = gamma, Q(1) = 1."""
+    """Two steps with reward 1 at the end: tests discount and bootstrap. Q(0) = gamma, Q(1) = 1."""
 
     states = 2
 
@@ -175,7 +175,7 @@ class DelayedReward(Probe):
 
 
 class TwoChoices(Probe):
-    """The first action leads to state 1 or 2, where actions differ again: gather and maximum.
+    """The first action leads to state 1 or 2, where actions differ again: tests gather and maximum.
 
     Q(1) = (1, 0), Q(2) = (-1, 2), Q(0) = (gamma, 2 gamma).
     """
@@ -189,7 +189,7 @@ class TwoChoices(Probe):
 
 
 class Wheel(Probe):
-    """An endless wheel of three states, rewards 0, 0 and 3, cut by a time limit after two steps.
+    """An endless cycle of three states with rewards 0, 0 and 3, truncated after two steps.
 
     Games start anywhere, so a bootstrap from the next game's observation, or none, gives other values than
     Q(2) = 3 / (1 - gamma^3), Q(1) = gamma Q(2), Q(0) = gamma Q(1).
@@ -202,7 +202,7 @@ class Wheel(Probe):
 
 
 class Countdown(Probe):
-    """Reward 1 for four steps, then over, no bootstrap. Q(s) = (1 - gamma^(4 - s)) / (1 - gamma)."""
+    """Reward 1 for four steps, then termination. Q(s) = (1 - gamma^(4 - s)) / (1 - gamma)."""
 
     states = 5
 
@@ -230,7 +230,7 @@ def make_learner(
     device: str = "cpu",
     **settings: Any,
 ) -> Any:
-    """A learner, its games started. Environments past `num_test_envs` are the learner's."""
+    """Build a learner and start its games; the last `num_test_envs` environments are test environments."""
     tests = settings.setdefault("num_test_envs", 0)
     entry = ALGORITHMS[algorithm]
     chosen = entry.settings(num_envs=environment.num_envs - tests, **settings)

@@ -1,4 +1,4 @@
-"""A recorder for machines without a card: every operation that reaches the memory, written down and done again.
+"""A graph capturer for machines without a GPU: it records the operations on memory and replays them.
 
 Like CUDA's graphs a replay reads and writes the very tensors of the recording, runs no Python of the function, and
 keeps what the host gave as it was; and a recording ends where the host asks for a value.

@@ -14,7 +14,7 @@ FRAMEWORKS = ("jax", "flax", "stable_baselines3", "torchrl", "ray", "wandb")
 
 
 def imported(code: str) -> set[str]:
-    """The modules that a fresh process has after `code`."""
+    """Return the modules of a fresh process after `code`."""
     code = f"{code}\nimport sys; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
@@ -23,7 +23,7 @@ def imported(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "not_even"),
     [
-        ("import hadamax.cli", ("importlib.metadata",)),  # before it nobody hears Ctrl-C
+        ("import hadamax.cli", ("importlib.metadata",)),  # Ctrl-C is not handled before this import
         ("import hadamax", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--version'])", ("torch", "numpy", "tyro", "rich")),
         ("from hadamax.cli import main; main(['--help'])", ("torch", "numpy", "tyro", "rich")),

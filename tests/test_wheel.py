@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is built, so that nothing is left in the clone."""
+    """Copy the sources, so that the build leaves nothing in the clone."""
     pytest.importorskip("setuptools", minversion="77", reason="needs the extra: pip install 'hadamax-rl[dev]'")
     folder = tmp_path_factory.mktemp("clone")
     for name in SOURCES:
@@ -39,7 +39,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(clone: Path, what: str, kernels: str) -> Path:
-    """The file that a build front end would make, in this environment: nothing is downloaded."""
+    """Build the wheel in this environment, without downloads."""
     out = clone / f"dist-{what}-{kernels}"
     code = f"import setuptools.build_meta as b, sys; print(b.build_{what}(sys.argv[1]))"
     environment = {**os.environ, "HADAMAX_BUILD_KERNELS": kernels}
@@ -52,7 +52,7 @@ def build(clone: Path, what: str, kernels: str) -> Path:
 
 
 def shipped_files() -> set[str]:
-    """Every file of the package that is not compiled and not left by a run."""
+    """Return the package's source files."""
     package = ROOT / "src" / "hadamax"
     files = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {f"hadamax/{path.relative_to(package)}" for path in files}

@@ -13,7 +13,7 @@ from hadamax.environments import VectorEnvironment
 from hadamax.networks import build_encoder
 
 SMALL = {"replay_size": 400, "learning_starts": 50, "iteration_steps": 32, "target_every": 100, "train_every": 4}
-# Every improvement of Rainbow by itself, and none.
+# Each improvement of Rainbow alone, none, and all.
 SWITCHES = ("double", "prioritised", "dueling", "noisy", "distributional")
 PLAIN = {**dict.fromkeys(SWITCHES, False), "n_step": 1}
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ def make(
     precision: torch.dtype = torch.float32,
     **settings: Any,
 ) -> ReplayLearner:
-    """A learner on the CPU, its games started."""
+    """Build a CPU learner and start its games."""
     entry = ALGORITHMS[algorithm]
     torch.manual_seed(seed)
     shape, scale = environment.observation_shape, environment.input_scale

@@ -30,11 +30,11 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HADAMAX_KERNELS", "reference")  # what is compiled for the CPU does not show itself to a tape
+    monkeypatch.setenv("HADAMAX_KERNELS", "reference")  # a tape does not see the compiled CPU kernels
 
 
 def learner(encoder: str = "nature-norm", precision: torch.dtype = torch.float32, **settings: Any) -> PQN | PPO:
-    """Breakout with a small network; games are cut short, so that some bootstrap from a last observation."""
+    """Breakout with a small network; games are truncated early, so some rows bootstrap from a final state."""
     environment = make_environment(
         EnvironmentSettings("Breakout", max_episode_frames=24, screen_size=44), 4, seed=1, threads=1
     )

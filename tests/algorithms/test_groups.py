@@ -28,7 +28,7 @@ SIZES = {"num_steps": 6, "num_minibatches": 2, "num_test_envs": 2}
 
 
 class Turns(ScriptedEngine):
-    """Notes when it is begun and waited for."""
+    """Log each `send` and `receive`."""
 
     log: ClassVar[list[tuple[str, int]]] = []
 
@@ -42,7 +42,7 @@ class Turns(ScriptedEngine):
 
 
 def learner(*sizes: int, **settings: Any) -> Any:
-    """Environments of these numbers, the last two of all scored only."""
+    """Build a learner with groups of these sizes; the last two environments are test environments."""
     firsts = [sum(sizes[:i]) for i in range(len(sizes))]
     made = [
         VectorEnvironment(Turns(random_events, n), seed=3, life_loss_terminal=True, fire_after_life_loss=True, first=f)

@@ -24,7 +24,7 @@ GAMMA = 0.7
 
 
 def solve(probe: type[Probe], iterations: int, *, num_actions: int = 1, **settings: Any) -> tuple[Any, Any]:
-    """Probabilities [state, action] and values [state] after some iterations of learning."""
+    """Train and return probabilities [state, action] and values [state]."""
     learner = make_learner(
         probe_environment(lambda: probe(num_actions), 16),
         algorithm="ppo",

@@ -27,7 +27,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def atari(name: str = "hr", seed: int = 1, precision: torch.dtype = torch.float32) -> PPO:
-    """Sticky Breakout whose games are cut short and reseeded often, with ReDo now and then."""
+    """Build PPO on sticky Breakout with short games, frequent reseeding and ReDo."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=48, screen_size=44)
     environment = make_environment(settings, 3, seed=seed, threads=1)
     environment.engine.reseed_steps = 10

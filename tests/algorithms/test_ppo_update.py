@@ -28,7 +28,7 @@ def scripted(rule: Any, num_envs: int, **settings: Any) -> Any:
 
 
 def collected(**settings: Any) -> Any:
-    """A learner that has just collected a rollout in which FIRE was forced on some rows."""
+    """Return a learner after a rollout with forced FIRE on some rows."""
     learner = scripted(random_events, 8, **settings)
     learner.collect()
     assert 0 < (~learner.rollout.agent_acted).sum() < 32
@@ -40,7 +40,7 @@ def weights(learner: Any) -> Tensor:
 
 
 def updated(learner: Any, rows: Tensor | None = None) -> Tensor:
-    """The weights after an update, the advantages of some rows raised before it."""
+    """Return the weights after an update with raised advantages in some rows."""
     learner = copy.deepcopy(learner)
     advantages = learner.advantages()
     if rows is not None:
@@ -104,7 +104,7 @@ def test_test_environments_act_greedily_and_are_not_stored() -> None:
 def test_forced_actions_do_not_change_the_update() -> None:
     learner = collected()
     forced = ~learner.rollout.agent_acted
-    # The sums differ in nothing but zeros; the normalisation's are of other numbers times zero.
+    # The sums differ in zero terms only.
     torch.testing.assert_close(updated(learner), updated(learner, forced), rtol=0, atol=1e-6)
     one = torch.zeros_like(forced)
     one[tuple(learner.rollout.agent_acted.nonzero()[0])] = True
@@ -124,7 +124,7 @@ def test_update_is_one_adam_step_on_the_published_loss(max_grad_norm: float, cli
     learner = collected(num_epochs=1, num_minibatches=1, **settings)
     other, rollout, advantages = copy.deepcopy(learner.network), learner.rollout, learner.advantages()
     rows = rollout.agent_acted
-    old_values = learner.rollout.values + 0.15  # as if the values had moved since, some beyond the clip
+    old_values = learner.rollout.values + 0.15  # as if the values had changed since, some beyond the clip
     learner.rollout.values += 0.15
     logits, values = other.policy_and_value(rollout.observations.flatten(0, 1))
     policy = torch.distributions.Categorical(logits=logits.view(8, 8, -1))

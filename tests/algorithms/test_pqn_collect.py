@@ -15,14 +15,14 @@ LIFE = Event(reward=3, lives=2)
 
 
 def scripted(rule: Rule, num_envs: int, **settings: object) -> PQN:
-    """A learner of four steps an iteration, under the papers' rules of lives and FIRE."""
+    """Return a learner of four steps per iteration with the papers' rules for lives and FIRE."""
     engine = ScriptedEngine(rule, num_envs, action_names=("NOOP", "FIRE", "LEFT", "RIGHT"))
     environment = VectorEnvironment(engine, seed=0, life_loss_terminal=True, fire_after_life_loss=True)
     return make_learner(environment, num_steps=4, num_minibatches=1, **settings)
 
 
 def note_steps(learner: PQN) -> list[tuple[np.ndarray, Step]]:
-    """The actions and results of every step that the learner takes."""
+    """Record the actions and the result of every step."""
     noted, sent = [], []
     send, receive = learner.environment.send, learner.environment.receive
 
@@ -115,7 +115,7 @@ def test_test_environments_act_greedily_and_are_not_stored() -> None:
             greedy += 2
             training += (actions[:3] == q[:3]).sum()
             observations = step.observations
-    assert training / (30 * 4 * 3) == pytest.approx(0.25, abs=0.1)  # of four actions at random
+    assert training / (30 * 4 * 3) == pytest.approx(0.25, abs=0.1)  # with four random actions
     assert {game.source for game in games if game.env >= 3} == {"test"}
     assert {game.source for game in games if game.env < 3} == {"training"}
 
@@ -133,7 +133,7 @@ def test_truncation_of_a_test_environment_leaves_the_rollout_unchanged() -> None
 def test_frames_count_emulator_frames_of_training_environments() -> None:
     learner = scripted(random_events, 5, num_test_envs=2)
     assert learner.frames == 0
-    assert learner.frames_per_iteration == 4 * 3 * 4  # steps, environments, frames a step
+    assert learner.frames_per_iteration == 4 * 3 * 4  # steps, environments, frames per step
     learner.iteration()
     learner.iteration()
     assert learner.frames == 96

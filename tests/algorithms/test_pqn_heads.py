@@ -38,7 +38,7 @@ HISTOGRAM = {"v_min": -3.0, "v_max": 6.0, "bins": 31}
 
 
 def solve(probe: type[Probe], iterations: int, num_actions: int = 1, **settings: Any) -> torch.Tensor:
-    """Q-values [state, member, action] after some iterations of learning."""
+    """Train and return Q-values [state, member, action]."""
     learner = make_learner(
         probe_environment(lambda: probe(num_actions), 16),
         decay_iterations=iterations,
@@ -117,7 +117,7 @@ def test_one_member_acts_per_game_and_is_redrawn_after_it() -> None:
         changed += sum(int(before[env] != after[env]) for env in range(5))
         games += sum(ended)
     assert games > 20
-    assert 0.75 * games < changed <= games  # of ten, a tenth of the draws is the same one again
+    assert 0.75 * games < changed <= games  # one of ten draws repeats the same member
     assert set(torch.cat([members for members, _ in history]).tolist()) == set(range(10))
 
 
@@ -138,7 +138,7 @@ def test_masked_rows_do_not_train_a_member() -> None:
 
 
 def atari(seed: int = 1, **settings: Any) -> Any:
-    """Sticky Breakout at tiny scale with the whole head; its games are cut short and reseeded often."""
+    """Build PQN with all head options on small sticky Breakout with short games and frequent reseeding."""
     game = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
     environment = make_environment(game, 3, seed=seed, threads=1)
     environment.engine.reseed_steps = 10

@@ -20,7 +20,7 @@ GAMMA = 0.7
 
 
 def solve(probe: type[Probe], iterations: int, *, num_actions: int = 1, **settings: object) -> torch.Tensor:
-    """Q-values [state, action] after some iterations of learning."""
+    """Train and return Q-values [state, action]."""
     learner = make_learner(
         probe_environment(lambda: probe(num_actions), 16),
         decay_iterations=iterations,

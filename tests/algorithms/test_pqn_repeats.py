@@ -26,7 +26,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def atari(precision: torch.dtype = torch.float32, seed: int = 1, network: str = "nature-norm") -> PQN:
-    """Sticky Breakout at tiny scale; its games are cut short and reseeded often."""
+    """Build PQN on small sticky Breakout with short games and frequent reseeding."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=60, screen_size=44)
     environment = make_environment(settings, 3, seed=seed, threads=1)
     environment.engine.reseed_steps = 10
@@ -51,7 +51,7 @@ def wheel(seed: int = 1) -> PQN:
 
 
 def everything(learner: PQN) -> dict[str, Any]:
-    """The state as copies: what a checkpoint would hold."""
+    """Return a flat copy of the state, as a checkpoint holds it."""
     state = learner.state_dict()
     captured = checkpoints.capture(learner.frames, state, {})
     tensors, numbers = checkpoints._flatten({"network": captured.weights, **captured.state})

@@ -18,7 +18,7 @@ from hadamax.functional import lambda_returns
 
 
 def with_forced_rows(**settings: object) -> PQN:
-    """A learner that has just collected a rollout in which FIRE was forced on some rows."""
+    """Return a learner after a rollout with forced FIRE on some rows."""
     environment = VectorEnvironment(
         ScriptedEngine(random_events, 8), seed=3, life_loss_terminal=True, fire_after_life_loss=True
     )
@@ -38,7 +38,7 @@ def weights(learner: PQN) -> Tensor:
 
 
 def updated(learner: PQN, rows: Tensor | None = None) -> Tensor:
-    """The weights after an update, the rewards of some rows raised before it."""
+    """Return the weights after an update with raised rewards in some rows."""
     learner = copy.deepcopy(learner)
     if rows is not None:
         learner.rollout.rewards[rows] += 1000
@@ -98,7 +98,7 @@ def test_update_is_one_radam_step_on_the_clipped_gradient(max_grad_norm: float) 
 def test_each_row_is_used_once_per_epoch() -> None:
     learner = small(num_epochs=3, num_minibatches=4)
     learner.collect()
-    learner.rollout.observations.copy_(torch.rand(4, 4, 5))  # rows that can be told apart
+    learner.rollout.observations.copy_(torch.rand(4, 4, 5))  # distinguishable rows
     seen: list[Tensor] = []
     learner.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     learner.update(learner.targets())
@@ -107,7 +107,7 @@ def test_each_row_is_used_once_per_epoch() -> None:
     for epoch in range(3):
         batch = torch.cat(seen[4 * epoch : 4 * epoch + 4])
         assert torch.equal(batch.sum(dim=1).sort().values, rows)
-    assert not torch.equal(seen[0], seen[4])  # shuffled anew
+    assert not torch.equal(seen[0], seen[4])  # reshuffled
 
 
 # -- schedules ---------------------------------------------
@@ -128,7 +128,7 @@ def learning_rates(learner: PQN, iterations: int) -> list[float]:
 
 def test_learning_rate_decays_to_zero() -> None:
     learner = small(decay_iterations=5, num_epochs=2, num_minibatches=2, learning_rate=1e-3)
-    expected = [1e-3 * (1 - k / 20) for k in range(20)] + [0.0] * 8  # four updates an iteration, and two more
+    expected = [1e-3 * (1 - k / 20) for k in range(20)] + [0.0] * 8  # four updates per iteration, and two more
     assert learning_rates(learner, 7) == pytest.approx(expected, abs=1e-12)
 
 
@@ -174,7 +174,7 @@ def test_defaults_are_the_published_settings() -> None:
         "epsilon_end": 0.001,
         "epsilon_decay": 0.1,
         "num_test_envs": 8,
-        # What the plain algorithm has not: off, with the published values for when it is on.
+        # Options of other papers: off by default, with their published values.
         "dueling": False,
         "hl_gauss": False,
         "bins": 51,

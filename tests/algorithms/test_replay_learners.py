@@ -47,7 +47,7 @@ def test_updates_change_all_weights_on_atari(algorithm: str, name: str) -> None:
     assert found[-1].metrics["updates"] == learner.updates == 20  # at steps 52, 56, ... 128
     assert found[-1].metrics["loss"] > 0
     games = [game for one in found for game in one.games]
-    assert len(games) == 2 * (64 // 15)  # cut after 60 frames, 15 steps
+    assert len(games) == 2 * (64 // 15)  # truncated after 60 frames, 15 steps
     assert {game.length for game in games} == {60}
     assert [game.frame for game in games] == sorted(game.frame for game in games)
 

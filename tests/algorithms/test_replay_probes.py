@@ -32,7 +32,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 
 def solve(name: str, probe: type[Probe], steps: int, *, num_actions: int = 1, **settings: Any) -> torch.Tensor:
-    """Q-values [state, action] after some steps of four environments, all actions at random."""
+    """Train on random actions of four environments and return Q-values [state, action]."""
     learner = make(
         name.split()[0],
         probe_environment(lambda: probe(num_actions), 4),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 def learner(algorithm: str, precision: torch.dtype = torch.float32, seed: int = 1) -> ReplayLearner:
-    """Sticky Breakout at tiny scale in a ring that goes round; its games are cut short and reseeded often."""
+    """Build a learner on small sticky Breakout with a replay that wraps around, short games and frequent reseeding."""
     settings = EnvironmentSettings("Breakout", sticky_actions=0.25, max_episode_frames=48, screen_size=44)
     environment = make_environment(settings, 2, seed=seed, threads=1)
     environment.engine.reseed_steps = 40

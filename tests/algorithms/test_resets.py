@@ -12,7 +12,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 def with_dead_units(algorithm: str, every: int) -> Any:
-    """A learner of 32 frames an iteration, three units of its last hidden layer dead."""
+    """Return a learner of 32 frames per iteration with three dead units in its last hidden layer."""
     environment = probe_environment(lambda: TwoChoices(2), 4)
     settings = {"num_steps": 8, "num_minibatches": 2, "learning_rate": 1e-6}
     learner = make_learner(environment, algorithm=algorithm, redo_every=every, redo_tau=1e-6, **settings)

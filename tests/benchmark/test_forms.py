@@ -20,7 +20,7 @@ ENCODERS = sorted(PLAIN)
 
 
 def randomised(name: str) -> Encoder:
-    """An encoder whose norms are not the identity."""
+    """Build an encoder with random norm parameters."""
     torch.manual_seed(0)
     encoder = build_encoder(name)
     for parameter in encoder.parameters():
@@ -79,7 +79,7 @@ def test_flax_form_computes_the_same(name: str) -> None:
 
 
 def _branches(layer: Any) -> list[Any]:
-    """Weight, bias and norm of each branch."""
+    """Return weight, bias and norm per branch."""
     k = layer.branches
     return [layer.weight.data.chunk(k), layer.bias.data.chunk(k), layer.norm.weight.data, layer.norm.bias.data]
 

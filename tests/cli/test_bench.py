@@ -113,10 +113,10 @@ def test_ctrl_c_is_one_line() -> None:
     """Ctrl-C reaches the workers too; none of them prints a traceback."""
     command = [sys.executable, "-m", "hadamax", "bench", "--only", "network", "--precision", "float32"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background job, and its own, ignore
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore SIGINT
     with subprocess.Popen(command, text=True, start_new_session=True, preexec_fn=heard, **pipes) as bench:
         assert bench.stderr is not None
-        bench.stderr.readline()  # the first that is measured: its workers are about to be started
+        bench.stderr.readline()  # the first measurement, before its workers start
         time.sleep(2)
         os.killpg(bench.pid, signal.SIGINT)
         said = bench.stderr.read()

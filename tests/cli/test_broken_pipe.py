@@ -14,7 +14,7 @@ from hadamax.cli.broken_pipe import tolerate_closed_output
 
 
 def unread(*arguments: str, standard_error: bool = True) -> subprocess.CompletedProcess[str]:
-    """A command whose output nobody has read, from its first line on."""
+    """Run a command whose output pipe is closed from the start."""
     reader, writer = os.pipe()
     os.close(reader)
     try:

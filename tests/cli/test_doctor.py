@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kernels
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A process that has loaded no kernel, and an empty cache."""
+    """Provide an empty cache and a process without loaded kernels."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cpu.reset()
     yield tmp_path

@@ -18,7 +18,7 @@ from hadamax.runs.interrupts import SignalHandler
 pytestmark = pytest.mark.end_to_end
 
 LINE = "hadamax: interrupted; what was written stays as it is\n"
-# What libraries do around their imports; the signal comes inside of one.
+# Handlers that libraries put around imports; the signal arrives inside one.
 SWALLOWS = """
 try:
     import interrupted_import
@@ -43,7 +43,7 @@ def test_interrupt_during_an_import(tmp_path: Path, number: str) -> None:
 
 
 def swallowed(error: Exception | None = None) -> None:
-    """A signal, and somebody who catches what comes of it."""
+    """Raise a signal inside a handler that swallows exceptions."""
     try:
         signal.raise_signal(signal.SIGINT)
     except BaseException:
@@ -52,7 +52,7 @@ def swallowed(error: Exception | None = None) -> None:
 
 
 class Verb:
-    """A verb's module whose `run` meets a signal."""
+    """A command module whose `run` is interrupted by a signal."""
 
     error: Exception | None = None
 
@@ -77,6 +77,6 @@ def test_interrupt_before_training_starts(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (result.code, result.out, result.err) == (130, "", LINE)
     assert frames(tmp_path / "run") == []
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == b""
-    assert isinstance(signal.getsignal(signal.SIGINT), SignalHandler)  # given back by the training that did not begin
+    assert isinstance(signal.getsignal(signal.SIGINT), SignalHandler)  # restored because training did not start
     monkeypatch.undo()
     assert hadamax("resume", tmp_path / "run").code == 0

@@ -20,7 +20,7 @@ PPO = {"env": "CartPole-v1", "encoder": "mlp", "features": 16, "num_envs": 4, "n
 
 
 def read(algorithm: str, *arguments: str) -> Any:
-    """The settings that arguments of `hadamax train` come to."""
+    """Parse arguments of `hadamax train` into settings."""
     given = _with_preset(_with_config(list(arguments), algorithm), algorithm)
     return parse(settings_type(algorithm), given, "test")
 

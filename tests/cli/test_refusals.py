@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.runs.runs import BREAKOUT, CARTPOLE, flags, hadamax, train
 
-# What is asked, and what the line must hold: the setting's name, the value, and what would be valid.
+# Arguments, and the words of the error: setting, value, accepted values.
 REFUSED: list[tuple[str, list[str]]] = [
     ("--env Pnog", ["env", "'Pnog'", "did you mean 'Pong'?", "Breakout"]),
     ("--env=", ["env", "''"]),

@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(toml: str, *arguments: str) -> Any:
-    """The settings of a file and of arguments given beside it."""
+    """Parse a settings file with additional arguments."""
     Path("file.toml").write_text(toml)
     return parse(settings_type("pqn"), _with_config(["--config", "file.toml", *arguments], "pqn"), "test")
 

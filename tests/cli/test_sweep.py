@@ -50,7 +50,7 @@ def test_sweep_runs_and_evaluates_every_run(study: Path) -> None:
     for seed in (1, 2):
         assert (study / "tanh" / "CartPole-v1" / f"seed-{seed}" / "evaluation.json").exists()
     rows = len(read_csv(study / "ledger.csv"))
-    assert rows == 4  # two runs: started and ended
+    assert rows == 4  # two runs, each started and ended
     again = hadamax("sweep", "small.toml", "--workers", "2", "--episodes", "2")
     assert (again.code, len(read_csv(study / "ledger.csv"))) == (0, rows)
     status = hadamax("status", "runs/small")
@@ -80,7 +80,7 @@ def test_changed_study_is_an_error(study: Path) -> None:
     (line, _) = hadamax("sweep", "small.toml", "--print-commands", "--threads", "1").out.splitlines()
     assert hadamax(*shlex.split(line)[1:]).code == 0
     done = (run / "evaluation.json").read_bytes()
-    assert hadamax(*shlex.split(line)[1:]).code == 0  # nothing is left to do
+    assert hadamax(*shlex.split(line)[1:]).code == 0  # nothing left to run
     assert (run / "evaluation.json").read_bytes() == done
     text = Path("small.toml").read_text()
     Path("small.toml").write_text(text.replace("frames = 512", "frames = 1024"))

@@ -46,7 +46,7 @@ class ResNet(nn.Module):
 
 
 class Functional(nn.Module):
-    """Activations that are plain functions: no module to hang on."""
+    """Activations as plain functions, without modules for hooks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def mlp(dropout: float = 0.0) -> nn.Sequential:
 
 
 class TwoLayers(nn.Module):
-    """The same layers in a class of its own."""
+    """The same layers in a user class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,5 +74,5 @@ class TwoLayers(nn.Module):
 
 
 def is_among(rows: Tensor, all_rows: Tensor) -> bool:
-    """Whether every row is one of `all_rows`."""
+    """Return True if every row is one of `all_rows`."""
     return bool((rows[:, None] == all_rows[None]).all(dim=2).any(dim=1).all())

@@ -15,10 +15,10 @@ from hadamax.diagnostics import dead_neurons, kde_peak_density
 
 
 def scipy_peak(samples: np.ndarray) -> float:
-    """The maximum of scipy's estimate: a grid of a hundredth of a bandwidth around all samples, then polished."""
+    """Return the maximum of scipy's estimate, from a grid of 1/100 bandwidth and a local search."""
     estimate = gaussian_kde(samples)
     bandwidth = math.sqrt(estimate.covariance[0, 0])
-    # Only places near samples can be peaks: around each, but each place once.
+    # Peaks lie near samples only.
     cells = np.unique(np.round(samples / bandwidth * 2).astype(np.int64))
     cells = np.unique(np.concatenate([cells - 1, cells, cells + 1])) / 2 * bandwidth
     coarse = estimate(cells)
@@ -102,7 +102,7 @@ def test_dead_units_by_density() -> None:
     assert names == {"collapsed", "nearly collapsed", "nearly all zero"}
     peaks = kde_peak_density(given, generator=torch.Generator().manual_seed(0))
     assert dead_neurons(given, threshold=1.0, generator=torch.Generator().manual_seed(0)).equal(peaks >= 1.0)
-    assert 100 < peaks[list(shapes).index("collapsed")] < 130  # 1 / (sqrt(2 pi) sqrt(1e-5)), less the bandwidth's part
+    assert 100 < peaks[list(shapes).index("collapsed")] < 130  # 1 / (sqrt(2 pi) sqrt(1e-5)), reduced by the bandwidth
 
 
 def test_peak_ignores_offset_and_other_units() -> None:

@@ -71,7 +71,7 @@ def test_fused_blocks_show_branches_and_product(precision: torch.dtype) -> None:
     assert pooled.maps.shape == (20, 8 * 9 * 9)
     assert pooled.maps.dtype == precision
     assert [s.maps is None for s in first.values()] == [True, True, True, False]
-    # The output is the block's own: the pooled product, as the next layer gets it.
+    # The output is the pooled product, as the next layer gets it.
     block = network.encoder.blocks[0]
     with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
         whole = block(observations / 255.0)

@@ -175,7 +175,7 @@ def test_densities_are_drawn(figures: list[Figure]) -> None:
         assert (axes.spines["left"].get_linewidth() > 2) == dead
         line = axes.lines[0].get_ydata()
         peak = float(axes.get_title().split()[3].rstrip(","))
-        assert max(line) == pytest.approx(peak, rel=0.02)  # the needle is drawn to its top
+        assert max(line) == pytest.approx(peak, rel=0.02)  # the narrow peak is drawn in full
         low, high = axes.get_xlim()
         assert low < -1 < 1 < high
     few = Sample("x", "output", torch.randn(50, 3).relu(), None, (0.0, math.inf))

@@ -19,7 +19,7 @@ def named(samples: list[Sample]) -> dict[str, Sample]:
 
 
 def traces(network: nn.Module) -> list[Any]:
-    """Everything about the modules that a hook could have changed."""
+    """Return all module attributes that a hook could change."""
     found: list[Any] = []
     for module in network.modules():
         found.append({k: dict(v) if isinstance(v, dict) else v for k, v in module.__dict__.items() if k != "training"})
@@ -82,7 +82,7 @@ def test_leaves_no_trace() -> None:
         ours.grad = None
     for ours, theirs in zip(network.buffers(), reference.buffers(), strict=True):
         assert ours.equal(theirs)
-    probe.detach()  # again: nothing happens
+    probe.detach()  # closing twice has no effect
     counts = [s.activations.shape for s in probe.samples()]
     network(x)
     assert [s.activations.shape for s in probe.samples()] == counts
@@ -115,7 +115,7 @@ def test_module_used_twice_is_measured_per_call() -> None:
     assert list(samples) == ["layer1.0.relu", "layer1.0.relu (call 2)"]
     assert all(sample.activations.shape == (8 * POSITIONS, 8) for sample in samples.values())
     with Probe(network, "layer1.0.relu") as probe:
-        network.layer1[0](torch.randn(4, 8, 5, 5))  # a part by itself: calls cannot be told apart
+        network.layer1[0](torch.randn(4, 8, 5, 5))  # a part alone: calls are indistinguishable
     assert list(named(probe.samples())) == ["layer1.0.relu"]
 
 

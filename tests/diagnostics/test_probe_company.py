@@ -20,7 +20,7 @@ from hadamax.diagnostics import Probe, observe
 
 
 def runs_compiled() -> bool:
-    """Whether a module that is compiled now is run by its compiler."""
+    """Return True if calling the module runs compiled code."""
     calls = 0
 
     def backend(graph: Any, inputs: Any) -> Any:
@@ -77,7 +77,7 @@ def test_unreferenced_probe_removes_its_hooks() -> None:
 
 
 class Agent(nn.Module):
-    """No forward, as CleanRL's; one ReLU at two widths."""
+    """A module without forward, as in CleanRL, and one ReLU used at two widths."""
 
     def __init__(self) -> None:
         super().__init__()

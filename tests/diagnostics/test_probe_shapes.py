@@ -69,7 +69,7 @@ def test_units_of_other_shapes() -> None:
 
 
 class Transposed(nn.Module):
-    """Time and units the other way round, for what stands between."""
+    """Swap time and units around a module."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mT
@@ -150,7 +150,7 @@ CHANNELS_LAST = (nn.Conv2d(3, 6, 4, 4), Does(lambda x: x.permute(0, 2, 3, 1)), n
         ((nn.Conv2d(4, 64, 1), nn.PixelShuffle(2), nn.ReLU()), (2, 4, 32, 32), "2", (32, 16)),
         ((nn.Linear(16, 128), nn.GLU()), (10, 128, 16), "1", (1280, 64)),
         ((nn.Linear(4, 16), Does(lambda x: x.mT), nn.BatchNorm1d(16), nn.ReLU()), (9, 16, 4), "3", (144, 16)),
-        # Subclasses that give something else, norms, scalars.
+        # Subclasses with other outputs, norms, scalars.
         ((Pooled(3, 8, 3), nn.ReLU()), (4, 3, 8, 8), "*", (4, 8)),
         ((Patches(3, 16, 4, 4), nn.ReLU()), (5, 3, 8, 8), "0", (20, 16)),
         ((Patches(3, 16, 4, 4), nn.ReLU()), (5, 3, 8, 8), "1", (20, 16)),
@@ -167,7 +167,7 @@ def test_unit_axis_by_layer_type(
         output = network(torch.randn(shape))
     sample = next(sample for sample in probe.samples() if sample.part == "output")
     assert sample.activations.shape == expected
-    if layer in ("*", str(len(modules) - 1)) and output.ndim > 1:  # each unit holds values of its own
+    if layer in ("*", str(len(modules) - 1)) and output.ndim > 1:  # each unit has distinct values
         axis = next(axis for axis in range(-output.ndim, 0) if output.shape[axis] == expected[1])
         assert is_among(sample.activations, output.detach().movedim(axis, -1).reshape(-1, expected[1]))
 
@@ -225,7 +225,7 @@ def test_recurrent_layers_are_hidden_layers() -> None:
     with Probe(nn.Sequential(stepped := nn.LSTM(4, 8), Does(lambda _: stepped(torch.randn(1, 3, 4))[0]))) as probe:
         probe.network(torch.randn(1, 3, 4))
     assert [(s.layer, s.activations.shape) for s in probe.samples()] == [("0", (6, 8))]
-    assert (cell.layer, cell.activations.shape) == ("cell", (180, 5))  # a step of a sequence is no layer of its own
+    assert (cell.layer, cell.activations.shape) == ("cell", (180, 5))  # a step of a sequence is not a layer
     with Probe(network, "rnn") as probe:
         network(pack_padded_sequence(torch.randn(6, 3, 4), torch.tensor([6, 4, 1])))
     assert probe.samples()[0].activations.shape == (11, 8)  # without the padding

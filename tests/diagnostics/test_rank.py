@@ -12,7 +12,7 @@ from hadamax.diagnostics import rank as ranks
 
 
 def published(matrix: Tensor, delta: float = 0.01) -> int:
-    """The definition, counted one by one: the first k whose sum reaches 1 - delta of the nuclear norm."""
+    """Return the first k whose sum reaches 1 - delta of the nuclear norm, by counting."""
     values = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
     total = values.sum()
     return next(k for k in range(1, len(values) + 1) if values[:k].sum() >= (1.0 - delta) * total)
@@ -42,7 +42,7 @@ MATRICES = {
     "constant": torch.full((100, 16), 0.7),
     "constant columns": torch.arange(16.0).expand(100, 16).contiguous(),
     "one live unit": torch.zeros(100, 16).index_fill_(1, torch.tensor([3]), 1.0),
-    "ill conditioned": with_spectrum([7.0**-k for k in range(20)], 50),  # of tens, the deltas would fall on sums
+    "ill conditioned": with_spectrum([7.0**-k for k in range(20)], 50),  # with tens, deltas would coincide with sums
     "geometric": with_spectrum([0.9**k for k in range(60)], 100),
     "bfloat16": gaussian(200, 30).bfloat16(),
 }
@@ -72,7 +72,7 @@ def test_ranks_by_hand() -> None:
     assert effective_rank(matrix, delta=1e-3) == 3
     assert stable_rank(matrix) == pytest.approx((100 + 25 + 0.01 + 0.0001 + 0.000001) / 100)
     assert singular_values(matrix).tolist() == pytest.approx([10.0, 5.0, 0.1, 0.01, 0.001])
-    assert effective_rank(torch.zeros(5, 3)) == 1  # as the published function says
+    assert effective_rank(torch.zeros(5, 3)) == 1  # as in the published function
     assert stable_rank(torch.ones(7, 3)) == pytest.approx(1)
 
 

@@ -16,7 +16,7 @@ from hadamax.networks.value_network import ValueNetwork
 
 
 def plain() -> nn.Sequential:
-    """A network of PyTorch's own layers, of the kind that other people have."""
+    """A plain PyTorch network, as users have."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten(),
@@ -25,7 +25,7 @@ def plain() -> nn.Sequential:
 
 
 def trained(network: nn.Module, observations: Tensor, kind: type[Any] = torch.optim.Adam) -> Any:
-    """An optimizer with moments everywhere, and the network moved by it."""
+    """Return an optimizer with moments for all weights after one step."""
     optimizer = kind(network.parameters(), lr=1e-2)
     for _ in range(7):
         loss = network(observations).square().sum() + sum(p.square().sum() for p in network.parameters())
@@ -36,7 +36,7 @@ def trained(network: nn.Module, observations: Tensor, kind: type[Any] = torch.op
 
 
 def silence(network: nn.Module, name: str, units: list[int]) -> None:
-    """Make these ReLU units of a layer dead and the others alive: their bias far below zero, or above."""
+    """Make these ReLU units dead and the others alive through their biases."""
     with torch.no_grad():
         network.get_parameter(f"{name}.weight").abs_()  # observations are positive
         network.get_parameter(f"{name}.bias").fill_(1.0)
@@ -48,7 +48,7 @@ def test_dormant_units_by_hand() -> None:
     samples = torch.tensor([[4.0, 0.1, 0.0, -8.0], [-4.0, -0.1, 0.0, 8.0]])
     assert dormant(samples, 0.025).tolist() == [False, False, True, False]
     assert dormant(samples, 0.04).tolist() == [False, True, True, False]
-    assert dormant(torch.zeros(3, 2), 0.025).tolist() == [True, True]  # a layer that is all dead
+    assert dormant(torch.zeros(3, 2), 0.025).tolist() == [True, True]  # an entirely dead layer
 
 
 def test_saturated_units_have_little_variance() -> None:
@@ -87,7 +87,7 @@ def test_reset_changes_only_dormant_units() -> None:
             assert torch.equal(state[moment][~fresh & ~cut], moments[number][moment][~fresh & ~cut]), name
             assert (state[moment][~fresh & ~cut] != 0).any()
         assert state["step"] == moments[number]["step"]
-    bound = 1 / np.sqrt(2 * 9)  # of PyTorch's own initialiser, which drew them
+    bound = 1 / np.sqrt(2 * 9)  # drawn by PyTorch's initialiser
     assert network.get_parameter("0.weight")[1].abs().max() <= bound
     assert network(observations).isfinite().all()
 
@@ -117,7 +117,7 @@ def test_resetting_a_dead_unit_keeps_the_outputs() -> None:
         gradient = network.get_parameter("8.weight").grad
         assert gradient is not None
         revived += bool(gradient[:, 4].any())
-    assert 2 <= revived <= 8  # a fresh unit may be dead again: its weights are of both signs
+    assert 2 <= revived <= 8  # a reset unit may be dead again, since its weights have both signs
 
 
 def test_resets_draw_from_the_given_generator() -> None:

@@ -9,7 +9,7 @@ from hadamax.diagnostics.records import Reservoir
 
 
 def kept(capacity: int, batches: list[int], seed: int = 0) -> list[int]:
-    """The numbers of the rows that are kept."""
+    """Return the indices of the kept rows."""
     reservoir, offered = Reservoir(capacity, seed), 0
     for size in batches:
         first = offered

@@ -1,4 +1,4 @@
-"""The fenced blocks of the documentation, and what a comment in front of one says of how it is tested.
+"""The fenced blocks of the documentation; a comment before a block states how it is tested.
 
     <!-- tested with: 10_000_000 -> 24; buffer_size=100_000 -> buffer_size=50 -->     shortened: text -> text; ...
     <!-- not tested: why -->
@@ -75,7 +75,7 @@ class Block(NamedTuple):
 
 
 def blocks(language: str) -> list[Block]:
-    """Those of one language on every page, shortened as their comments say."""
+    """Return the blocks of one language on all pages, shortened as their comments state."""
     found = []
     for page in PAGES:
         content = page.read_text()

@@ -1,4 +1,4 @@
-"""The commands of the README and the documentation are understood, and do what they say on a small scale.
+"""The commands of the README and the documentation run at small scale.
 
 A page's commands run one after the other in a folder of their own, as a reader would type them. Training and evaluation
 are cut short, on a narrower network, by settings put behind their own; a sweep shows what it would do. What is no

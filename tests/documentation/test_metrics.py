@@ -23,7 +23,7 @@ SECTIONS = dict(re.findall(r"^## ([\w.]+)\n(.*?)(?=^## |\Z)", metrics(), re.MULT
 
 
 def explained(text: str) -> set[str]:
-    """The names in the first column."""
+    """Return the names in the first column."""
     cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
@@ -46,5 +46,5 @@ def test_columns_of_metrics_csv_are_documented(name: str, tmp_path: Path) -> Non
 
 def test_columns_of_diagnostics_csv_are_documented() -> None:
     whole = explained(SECTIONS["diagnostics.csv"]) | set(re.findall(r"`(\w+)`", PAGE))
-    # Counts that stand beside a rank.
+    # Counts beside a rank.
     assert set(COLUMNS) - whole <= {"map_samples"}

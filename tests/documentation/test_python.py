@@ -14,7 +14,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 def extras(text: str) -> list[str]:
-    """Those whose packages it imports, or whose integration."""
+    """Return the extras whose packages or integration the text imports."""
     names = {name: (*packages, f"hadamax.integrations.{packages[0]}") for name, packages in EXTRAS.items()}
     return [
         name

@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 def rows(text: str) -> list[str]:
-    """The rows of tables, cells apart by one space."""
+    """Return table rows with single spaces."""
     return [" ".join(line.split()) for line in text.splitlines() if line.startswith("|")]
 
 

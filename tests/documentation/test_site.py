@@ -19,7 +19,7 @@ from hadamax.networks import ENCODERS
 from hadamax.runs.settings import NetworkSettings, RunSettings
 
 pytestmark = pytest.mark.extra("docs")
-# What a browser fetches by itself when it shows a page; a link waits for the reader.
+# Attributes that a browser loads without a click.
 FETCHED = {
     "script": "src",
     "link": "href",

@@ -18,7 +18,7 @@ STATISTICS = (ROOT / "docs" / "statistics.md").read_text()
 
 
 def rows(page: str, head: str) -> list[list[str]]:
-    """The cells of the table whose first column has that head."""
+    """Return the cells of the table with this first column."""
     table = re.search(rf"^\| {head} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert table
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
@@ -68,7 +68,7 @@ def test_figure_and_study_reference_each_other(name: str) -> None:
 
 
 def named(text: str, kind: str) -> set[int]:
-    """The numbers in `Figures 1, 9 and 19 to 25`, of tables or of figures."""
+    """Return the numbers in a text such as `Figures 1, 9 and 19 to 25`."""
     found: set[int] = set()
     for part in re.findall(rf"{kind}s? ((?:\d+(?: \([a-d, ]+\))?(?:, | and | to )?)+)", text):
         plain = re.sub(r" \([a-d, ]+\)", "", part)

@@ -13,7 +13,7 @@ FRAME_SKIP = 4
 
 
 def shrink(picture: np.ndarray, size: int) -> np.ndarray:
-    """The first axis at `size` pixels: each the mean of what it covers, the pixels at its edges in part."""
+    """Resize the first axis to `size` pixels by area averaging."""
     scale = len(picture) / size
     edges = np.arange(size + 1) * scale
     whole = np.minimum(edges.astype(int), len(picture) - 1)
@@ -22,12 +22,12 @@ def shrink(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def small(screen: np.ndarray) -> np.ndarray:
-    """A grey screen at 84x84, not rounded."""
+    """Return a grey 84x84 screen without rounding."""
     return shrink(shrink(screen.astype(float), 84).T, 84).T
 
 
 class Row(NamedTuple):
-    """What a step brought. `last`: the game's last picture where it ended."""
+    """Result of a step. `last`: the final picture of an ended game."""
 
     reward: int
     lost_life: bool
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Oracle:
-    """The protocol written out for one game: seed, FIRE, frame skip, maximum of two frames, ends."""
+    """The protocol for one game: seed, FIRE, frame skip, maximum of two frames, ends."""
 
     def __init__(self, game: str, *, sticky: float, full: bool, fire_on_reset: bool, limit: int) -> None:
         ALEInterface.setLoggerMode(LoggerMode.Error)
@@ -77,7 +77,7 @@ class Oracle:
             pictures.append(self.ale.getScreenGrayscale())
         over = terminated or truncated
         if over:
-            # ale-py ends without taking the last frame's picture: the observation before stands in for it.
+            # ale-py ends without the last frame's picture and repeats the observation before it.
             pictures = [self.shown, *pictures[FRAME_SKIP - 2 :]]
         self.shown = np.maximum.reduce(pictures[-2:])
         lost_life = 0 < self.ale.lives() < lives and not over

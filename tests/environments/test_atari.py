@@ -77,7 +77,7 @@ def test_same_seed_repeats_and_another_differs() -> None:
     first = observations(seed=1)
     assert np.array_equal(first, observations(seed=1))
     assert not np.array_equal(first, observations(seed=2))
-    assert not np.array_equal(first[:, 0], first[:, 1])  # environments have seeds of their own
+    assert not np.array_equal(first[:, 0], first[:, 1])  # each environment has its own seed
 
 
 def test_thread_count_changes_nothing() -> None:

@@ -43,7 +43,7 @@ def test_colour_engine_plays_the_same_game(env: str, sticky_actions: float) -> N
         assert over == bool(step.terminated[0] or step.truncated[0])
         assert frame.lives[0] == step.lives[0]
         rewards += reward
-    assert rewards > 0  # or the equality above would say nothing
+    assert rewards > 0  # otherwise the equality above could not fail
 
 
 @pytest.mark.parametrize("limit", [61, 62, 63, 64])

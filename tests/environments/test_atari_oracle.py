@@ -17,7 +17,7 @@ STEPS = 450
 
 
 class Beside:
-    """An environment of one game and its oracle, played together and compared after each step."""
+    """Play an environment and its oracle together and compare them after each step."""
 
     def __init__(self, settings: EnvironmentSettings, *, reseed_steps: int) -> None:
         s = self.settings = settings.resolved()

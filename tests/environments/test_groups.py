@@ -33,7 +33,7 @@ def grouped(kind: type[ScriptedEngine] = ScriptedEngine) -> EnvironmentGroups:
 
 
 def in_turn(groups: EnvironmentGroups, actions: np.ndarray) -> list[Any]:
-    """One step, every group begun before the first is waited for."""
+    """Step all groups; each is sent before the first is received."""
     for group in groups.groups:
         group.send(actions[group.first : group.first + group.num_envs])
     return [group.receive() for group in groups.groups]

@@ -20,7 +20,7 @@ def make(env: str, num_envs: int = 2, seed: int = 1, **settings: object) -> Vect
 
 
 class Still(gymnasium.Env):
-    """Shows a sample of its space, for ever, and notes the actions that arrive."""
+    """An endless environment that shows samples of its space and records actions."""
 
     def __init__(self, space: spaces.Space, actions: spaces.Space | None = None) -> None:
         self.observation_space, self.action_space = space, actions or spaces.Discrete(3)
@@ -55,7 +55,7 @@ def test_cartpole_equals_gymnasium() -> None:
     assert np.array_equal(observations[0], twin.reset(seed=seeds[0])[0])
     returns, cut, over = 0.0, 0, 0
     for t in range(400):
-        action = t // 2 % 2 if over else 0  # fall at once, then balance a while
+        action = t // 2 % 2 if over else 0  # fall at once, then balance for a while
         known = len(seeds)
         step = environment.step(np.array([action, t % 2]))
         observation, reward, terminated, truncated, _ = twin.step(action)

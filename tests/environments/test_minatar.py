@@ -39,7 +39,7 @@ def test_engine_attributes() -> None:
         ("MinAtar/Breakout-v0", ("NOOP", "LEFT", "UP", "RIGHT", "DOWN", "FIRE")),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*out of date")  # -v0 is asked for by name
+@pytest.mark.filterwarnings("ignore:.*out of date")  # -v0 is requested by name
 def test_actions_have_names(env: str, names: tuple[str, ...]) -> None:
     assert make(env).action_names == names
 

@@ -57,9 +57,9 @@ def test_names_ignore_case_and_underscores(name: str) -> None:
     ("env", "family"),
     [
         ("CartPole-v1", "gymnasium"),
-        ("Blackjack-v1", "gymnasium"),  # the card table of Gymnasium, though there is an Atari game Blackjack
+        ("Blackjack-v1", "gymnasium"),  # Gymnasium's Blackjack, although Atari has a game of this name
         ("MinAtar/Breakout-v1", "minatar"),
-        ("Pong-ram-v5", "gymnasium"),  # no such thing: the memory is not the picture
+        ("Pong-ram-v5", "gymnasium"),  # unsupported: RAM observations
         ("ALE/Pong-ram-v5", "gymnasium"),
         ("", "gymnasium"),
     ],

@@ -51,7 +51,7 @@ def test_resume_is_exact_at_any_step(reseed_steps: int) -> None:
         later = play(copy.deepcopy(environment), 30, seed=99)
         for expected, step in zip(later, play(other, 30, seed=99), strict=True):
             assert_same(expected, step)
-    assert forced > 1  # some of the moments stood before a forced FIRE
+    assert forced > 1  # some saves were made before a forced FIRE
 
 
 def test_resumed_state_can_be_saved_again() -> None:
@@ -151,7 +151,7 @@ def other_rewards(env: int, step: int, state: int) -> Event:
 
 
 class OtherFrames(ScriptedEngine):
-    """The same rewards and ends, other pictures: what another screen setting or emulator would show."""
+    """Equal rewards and ends with other pictures, as from another emulator."""
 
     def _frame(self, env: int) -> np.ndarray:
         return super()._frame(env) ^ 1

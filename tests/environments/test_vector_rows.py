@@ -40,7 +40,7 @@ def test_end_is_flagged_on_its_own_row(end: Event, flag: str, other: str, termin
     assert [step.ended.tolist() for step in steps] == [[], [0], [], [0], []]
     assert [step.games for step in steps] == [[], [Game(0, 6.0, 2)], [], [Game(0, 8.0, 2)], []]
     assert [step.rewards[0] for step in steps] == [1, 5, 3, 5, 0]
-    for i, row in enumerate((1, 3)):  # the last observation, and the next game's first: neither is lost
+    for i, row in enumerate((1, 3)):  # both the final observation and the next game's first are kept
         assert np.array_equal(steps[row].final_observations[0], engine.lasts[i][1])
         assert np.array_equal(steps[row].observations[0], engine.newest[row][0])
         assert not np.array_equal(engine.lasts[i][1], engine.newest[row][0])

@@ -12,7 +12,7 @@ from hadamax.environments import VectorEnvironment
 
 
 class Stacker:
-    """The last `stack` frames of a game; at its start the first, or zeros, stand in for the missing."""
+    """The last `stack` frames of a game, padded at its start with the first frame or zeros."""
 
     def __init__(self, stack: int, repeat: bool) -> None:
         self.stack, self.repeat = stack, repeat
@@ -28,7 +28,7 @@ class Stacker:
 
 
 def short_games(env: int, step: int, state: int) -> Event:
-    """Games of one step and of a few: shorter and longer than any stack."""
+    """Games shorter and longer than any stack."""
     return Event(terminated=state % 3 == 0, truncated=state % 7 == 0)
 
 
@@ -53,7 +53,7 @@ def test_stacks_start_with_zeros_or_repeats(rule, stack: int, repeat: bool, rese
         for env, frame in enumerate(step.observations[:, -1]):
             whole = stackers[env].begin(frame) if env in step.ended else stackers[env].add(frame)
             assert np.array_equal(step.observations[env], whole)
-        if reseed_steps > 120:  # else a new seed came after the frame that the engine noted
+        if reseed_steps > 120:  # otherwise a new seed followed the recorded frame
             assert np.array_equal(step.observations[:, -1], engine.newest[-1])
         assert np.array_equal(step.observations, environment.observations)
         ends += step.ended.size

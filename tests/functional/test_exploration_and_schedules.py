@@ -30,7 +30,7 @@ def test_epsilon_0_is_greedy_and_1_is_random() -> None:
 def test_actions_draw_from_the_generator() -> None:
     torch.manual_seed(0)
     first = choices(0.5)
-    torch.manual_seed(1)  # the global generator has no say
+    torch.manual_seed(1)  # the global generator is not used
     assert torch.equal(first, choices(0.5))
     assert not torch.equal(first, choices(0.5, seed=4))
 

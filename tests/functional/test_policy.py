@@ -15,8 +15,8 @@ from hadamax.functional import clipped_policy_loss, clipped_value_loss, entropy,
     ("ratio", "advantage", "expected", "moves"),
     [
         (1.0, 2.0, -2.0, True),
-        (1.5, 2.0, -2.4, False),  # better already: 1.2 * 2, and no gradient
-        (0.5, 2.0, -1.0, True),  # worse: pulled back however far
+        (1.5, 2.0, -2.4, False),  # clipped: 1.2 * 2 without a gradient
+        (0.5, 2.0, -1.0, True),  # worse: not clipped
         (0.5, -2.0, 1.6, False),  # less likely already: 0.8 * 2
         (1.5, -2.0, 3.0, True),
     ],
@@ -33,8 +33,8 @@ def test_policy_loss_by_hand(ratio: float, advantage: float, expected: float, mo
     ("value", "target", "expected", "moves"),
     [
         (1.1, 2.0, 0.5 * 0.9**2, True),
-        (1.5, 2.0, 0.5 * 0.8**2, False),  # moved by 0.5 of 0.2 allowed: judged at 1.2
-        (1.5, 0.0, 0.5 * 1.5**2, True),  # moved the wrong way: pulled back
+        (1.5, 2.0, 0.5 * 0.8**2, False),  # changed by 0.5 with 0.2 allowed: clipped to 1.2
+        (1.5, 0.0, 0.5 * 1.5**2, True),  # changed in the wrong direction: not clipped
         (0.5, 0.0, 0.5 * 0.8**2, False),
     ],
 )

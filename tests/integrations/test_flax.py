@@ -27,7 +27,7 @@ HR: dict[str, Any] = {"activation": "tanh", "branches": 2}
 
 
 def random_weights(module: torch.nn.Module, seed: int = 0) -> None:
-    """Every parameter moved by a tenth of its own size and of one: no bias stays zero, no scale stays one."""
+    """Perturb all parameters, so that no bias is zero and no scale one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -44,7 +44,7 @@ def to_nhwc(images: np.ndarray) -> np.ndarray:
 
 
 def assert_same(ours: Any, theirs: torch.Tensor) -> None:
-    """To 1e-5, element by element, relative to the size of the features."""
+    """Compare elementwise to 1e-5 of the largest feature."""
     expected = theirs.detach().numpy()
     assert np.abs(expected).max() > 1e-2
     assert np.abs(np.asarray(ours) - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -52,7 +52,7 @@ def assert_same(ours: Any, theirs: torch.Tensor) -> None:
 
 
 def both(name: str, shape: tuple[int, ...], scale: float, dtype: Any, **settings: Any) -> tuple[Any, Any]:
-    """The same encoder and weights twice."""
+    """Return the encoder in PyTorch and Flax with equal weights."""
     torch.manual_seed(0)
     encoder = hadamax.build_encoder(name, shape, scale, **settings)
     random_weights(encoder)
@@ -63,7 +63,7 @@ def both(name: str, shape: tuple[int, ...], scale: float, dtype: Any, **settings
 
 
 def compare(name: str, shape: tuple[int, ...], **settings: Any) -> None:
-    """In float64, where nothing but a difference of meaning shows."""
+    """Compare in float64, where rounding does not matter."""
     with jax.enable_x64(True):
         encoder, apply = both(name, shape, 200.0, jnp.float64, **settings)
         seen = observations(shape)
@@ -175,7 +175,7 @@ def test_bfloat16_and_gradients() -> None:
     assert all(g.dtype == jnp.float32 and jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
     expected = float(network(torch.ones(2, 4, 10, 10)).sum().detach())
     assert float(value) == pytest.approx(expected, abs=0.05)
-    assert float(value) != expected  # it did compute in fewer digits
+    assert float(value) != expected  # it computed in lower precision
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_wrong_settings_are_errors_at_construction() -> None:
 
 
 class Published(nn.Module):
-    """The encoder of the published PQN code, made here from its description: names are Flax's own."""
+    """The encoder of the published PQN code with Flax's automatic names."""
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
@@ -214,7 +214,7 @@ class Published(nn.Module):
 
 
 class NatureCNN(Published):
-    """The name that it has there."""
+    """Return the name in the published tree."""
 
 
 class PublishedQNetwork(nn.Module):
@@ -249,7 +249,7 @@ def published() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
 
 def test_published_tree_loads_into_both(published: tuple[dict[str, Any], np.ndarray, np.ndarray]) -> None:
     variables, seen, values = published
-    # The published norm takes the variance as E[x^2] - E[x]^2: a few digits of float32 are its own.
+    # The published norm computes the variance as E[x^2] - E[x]^2, which loses some float32 digits.
     close: dict[str, Any] = {"rtol": 2e-5, "atol": 2e-5 * float(np.abs(values).max())}
     network = TorchQNetwork(hadamax.build_encoder("hadamax", (4, 44, 45)), 6)
     for tree in (variables, variables["params"]):
@@ -258,7 +258,7 @@ def test_published_tree_loads_into_both(published: tuple[dict[str, Any], np.ndar
     module = QNetwork(build_encoder("hadamax", (44, 45, 4)), 6)
     params = flax_params(variables, module.encoder)
     np.testing.assert_allclose(jax.jit(module.apply)({"params": params}, to_nhwc(seen)), values, **close)
-    # And as it is, without any conversion.
+    # Without conversion.
     inner = {"params": variables["params"]["NatureCNN_0"]}
     features = jax.jit(module.encoder.apply)(inner, to_nhwc(seen))
     expected = network.encoder(torch.from_numpy(seen)).detach()

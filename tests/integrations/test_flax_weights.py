@@ -32,7 +32,7 @@ def norms(*widths: int) -> Tree:
 
 
 def hadamax_tree() -> Tree:
-    """Shapes and names of the published Hadamax network of six actions, on 84x84x4."""
+    """Return shapes and names of the published Hadamax network for six actions and 84x84x4."""
     kernels = [(8, 8, 4, 32), (8, 8, 4, 32), (4, 4, 32, 64), (4, 4, 32, 64), (3, 3, 64, 64), (3, 3, 64, 64)]
     convs = {f"Conv_{i}": layer(kernel) for i, kernel in enumerate(kernels)}
     encoder = {**convs, **norms(32, 32, 64, 64, 64, 64, 512), "Dense_0": layer((7744, 512))}
@@ -41,7 +41,7 @@ def hadamax_tree() -> Tree:
 
 
 def pqn_tree() -> Tree:
-    """The same of PQN's own network."""
+    """Return those of the published PQN network."""
     kernels = [(8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64)]
     convs = {f"Conv_{i}": layer(kernel) for i, kernel in enumerate(kernels)}
     encoder = {**convs, **norms(32, 64, 64, 512), "Dense_0": layer((3136, 512))}
@@ -50,7 +50,7 @@ def pqn_tree() -> Tree:
 
 
 def impala_tree() -> Tree:
-    """The same of the residual baseline."""
+    """Return those of the residual baseline."""
     tree: Tree = {"Dense_0": layer((576, 256)), "Action_dense": layer((256, 6))}
     inputs = 4
     for i, width in enumerate((16, 32, 32, 64, 64)):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.extra("sb3")
 
 
 class Pictures(gymnasium.Env[np.ndarray, int]):
-    """A picture, channels last, that shows the best action as a bright row; games of six steps."""
+    """Channels-last pictures that show the best action as a bright row; games of six steps."""
 
     def __init__(self, low: float = 0, high: float = 255, dtype: Any = np.uint8, size: int = 36) -> None:
         self.observation_space = spaces.Box(low, high, (size, size + 1, 1), dtype)
@@ -117,7 +117,7 @@ def test_dqn_learns_a_reward_from_the_observation() -> None:
         actions, _ = model.predict(seen, deterministic=True)
         seen, rewards, _, _ = model.env.step(actions)
         right += int(rewards[0])
-    assert right >= 36  # by chance 13
+    assert right >= 36  # 13 by chance
 
 
 def test_features_equal_the_encoder_on_the_same_bytes() -> None:
@@ -172,7 +172,7 @@ def test_wrong_spaces_and_settings_are_errors(space: Any, settings: dict[str, An
 def test_wrong_image_scale_is_an_error_at_the_first_image(scale: float, low: float, high: float) -> None:
     extractor = HadamaxExtractor(spaces.Box(0, 255, (4, 36, 36), np.uint8), "minatar", scale)
     images = torch.zeros(1, 4, 36, 36)
-    extractor(images)  # black: nothing to tell
+    extractor(images)  # black images show no scale
     images[0, 0, 0], images[0, 0, 1] = low, high
     with pytest.raises(ValueError, match="input_scale"):
         extractor(images)

@@ -50,7 +50,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def build_all() -> None:
-    """Compile what the tests use, on all cores, so that no test waits for a compiler."""
+    """Compile all libraries of these tests in parallel."""
     wanted = [cpu.macros(dtype, kind.variant(None), 0) for kind in KINDS for dtype in DTYPES]
     with ThreadPoolExecutor() as pool:
         list(pool.map(_try_building, wanted))
@@ -79,7 +79,7 @@ class Answer(NamedTuple):
 def random_case(
     variant: BlockConfig, shape: tuple[int, int, int, int], dtype: torch.dtype, *, affine: bool, seed: int
 ) -> Case:
-    """Inputs [N, branches * C, H, W] for shape (N, C, H, W): channels of many sizes, some far from zero."""
+    """Return inputs [N, branches * C, H, W] with channels of different means."""
     images, channels, rows, columns = shape
     random = torch.Generator().manual_seed(seed)
     wide = variant.branches * channels
@@ -116,7 +116,7 @@ def _answer(case: Case, block: Callable[..., Tensor]) -> Answer:
 
 
 def without_near_ties(case: Case, margin: float) -> Case:
-    """The case without gradient where the two largest of a window are closer than rounding can tell."""
+    """Zero the gradient where the two largest values of a window differ by less than rounding."""
     if case.variant.pool is None:
         return case
     window, stride, low, high = case.variant.pool
@@ -138,7 +138,7 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
 
 
 def agree(found: Answer, wanted: Answer, tolerance: float) -> None:
-    """Output and gradients are those wanted, relative to the largest of each."""
+    """Assert equal outputs and gradients, relative to the largest of each."""
     for name, ours, theirs in zip(Answer._fields, found, wanted, strict=True):
         assert (ours is None) == (theirs is None), name
         if ours is not None and theirs is not None:

@@ -10,9 +10,9 @@ from triton.compiler import ASTSource
 from hadamax.kernels import cuda, triton_block
 from hadamax.kernels.block_config import BlockConfig
 
-CARD = GPUTarget("cuda", 80, 32)  # A100; what it takes, later ones take
+CARD = GPUTarget("cuda", 80, 32)  # A100; later GPUs accept the same
 GELU = ("gelu_tanh", "gelu_tanh")
-# The blocks of `hadamax`, and what they leave out: every activation, a sum, one and three branches, no norm.
+# The blocks of `hadamax`, all other activations, a sum, one and three branches, no norm.
 BLOCKS = (
     (BlockConfig(2, GELU, "product", "channels", 1e-6, (4, 4, 0, 0)), 32, torch.bfloat16),
     (BlockConfig(2, GELU, "product", "channels", 1e-6, (3, 1, 1, 1)), 64, torch.bfloat16),

@@ -8,7 +8,7 @@ from hadamax.kernels import fft_convolution, implementation
 
 @pytest.fixture(scope="session")
 def kernel() -> None:
-    """The compiled kernel, or the test is skipped: all still works without, as other tests show."""
+    """Compile the kernel; skip the test where that is impossible."""
     build_all()
     settings = HADAMAX.variant(None)._asdict()
     del settings["eps"]
@@ -19,5 +19,5 @@ def kernel() -> None:
 
 @pytest.fixture
 def small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convolutions by spectra where they do not pay, too."""
+    """Use FFT convolutions for small maps too, where they are slower."""
     monkeypatch.setattr(fft_convolution, "GAIN", 0.0)

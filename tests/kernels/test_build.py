@@ -23,7 +23,7 @@ from hadamax.kernels.reference import reference_block
 pytestmark = pytest.mark.end_to_end
 
 VARIANT = BlockConfig(1, ("identity",), "product", None, 0.0, (2, 2, 0, 0))
-SERVED = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}  # as `implementation` asks
+SERVED = {name: value for name, value in VARIANT._asdict().items() if name != "eps"}  # arguments of `implementation`
 MACROS = cpu.macros(torch.float32, VARIANT, 0)
 SMALL = (("HADAMAX_ELEMENT=float",), "observations.cpp")  # compiles in a fifth of the time of a block
 FLAGS = tuple(flag.replace("-O3", "-O0") for flag in build.FLAGS)
@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def lines_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What two blocks of different kinds log, having checked that both give the right answer."""
+    """Return the log lines of two kinds of blocks after checking their results."""
     x = torch.randn(2, 6, 4, 4, requires_grad=True)
     for variant in (VARIANT, VARIANT._replace(activations=("tanh",)), VARIANT):
         with caplog.at_level(logging.WARNING):

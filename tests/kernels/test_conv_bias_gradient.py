@@ -27,7 +27,7 @@ def test_values_and_gradients_are_those_of_float64(stride: int, layout: torch.me
     exact = [t.detach().double().requires_grad_() for t in given]
     y, expected = (conv2d(*t, (stride, stride), (1, 2)) for t in (given, exact))
     assert summed_apart(y)
-    assert not summed_apart(expected)  # float64 goes PyTorch's way
+    assert not summed_apart(expected)  # float64 uses PyTorch's convolution
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
     gradient = torch.randn_like(y)
     found = torch.autograd.grad(y, given, gradient)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.end_to_end
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:
-    """Skips where nothing can be compiled."""
+    """Skip without a compiler."""
 
 
 def stage_of(dtype: torch.dtype = torch.float32, stride: int = 1) -> ConvBlockConfig:

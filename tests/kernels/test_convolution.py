@@ -18,7 +18,7 @@ from hadamax.kernels.fft_convolution import FftConvolution
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:
-    """Skips where nothing can be compiled: else float32 is served."""
+    """Skip without a compiler; check that float32 uses the kernel."""
     assert obstacle(torch.float32) is None
 
 
@@ -64,9 +64,9 @@ def test_error_is_at_most_twice_pytorchs(kind: str, dtype: torch.dtype) -> None:
     """In the norm and at the worst pixel, up to rounding of the largest value."""
     needs(dtype)
     x = observations(2, 4, 84, 84)
-    if kind == "checks":  # differences of 510, more than bfloat16 counts singly
+    if kind == "checks":  # differences of 510, not exact in bfloat16
         x = (255 * (torch.arange(84)[:, None] + torch.arange(84)) % 510).to(torch.uint8).expand_as(x).contiguous()
-    elif kind == "a game":  # flat but for a few objects
+    elif kind == "a game":  # constant except for a few objects
         x = torch.where(x[:, :, ::7, ::7].repeat_interleave(7, 2).repeat_interleave(7, 3) > 200, x, 87)
     elif kind != "noise":
         x.fill_(0 if kind == "black" else 255)
@@ -89,7 +89,7 @@ def test_channels_and_planes_are_independent() -> None:
     weight, bias = layer(64, 4, (8, 8))
     config = ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     x, gradient = observations(2, 4, 34, 34), torch.randn(2, 64, 34, 34)
-    x[:, 2] //= 200  # a plane almost black
+    x[:, 2] //= 200  # an almost black plane
     with torch.no_grad():
         weight[5] *= 1e6
     gradient[:, 7] *= 1e6
@@ -138,7 +138,7 @@ def test_input_may_be_overwritten_before_the_backward_pass() -> None:
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
     expected = torch.autograd.grad(byte_convolution(x, weight, bias, config).sum(), weight)[0]
     y = byte_convolution(x, weight, bias, config)
-    x.numpy()[:] = 0  # as a game does, unseen by PyTorch
+    x.numpy()[:] = 0  # as an emulator does, without PyTorch's version counter
     assert torch.equal(torch.autograd.grad(y.sum(), weight)[0], expected)
 
 
@@ -157,7 +157,7 @@ def test_second_derivatives_and_batched_gradients() -> None:
         assert off(ours, expected) < 1e-6
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecation warnings
 def test_forward_mode_inference_mode_and_no_grad() -> None:
     weight, bias = layer(64, 4, (8, 8))
     x, config = observations(2, 4, 17, 17), ByteConvConfig((1, 1), SAME, 255.0, torch.float32)
@@ -205,7 +205,7 @@ def test_wrong_shapes_raise_as_in_pytorch(x: Tensor, channels: int, error: type[
     with pytest.raises(RuntimeError):
         byte_convolution(observations(2, 4, 20, 20), weight, bias[:63], config)
     elsewhere = torch.zeros(2, 4, 20, 20, dtype=torch.uint8, device="meta")
-    assert byte_convolution(elsewhere, weight, bias, config).device.type == "meta"  # it has no memory to read
+    assert byte_convolution(elsewhere, weight, bias, config).device.type == "meta"  # the meta device has no data
 
 
 def test_results_do_not_depend_on_run_or_batch() -> None:

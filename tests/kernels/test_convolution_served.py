@@ -16,7 +16,7 @@ from hadamax.networks import build_encoder
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:
-    """Skips where nothing can be compiled: else float32 is served."""
+    """Skip without a compiler; check that float32 uses the kernel."""
     assert obstacle(torch.float32) is None
 
 
@@ -46,7 +46,7 @@ def test_unsupported_inputs_use_the_plain_form(
     assert reason is not None
     assert word in reason
     found, expected = byte_convolution(x, weight, bias, config), plain(x, weight, bias, config)
-    assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's forms for one layout and another
+    assert off(found, expected.double()) < 8 * torch.finfo(dtype).eps  # PyTorch's algorithms for both layouts
     wide = (tensor.float() for tensor in (weight, bias))  # whatever the weights' own precision
     assert torch.equal(byte_convolution(x, *wide, config), found)
 

@@ -15,7 +15,7 @@ from hadamax.kernels.cuda_graphs import WARMUP_CALLS, CudaGraphCapturer, Graphed
 
 
 class Sum:
-    """Adds what it is given, and counts how often it is run."""
+    """Add the input to a total and count the calls."""
 
     def __init__(self) -> None:
         self.total, self.runs = torch.zeros(3), 0
@@ -34,7 +34,7 @@ def test_replay_equals_the_eager_call() -> None:
         for found, expected in zip(recording(x, factor), plain(x, factor), strict=True):
             assert torch.equal(found, expected)
         assert torch.equal(function.total, plain.total)
-    assert function.runs == WARMUP_CALLS + 2  # once more to compare with, once to record
+    assert function.runs == WARMUP_CALLS + 2  # one more to compare, one to record
     assert tape.replays == 10 - WARMUP_CALLS
 
 
@@ -63,7 +63,7 @@ def test_runs_eagerly_without_a_capturer() -> None:
 
 
 class Counting(Sum):
-    """Takes a number from the host, which a recording would keep as it was."""
+    """Use a Python number, which a recording would freeze."""
 
     def __call__(self, x: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         super().__call__(x, factor)
@@ -72,7 +72,7 @@ class Counting(Sum):
 
 
 class Asking(Sum):
-    """Asks for a value that the card would have to be waited for."""
+    """Read a value back, which a capture cannot do."""
 
     def __call__(self, x: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         outputs = super().__call__(x, factor)
@@ -81,7 +81,7 @@ class Asking(Sum):
 
 
 class Elsewhere(Sum):
-    """Its memory is another one every time."""
+    """Use new memory on each call."""
 
     def __call__(self, x: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         self.runs += 1

@@ -48,7 +48,7 @@ def test_equals_the_reference(
     threads: int,
     seed: int,
 ) -> None:
-    assume(kind.norm is None or shape[1] > 1)  # of a single channel a norm leaves nothing
+    assume(kind.norm is None or shape[1] > 1)  # a norm of a single channel gives zero
     torch.set_num_threads(threads)
     case = random_case(kind.variant(pool, eps=1e-3), shape, dtype, affine=affine, seed=seed)
     precise = dtype == torch.float32
@@ -121,7 +121,7 @@ def test_large_values_do_not_overflow(kind: Kind) -> None:
     grid = torch.cartesian_prod(*[x] * branches).reshape(-1, branches).T.reshape(1, branches, -1, 1)
     case = Case(kind.variant(None)._replace(norm=None), grid, None, None, torch.ones(1, 1, grid.shape[2], 1))
     found, wanted = fused(case), exact(case)
-    scale = grid.double().abs().clamp(min=1).prod(1)  # of the product: a branch near zero is known to 1e-7 only
+    scale = grid.double().abs().clamp(min=1).prod(1)  # relative to the product: a branch near zero is accurate to 1e-7
     for ours, theirs in ((found.y, wanted.y), (found.to_x, wanted.to_x)):
         assert ours.isfinite().all()
         assert bool(((ours - theirs).abs() <= 1e-6 * scale).all())

@@ -27,7 +27,7 @@ Form = Callable[[Tensor, Tensor, Tensor | None, ConvGeometry], Tensor]
 
 @pytest.fixture(autouse=True)
 def _served(kernel: None, small_maps: None) -> None:
-    """Skips where nothing can be compiled: else these are served."""
+    """Skip without a compiler; check that this case uses the kernel."""
     assert map_convolution_obstacle(SIZE, torch.empty(64, 32, 4, 4), SAME) is None
 
 
@@ -37,7 +37,7 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None, place: ConvGeometry) -
 
 
 def case(images: int = 8, inputs: int = 32, outputs: int = 64, size: tuple[int, ...] = SIZE) -> list[Tensor]:
-    """A map, a weight and a bias."""
+    """Return a map, a weight and a bias."""
     weight, bias = layer(outputs, inputs, (4, 4))
     x = torch.randn(images, inputs, *size, generator=torch.Generator().manual_seed(1))
     return [x.contiguous(memory_format=torch.channels_last).requires_grad_(), weight, bias]
@@ -151,7 +151,7 @@ def test_second_derivatives_and_batched_gradients() -> None:
         assert off(ours, expected) < ROUNDING
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch warns of parts of itself
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecation warnings
 def test_transforms_compilers_and_autocast_use_pytorch() -> None:
     """Forward differentiation, torch.func, compilers, autocast."""
     x, weight, bias = (tensor.detach() for tensor in case())

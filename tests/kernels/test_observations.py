@@ -49,13 +49,13 @@ def test_encoder_of_bytes_equals_encoder_of_scaled_floats(threads: int) -> None:
         torch.testing.assert_close(encoder(observations), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(encoder(strided), encoder(observations))
         with torch.autocast("cpu", torch.bfloat16):
-            # Convolutions of bytes round no weight to bfloat16, the twin's do: both are as near as bfloat16 lets them.
+            # Byte convolutions do not round weights to bfloat16, the other form does; both are accurate to bfloat16.
             off = [(y - expected).norm() for y in (encoder(observations), twin(observations / 255.0))]
         assert max(off) <= 2 * min(off)
         assert max(off) < 0.05 * expected.norm()
 
 
-@pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own warnings
 def test_works_under_torch_compile(kernel: None) -> None:
     torch.compiler.reset()
     observations = torch.randint(256, (2, 4, 10, 10), dtype=torch.uint8)

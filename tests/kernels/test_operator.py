@@ -157,14 +157,14 @@ def test_copies_and_state(kernel: None) -> None:
 
 
 @pytest.mark.parametrize("built", [True, False])
-@pytest.mark.filterwarnings("ignore")  # the compiler of PyTorch warns of itself
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own warnings
 def test_compiles_without_a_graph_break(kernel: None, built: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not built:
         monkeypatch.setattr(cpu, "library", lambda *_: None)
     torch.compiler.reset()
     block = Block()
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
-    for images, size in ((2, 9), (3, 9), (3, 12)):  # the later ones with sizes that the graph does not know
+    for images, size in ((2, 9), (3, 9), (3, 12)):  # later sizes are new to the graph
         x = torch.randn(images, 3, size, size)
         wanted = torch.autograd.grad(block(x).square().sum(), list(block.parameters()))
         found = torch.autograd.grad(compiled(x).square().sum(), list(block.parameters()))
@@ -226,7 +226,7 @@ def test_invalid_inputs_are_errors(change: dict, said: str) -> None:
 
 
 def negated(tensor: Tensor) -> Tensor:
-    """Minus the tensor, with its numbers in memory as they are and a bit that says so."""
+    """Return a lazily negated view of the tensor."""
     view = torch._neg_view(tensor)
     assert view.is_neg()
     return view

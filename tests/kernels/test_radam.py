@@ -14,7 +14,7 @@ from hadamax.kernels import RAdam
 
 
 def parameters(dtype: torch.dtype) -> list[nn.Parameter]:
-    """Of every layout: more than one block of elements, incomplete vectors, channels-last, a single number."""
+    """Return parameters of several layouts: large, with incomplete vectors, channels-last, scalar."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((300, 131), (7,), (5, 3, 4, 4), (1,))
     values = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]

@@ -26,7 +26,7 @@ LIBRARY = ("radam.cpp",)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An installation that brings nothing yet, and a process that has loaded nothing."""
+    """Provide an installation without shipped libraries and a process without loaded ones."""
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "compiled")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     cpu.reset()
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def compile_into(folder: Path, kind: shipped.Kind) -> Path:
-    """What `setup.py` does for one library."""
+    """Compile one library as `setup.py` does."""
     path = folder / kind.name / shipped.file_name(LIBRARY)
     path.parent.mkdir(parents=True)
     command = [*build.find_compiler()[0], *build.FLAGS, *kind.flags, str(shipped.SOURCES / LIBRARY[0]), "-o", str(path)]
@@ -47,7 +47,7 @@ def compile_into(folder: Path, kind: shipped.Kind) -> Path:
 @pytest.mark.parametrize("name", shipped.BLOCKS)
 def test_every_block_of_an_encoder_is_shipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: set[shipped.Library] = set()
-    monkeypatch.setattr(cpu, "load", lambda source, macros: asked.add((source, *macros)))  # and gets none
+    monkeypatch.setattr(cpu, "load", lambda source, macros: asked.add((source, *macros)))  # and returns none
     encoder, varied = VARIED.get(name, (name, {}))
     shape = SHAPES.get(name, (4, 84, 84))
     network = build_encoder(encoder, shape, **varied)

@@ -64,7 +64,7 @@ def test_batched_gradients() -> None:
 
 @pytest.fixture(params=[True, False], ids=["watched", "alone"])
 def watching(request: pytest.FixtureRequest) -> Any:
-    """A mode sees the calls, which then go to the registered operator; or nobody does."""
+    """Run with a dispatch mode, which uses the registered operator, or without one."""
     return FlopCounterMode(display=False) if request.param else contextlib.nullcontext()
 
 
@@ -202,4 +202,4 @@ def test_bytes_are_scaled_under_vmap_without_a_warning(capfd: pytest.CaptureFixt
     images = torch.randint(256, (3, 2, 4, 9, 9), dtype=torch.uint8)
     found = vmap(lambda x: scaled_observations(x, 255.0, torch.float32, ((1, 2), (0, 1))))(images)
     assert torch.equal(found, torch.nn.functional.pad(images / 255.0, (0, 1, 1, 2)))
-    assert not capfd.readouterr().err  # of a batching rule that is not there
+    assert not capfd.readouterr().err  # about a missing batching rule

@@ -34,13 +34,13 @@ pytestmark = [
     pytest.mark.end_to_end,
 ]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# The interpreter cuts off what a card rounds to bfloat16.
+# The interpreter truncates to bfloat16; a GPU rounds.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8 if DEVICE == "cuda" else 2**-7}
 
 
 def launched(case: Case) -> Answer:
-    """What the kernels make of a case. Memory that they leave as they found it is NaN."""
-    torch.use_deterministic_algorithms(True)  # fills what is not initialised
+    """Run the kernels on a case; memory that they do not write is NaN."""
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
         return _launched(case)
     finally:
@@ -55,7 +55,7 @@ def _launched(case: Case) -> Answer:
     return Answer(*(None if t is None else t.cpu() for t in answer))  # type: ignore[arg-type]
 
 
-# Channels that fill a tile and that do not; several tiles; more programs than outputs.
+# Full and partial tiles, several tiles, more programs than outputs.
 @settings(derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
@@ -70,7 +70,7 @@ def _launched(case: Case) -> Answer:
 def test_equals_the_reference(
     kind: Kind, pool, dtype: torch.dtype, shape: tuple[int, int, int, int], affine: bool, seed: int
 ) -> None:
-    assume(kind.norm is None or shape[1] > 1)  # of a single channel a norm leaves nothing
+    assume(kind.norm is None or shape[1] > 1)  # a norm of a single channel gives zero
     case = random_case(kind.variant(pool, eps=1e-3), shape, dtype, affine=affine, seed=seed)
     case = without_near_ties(case, 1e-5 if dtype == torch.float32 else 1e-3)
     agree(launched(case), exact(case), TOLERANCE[dtype])
@@ -122,7 +122,7 @@ def test_large_values_do_not_overflow(kind: Kind) -> None:
     grid = torch.cartesian_prod(*[x] * branches).reshape(-1, branches).T.reshape(1, branches, -1, 1)
     case = Case(kind.variant(None)._replace(norm=None), grid, None, None, torch.ones(1, 1, grid.shape[2], 1))
     found, wanted = launched(case), exact(case)
-    scale = grid.double().abs().clamp(min=1).prod(1)  # of the product: a branch near zero is known to 1e-7 only
+    scale = grid.double().abs().clamp(min=1).prod(1)  # relative to the product: a branch near zero is accurate to 1e-7
     for ours, theirs in ((found.y, wanted.y), (found.to_x, wanted.to_x)):
         assert ours.isfinite().all()
         assert bool(((ours - theirs).abs() <= 1e-6 * scale).all())

@@ -25,7 +25,7 @@ from hadamax.networks import (
 )
 from hadamax.networks.norms import Norm
 
-ATOMS = {"num_atoms": 7, "v_min": -0.1, "v_max": 0.7}  # no float32 is 0.1: the support must come back all the same
+ATOMS = {"num_atoms": 7, "v_min": -0.1, "v_max": 0.7}  # 0.1 is not exact in float32; the support must still round-trip
 HEADS: list[tuple[Any, dict[str, Any]]] = [
     (QNetwork, {}),
     (PolicyValueNetwork, {}),
@@ -48,7 +48,7 @@ def plain() -> Iterator[None]:
 
 
 def check(network: nn.Module, encoder: Any, num_actions: int) -> nn.Module:
-    """Both ways through JSON's text; what is made has the weights' names and, with them, the same outputs."""
+    """Round-trip through JSON; the new network has the same weight names and, with the weights, the same outputs."""
     description = json.loads(json.dumps(describe(network, encoder, num_actions), allow_nan=False))
     made = network_from(description)
     made.load_state_dict(network.state_dict())
@@ -81,7 +81,7 @@ def test_description_of_every_encoder(name: str) -> None:
     combine=st.sampled_from(["product", "sum"]),
     norm=st.sampled_from([None, "channels", "map", Norm("channels", False, 1e-3)]),
     last=st.booleans(),
-    scale=st.sampled_from([255.0, 256.0, 1000.0]),  # smaller ones make infinities of bytes
+    scale=st.sampled_from([255.0, 256.0, 1000.0]),  # smaller scales overflow on bytes
 )
 def test_description_of_every_variation(
     name: str, activation: Any, combine: str, norm: Any, last: bool, scale: float

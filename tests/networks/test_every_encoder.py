@@ -20,7 +20,7 @@ def observations(shape: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_variation_builds_and_learns(name: str, activation: str) -> None:
     shape = SHAPES.get(name, (4, 84, 84))
-    # Norm and branches turn with both: every pair of choices meets in a ninth of the cases.
+    # Norm and branches rotate, so that all pairs occur in a ninth of the cases.
     row, column = list(ENCODERS).index(name), list(ACTIVATIONS).index(activation)
     norm, branches = NORM_NAMES[(row + column) % 3], 1 + (row + 2 * column) % 3
     encoder = build_encoder(name, shape, activation=activation, branches=branches, norm=norm, width=0.1)

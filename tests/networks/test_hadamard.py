@@ -18,7 +18,7 @@ def filled(layer: HadamardLinear, weight: list[list[float]], bias: list[float]) 
 
 X = torch.tensor([[1.0, 2.0]])
 WEIGHT = [[1.0, 0.0], [0.5, -1.0], [-1.0, 1.0]]  # one output, three branches: 1, -1.5, 1 before the biases
-BIAS = [0.0, 0.5, -2.0]  # so the branches hold 1, -1, -1
+BIAS = [0.0, 0.5, -2.0]  # the branches are 1, -1, -1
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_convolution_equals_two_separate_layers(name: str, memory_format: torch.
     got = layer(x)
     torch.testing.assert_close(got, activated(first(x)) * activated(second(x)))
     assert got.shape[1] == layer.out_channels
-    if name != "crelu":  # a concatenation over channels is laid out anew
+    if name != "crelu":  # a concatenation over channels is a copy
         assert got.is_contiguous(memory_format=memory_format)
 
 

@@ -34,7 +34,7 @@ def test_values_are_float32_and_close_under_bfloat16_autocast(name: str) -> None
     assert exact.dtype == narrow.dtype == torch.float32
     assert exact.shape == (2, 6)
     torch.testing.assert_close(narrow, exact, atol=0.1, rtol=0)
-    assert not torch.equal(narrow, narrow.bfloat16().float())  # the head itself did not round
+    assert not torch.equal(narrow, narrow.bfloat16().float())  # the head did not round
     narrow.sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in network.parameters())
 

@@ -24,7 +24,7 @@ def test_width_that_matches_a_larger_network(name: str, overrides: dict) -> None
     assert 1 < width < 2
     found = parameter_count(name, width=width)
     assert found == pytest.approx(target, rel=0.01)
-    # No width between its neighbours is nearer.
+    # No neighbouring width is nearer.
     for nearby in (width * (1 + step / 400) for step in range(-40, 41)):
         assert abs(parameter_count(name, width=nearby) - target) >= abs(found - target)
 

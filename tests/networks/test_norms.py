@@ -14,7 +14,7 @@ def by_hand(branch: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 
 
 def maps(branches: int) -> Tensor:
-    """[N, H, W, branches * C], each branch at a scale of its own, so that mixing branches would show."""
+    """Return [N, H, W, branches * C] with a different scale per branch, so that mixed branches are detected."""
     torch.manual_seed(0)
     return torch.cat([torch.randn(2, 4, 3, 5).double() * 10**b + b for b in range(branches)], dim=-1)
 

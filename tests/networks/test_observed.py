@@ -56,7 +56,7 @@ def test_hook_may_change_the_output(inside: str) -> None:
     encoder = made()
     module = encoder.blocks[0].get_submodule(inside)
 
-    def bend(module: nn.Module, inputs: Any, output: Any) -> Any:  # a scale would be undone by the next norm
+    def bend(module: nn.Module, inputs: Any, output: Any) -> Any:  # the next norm would undo a scale
         return tuple(map(torch.cos, output)) if isinstance(output, tuple) else output.cos()
 
     before = encoder(seen())
@@ -124,7 +124,7 @@ def test_parametrized_weights_learn(
                 change(block.layer)
         optimizer = torch.optim.SGD(encoder.parameters(), 1e-3)
         features = encoder(seen())
-        if change is pruned:  # the others scale weights, which a norm undoes
+        if change is pruned:  # the others only scale weights, which the norm undoes
             assert (features - untouched).abs().max() > 1e-3
         features.square().mean().backward()
         optimizer.step()

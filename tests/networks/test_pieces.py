@@ -18,7 +18,7 @@ SHAPE = (4, 21, 19)
 
 
 def learn(encoder: Encoder, x: Tensor) -> list[Tensor]:
-    """The features, and the gradients of some sum of them."""
+    """Return the features and the gradients of a weighted sum."""
     features = encoder(x)
     weights = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
     return [features.detach(), *torch.autograd.grad((features * weights).sum(), list(encoder.parameters()))]
@@ -26,7 +26,7 @@ def learn(encoder: Encoder, x: Tensor) -> list[Tensor]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each convolution was given."""
+    """Record the number of rows of each convolution."""
     seen: list[int] = []
     convolve = HadamardConv2d.convolve
 

@@ -48,7 +48,7 @@ def per_channel(values: Array) -> Array:
 
 
 def random_state(encoder: torch.nn.Module) -> State:
-    """Random values in all parameters, affine ones included, loaded into `encoder` too."""
+    """Load random values into all parameters of `encoder` and return them."""
     generator = torch.Generator().manual_seed(0)
     state = {
         name: torch.randn(value.shape, generator=generator, dtype=torch.float64) * 0.5
@@ -76,7 +76,7 @@ def product_block(
 
 
 def test_hadamax_equals_the_published_equations() -> None:
-    # 22 -> 6 -> 3 -> 3: all margins are uneven or worked out from the size at least once.
+    # 22 -> 6 -> 3 -> 3 covers uneven and size-dependent padding.
     encoder = build_encoder("hadamax", (4, 22, 22)).double()
     state = random_state(encoder)
     observations = torch.randint(0, 256, (2, 4, 22, 22), generator=torch.Generator().manual_seed(1)).to(torch.uint8)

@@ -31,7 +31,7 @@ def test_every_valid_combination_builds_and_steps(activation: str, monkeypatch: 
         (head(encoder(observations)) - 1).square().mean().backward()
         optimizer.step()
         assert all(p.isfinite().all() for p in parameters), varied
-        assert not torch.equal(parameters[0], before), varied  # the gradient came all the way down
+        assert not torch.equal(parameters[0], before), varied  # gradients reach the first layer
         assert head(encoder(observations)).isfinite().all(), varied
     assert len(SPACE) == 72
 

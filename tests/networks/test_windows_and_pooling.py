@@ -18,7 +18,7 @@ SIZES = [(5, 5), (6, 9), (7, 8), (13, 12), (1, 2)]
 
 
 def same_windows(size: int, window: int, stride: int) -> list[range]:
-    """The positions that each output of a SAME window covers, outside ones included."""
+    """Return the positions that each output of a SAME window covers, including outside ones."""
     outputs = math.ceil(size / stride)
     total = max((outputs - 1) * stride + window - size, 0)
     return [range(o * stride - total // 2, o * stride - total // 2 + window) for o in range(outputs)]
@@ -41,7 +41,7 @@ def direct(x: Array, window: int, stride: int, fill: float) -> Array:
 
 
 def random_map(size: tuple[int, int], channels: int = 2) -> Array:
-    # Below zero, so that padding with 0 in place of -inf would win every maximum at the border.
+    # Negative, so that zero padding would win every maximum at the border.
     return np.random.default_rng(0).uniform(-9, -1, (channels, *size))
 
 

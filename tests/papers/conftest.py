@@ -38,7 +38,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of finished runs, VARIANT/GAME/seed-N, each measured four times and with checkpoints."""
+    """Return a folder of finished runs VARIANT/GAME/seed-N with four measurements and checkpoints each."""
     pytest.importorskip("minatar")
     root = tmp_path_factory.mktemp("papers") / "small"
     with pytest.MonkeyPatch.context() as patch:

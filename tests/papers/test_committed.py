@@ -28,7 +28,7 @@ def drawn(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(folder: Path) -> dict[str, float]:
-    """Dead fraction of each variant."""
+    """Return the dead fraction per variant."""
     rows = csv.DictReader(io.StringIO((folder / "hr-table-2.csv").read_text()))
     return {row["variant"]: float(row["ours_at_the_end"]) for row in rows}
 

@@ -20,7 +20,7 @@ from hadamax.papers.registry import EXHIBITS
 pytestmark = pytest.mark.end_to_end
 
 WITH_RUNS = [name for name, exhibit in EXHIBITS.items() if exhibit.needs]
-# What the variants of the fixture can fill, at least in part; the others have none of theirs there.
+# Exhibits that the fixture's variants fill at least partly.
 FILLED = [
     *("hr-table-2", "hr-figure-1", "hr-figure-3", "hr-figure-4", "hr-figure-6", "hr-figure-7", "hr-figure-8"),
     *("hr-figure-9", "hr-figure-10", "hr-figure-11", "hr-figure-13", "hr-figure-14", "hr-figure-15", "hr-figure-16"),
@@ -45,7 +45,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def last_layers(runs: Path, variant: str, seed: int) -> dict[str, str]:
-    """The last measurement of the last hidden layer on fresh observations."""
+    """Return the last measurement of the last hidden layer on fresh observations."""
     rows = table(runs / variant / GAME.replace("/", "-") / f"seed-{seed}" / "diagnostics.csv")
     return [row for row in rows if row["part"] == "output" and row["observations"] == "fresh"][-1]
 
@@ -94,7 +94,7 @@ def test_dead_units_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> N
         assert min(measured) - 1e-6 <= low <= mean(measured) + 1e-6
         assert mean(measured) - 1e-6 <= high <= max(measured) + 1e-6
     text = (tmp_path / "hr-table-2.txt").read_text()
-    assert text.count("\nclaim: ") == 7  # those about variants that are there
+    assert text.count("\nclaim: ") == 7  # claims about the available variants
 
 
 def test_ranks_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> None:

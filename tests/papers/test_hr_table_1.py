@@ -12,7 +12,7 @@ from hadamax.papers.hr_table_1 import CLOSED, simulate
 
 pytestmark = pytest.mark.end_to_end
 
-# Where a branch ends and how likely: at a low end, at a high end, or alive.
+# States of a branch with their probabilities: low end, high end, alive.
 STATES = {
     "tanh": {"low": 0.5, "high": 0.5},
     "sigmoid": {"zero": 0.5, "one": 0.5},
@@ -21,7 +21,7 @@ STATES = {
 
 
 def enumerated(activation: str, p: float) -> float:
-    """Over every pair of branch states: a product is constant if both are, or if one is constantly zero."""
+    """Enumerate branch states: a product is constant if both branches are, or if one is zero."""
     states = {name: share * p for name, share in STATES[activation].items()} | {"alive": 1 - p}
     return sum(
         states[a] * states[b]

@@ -11,13 +11,13 @@ from hadamax.replay.buffer import Replay
 
 
 class Transition(NamedTuple):
-    """What a batch must hold of one row."""
+    """Expected content of a batch for one row."""
 
     observation: np.ndarray
     action: int
     reward: float
     discount: float
-    next_observation: np.ndarray | None  # None where nothing follows
+    next_observation: np.ndarray | None  # None at an end
 
 
 class Row(NamedTuple):
@@ -51,7 +51,7 @@ class Oracle:
             self._next[env] += 1 + int(step.truncated[env])
 
     def transitions(self, replay: Replay) -> dict[int, Transition]:
-        """What the replay should hold, by slot."""
+        """Return the expected content by slot."""
         found = {}
         for env, rows in enumerate(self.rows):
             for number, row in enumerate(rows):
@@ -62,7 +62,7 @@ class Oracle:
         return found
 
     def transition(self, rows: list[Row]) -> Transition | None:
-        """The transition that starts at the first of these rows, None while it is not complete."""
+        """Return the transition that starts at the first row, or None while incomplete."""
         reward, discount = 0.0, 1.0
         for taken, row in enumerate(rows, start=1):
             reward += discount * row.reward
@@ -75,7 +75,7 @@ class Oracle:
 
 
 def play(environment: VectorEnvironment, steps: int, *, n_step: int, seed: int = 0, **options: Any) -> tuple[Any, Any]:
-    """A replay and the oracle, fed the same games of random actions."""
+    """Feed a replay and the oracle the same random games."""
     replay = Replay(
         options.pop("size", 60),
         environment.num_envs,

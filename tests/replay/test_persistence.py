@@ -26,7 +26,7 @@ def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Disk:
-    """Keeps files by their hash."""
+    """File storage in memory, by hash."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -52,14 +52,14 @@ def another(prioritised: bool = True, **options: Any) -> Replay:
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """The copies that a checkpoint takes; the rows stay a snapshot."""
+    """Copy the state as a checkpoint does; rows stay a snapshot."""
     return {k: v if isinstance(v, Snapshot) else torch.as_tensor(v).clone().numpy() for k, v in state.items()} | {
         "generator": state["generator"].clone()
     }
 
 
 def same(first: Replay, second: Replay) -> None:
-    """They hold the same, draw the same, and hold the same after going on."""
+    """Assert equal content and draws, also after further steps."""
     assert np.array_equal(first.ready, second.ready)
     assert len(first) == len(second)
     for _ in range(6):

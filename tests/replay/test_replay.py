@@ -26,7 +26,7 @@ def scripted(num_envs: int = 3, *, stack: int = 4, lives: bool = True, repeat: b
 
 
 def agrees(replay: Replay, oracle: Oracle, *, batches: int = 40, beta: float = 1.0) -> set[int]:
-    """Compare what is drawn with the oracle's; the slots that were drawn."""
+    """Compare drawn rows with the oracle and return their slots."""
     expected = oracle.transitions(replay)
     assert set(np.flatnonzero(replay.ready)) == set(expected)
     assert len(replay) == len(expected)
@@ -182,7 +182,7 @@ def test_n_step_longer_than_the_replay_is_an_error() -> None:
 def test_last_observations_are_the_newest(steps: int) -> None:
     environment = scripted(num_envs=2)
     replay, _ = play(environment, 0, n_step=1)
-    shown: list[list[np.ndarray]] = [[], []]  # of each environment, a cut game's last one among them
+    shown: list[list[np.ndarray]] = [[], []]  # of each environment, including the final one of a truncated game
     generator = np.random.default_rng(0)
     for _ in range(steps):
         observations = environment.observations.copy()

@@ -12,7 +12,7 @@ SIZES = [1, 2, WIDTH - 1, WIDTH, WIDTH + 1, WIDTH**2, WIDTH**2 + 1, 5000]
 
 
 def changed(size: int, rounds: int = 50) -> tuple[SumTree, np.ndarray]:
-    """A tree after many changes, and its priorities as a list would hold them."""
+    """Return a tree after many changes and the expected priorities."""
     generator, tree, flat = np.random.default_rng(size), SumTree(size), np.zeros(size, np.float32)
     for _ in range(rounds):
         indices = generator.integers(0, size, 40)
@@ -46,7 +46,7 @@ def test_search_at_both_ends() -> None:
     tree = SumTree(100)
     tree.set(np.array([3, 70]), np.array([1.0, 2.0]))
     assert tree.find(np.array([0.0, 1.0 - 1e-12, 1.0, 3.0 - 1e-12])).tolist() == [3, 3, 70, 70]
-    assert 0 <= tree.find(np.array([3.0]))[0] < 100  # rounding may ask for it; the caller draws again
+    assert 0 <= tree.find(np.array([3.0]))[0] < 100  # possible through rounding; the caller draws again
 
 
 def test_rebuild_from_leaves_is_exact() -> None:

@@ -12,7 +12,7 @@ from tests.runs.runs import CARTPOLE, hadamax, make
 
 @pytest.fixture(scope="module")
 def trained_cartpole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run, twice checkpointed."""
+    """Return a small run with two checkpoints."""
     path = tmp_path_factory.mktemp("trained") / "run"
     with closing(make(path, CARTPOLE, frames=256, checkpoint_every=128)) as loop:
         assert loop.train()

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def die_at(moment: int, log: str) -> None:
-    """Count calls that change the disk, and die instead of the `moment`-th."""
+    """Count calls that change the disk, and kill the process before the `moment`-th."""
     count = 0
 
     def deadly(owner: Any, name: str) -> None:

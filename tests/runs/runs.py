@@ -17,7 +17,7 @@ from hadamax.runs.settings import settings_type
 from hadamax.runs.setup import resume, start
 
 COMMON = {"num_minibatches": 2, "num_steps": 16, "threads": 1, "device": "cpu", "precision": "float32"}
-# An iteration is 128 frames of the one (8 in the learner's two games, 4 in each step), 64 of the other.
+# An iteration is 128 frames of Breakout (2 environments, 16 steps, 4 frames) or 64 of CartPole.
 BREAKOUT = {
     "env": "Breakout",
     "encoder": "nature-norm",
@@ -34,7 +34,7 @@ CARTPOLE = {
     "num_test_envs": 2,
     **COMMON,
 }
-# A ring that goes round some times in 400 steps of the agent, an iteration of 16.
+# The replay wraps around several times in 400 agent steps; an iteration has 16.
 REPLAY = {
     "algorithm": "rainbow",
     "env": "Breakout",
@@ -60,7 +60,7 @@ REPLAY = {
 
 
 class Result(NamedTuple):
-    """What a command left on the terminal."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -68,7 +68,7 @@ class Result(NamedTuple):
 
     @property
     def refusal(self) -> str:
-        """The one line of a command that was refused."""
+        """The single error line of a command that exited with 2."""
         (line,) = self.err.splitlines()
         assert self.code == 2, self
         assert line.startswith("hadamax: "), line
@@ -87,7 +87,7 @@ def hadamax(*arguments: object) -> Result:
 
 
 def flags(out: Path | str, game: dict[str, Any], **settings: Any) -> list[str]:
-    """The arguments of `hadamax train`; the algorithm is pqn unless the game says another."""
+    """Return the arguments of `hadamax train`; the algorithm is pqn unless `game` names another."""
     settings = {"algorithm": "pqn", **game, **settings}
     arguments = ["train", settings.pop("algorithm"), f"--out={out}"]
     for name, value in settings.items():
@@ -101,7 +101,7 @@ def train(out: Path | str, game: dict[str, Any], **settings: Any) -> Result:
 
 
 def make(out: Path, game: dict[str, Any], say: Callable[[str], None] = print, **settings: Any) -> Loop:
-    """A run that has not begun."""
+    """Create a run without starting it."""
     from hadamax.cli.arguments import parse
 
     _, algorithm, *rest = flags(out, game, **settings)
@@ -110,17 +110,17 @@ def make(out: Path, game: dict[str, Any], say: Callable[[str], None] = print, **
 
 @contextmanager
 def resumed(out: Path, say: Callable[[str], None] = print) -> Iterator[Loop]:
-    """A run gone on with, its folder let go of afterwards, as the end of a process does."""
+    """Resume a run and unlock its folder afterwards."""
     with closing(resume(out, say)) as loop:
         yield loop
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulated end of the process."""
 
 
 def kill_after(loop: Loop, iterations: int) -> None:
-    """Train for so many iterations more, then die in the middle of the next."""
+    """Train for `iterations` iterations, then die in the middle of the next."""
     iteration, left = loop.algorithm.iteration, [iterations]
 
     def deadly() -> Any:
@@ -139,14 +139,14 @@ def kill_after(loop: Loop, iterations: int) -> None:
 
 
 def run_to_the_end(out: Path, game: dict[str, Any], **settings: Any) -> dict[str, Any]:
-    """The outcome of an undisturbed run."""
+    """Return the outcome of an uninterrupted run."""
     with closing(make(out, game, **settings)) as loop:
         assert loop.train()
     return outcome(out)
 
 
 def frames(run: Path) -> list[int]:
-    """Frames of the run's checkpoints, ascending."""
+    """Return the frames of the run's checkpoints, ascending."""
     return [checkpoints.frame_of(path) for path in checkpoints.newest_first(run / "checkpoints")][::-1]
 
 
@@ -155,7 +155,7 @@ def checkpoint(run: Path, frame: int) -> Path:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that must come out the same however often the run was interrupted."""
+    """Return everything that must not depend on interruptions."""
     last = checkpoint(run, frames(run)[-1])
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     return {
@@ -169,12 +169,12 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def same(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Assert that two outcomes are equal, naming the first part that is not."""
+    """Assert that two outcomes are equal, naming the first difference."""
     assert [row["frame"] for row in first["metrics"]] == [row["frame"] for row in second["metrics"]]
     for name in first:
         assert first[name] == second[name], name
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file under a folder."""
+    """Return all files under a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

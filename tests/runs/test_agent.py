@@ -22,7 +22,7 @@ pytestmark = pytest.mark.end_to_end
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, dict[str, torch.Tensor]]:
-    """A run's folder, its learner, and the learner's weights before its first update."""
+    """Return a run's folder, its learner, and the weights before the first update."""
     path = tmp_path_factory.mktemp("run") / "run"
     with closing(make(path, BREAKOUT, frames=512, checkpoint_every=256)) as loop:
         first = {name: tensor.clone() for name, tensor in loop.algorithm.network.state_dict().items()}

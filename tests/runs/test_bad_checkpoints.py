@@ -78,7 +78,7 @@ def _changed(change: Callable[[dict[str, Any]], Any], tensors: dict[str, Any]) -
 
 
 class Bomb:
-    """Unpickling this makes a file."""
+    """Unpickling this creates a folder."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("exploded",)

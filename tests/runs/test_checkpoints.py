@@ -131,7 +131,7 @@ def test_folders_with_other_names_are_ignored(tmp_path: Path) -> None:
     for name in ("frame_000000000200.old", "frame_2", ".writing-frame_000000000300", "frame_x", "notes"):
         (tmp_path / name).mkdir()
     assert [path.name for path in checkpoints.newest_first(tmp_path)] == ["frame_000000000100"]
-    save(tmp_path, 200)  # what a kill left is cleared away, what a person put there is not
+    save(tmp_path, 200)  # leftovers of a kill are deleted, user files are not
     assert not (tmp_path / ".writing-frame_000000000300").exists()
     assert (tmp_path / "notes").exists()
 

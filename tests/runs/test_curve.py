@@ -33,7 +33,7 @@ fingerprint = "0123456789ab"
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, to look into."""
+    """Record saved figures."""
     saved: list[Figure] = []
     save = Figure.savefig
 

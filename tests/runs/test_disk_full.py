@@ -22,7 +22,7 @@ GAME = {**CARTPOLE, "frames": 512, "checkpoint_every": 128, "log_every": 64}
 
 
 class Disk:
-    """Refuses to write files whose path has `full` in it."""
+    """Fail with a full disk for paths that contain `full`."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.full: str | None = None
@@ -42,7 +42,7 @@ class Disk:
             path = os.readlink(f"/proc/self/fd/{place}") if isinstance(place, int) else str(place)
             if self.full is not None and self.full in path:
                 if isinstance(place, int):
-                    real(place, data[: len(data) // 2])  # as much as there was room for
+                    real(place, data[: len(data) // 2])  # the part that fitted
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             real(place, data)
 
@@ -125,7 +125,7 @@ def test_full_from_the_start(tmp_path: Path, disk: Disk) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB of its own, where this process may mount one."""
+    """Mount a 2 MiB file system, if this process may."""
     path = tmp_path / "disk"
     path.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(path)], capture_output=True)

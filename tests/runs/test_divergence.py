@@ -26,7 +26,7 @@ def test_huge_learning_rate_stops_the_run(tmp_path: Path, game: dict[str, object
     assert "is not a finite number at frame " in line
     assert "training diverged and was stopped; " in line
     assert "try a smaller learning_rate" in line
-    for frame in frames(run):  # written before it was noticed: finite all the same
+    for frame in frames(run):  # written before the failure was detected, and still finite
         assert f"the last good checkpoint is {checkpoint(run, frames(run)[-1])}; " in line
         assert all(tensor.isfinite().all() for tensor in read(checkpoint(run, frame)).weights.values())
     if not frames(run):

@@ -24,7 +24,7 @@ ANY = EnvironmentSettings(env="Breakout")
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, rule: Any) -> list[VectorEnvironment]:
-    """`play` gets environments that follow a rule; those made are listed."""
+    """Give `play` scripted environments and record them."""
     made: list[VectorEnvironment] = []
 
     def make(settings: EnvironmentSettings, games: int, *, seed: int, threads: int) -> VectorEnvironment:
@@ -139,7 +139,7 @@ SAID = [
     (3, 12_000, [1], "3 games, 1 of 3 cut at 12,000 frames"),
     (3, 100, [0, 2], "3 games each, 2 of 6 cut at 100 frames"),
     (3, 108_000, [0, 0], "3 whole games each, limit 108,000 frames"),
-    (3, 100, [None], "3 games, limit 100 frames"),  # a report that does not say
+    (3, 100, [None], "3 games, limit 100 frames"),  # a report without the cap
 ]
 
 

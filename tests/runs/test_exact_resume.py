@@ -54,7 +54,7 @@ def few_observations() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """The outcome of a game by name."""
+    """Return the outcome of a game by name."""
 
     @cache
     def play(name: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     [
         pytest.param("float32", [2, 7, 0, 6], marks=pytest.mark.slow),
         pytest.param("bfloat16", [12], marks=pytest.mark.slow),
-        ("cartpole", [0, 3, 5, 6, 1, 9]),  # before the first checkpoint, between others, at once again
+        ("cartpole", [0, 3, 5, 6, 1, 9]),  # before the first checkpoint, between others, and immediately again
     ],
 )
 def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcomes, name: str, moments: list[int]) -> None:
@@ -79,7 +79,7 @@ def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcomes, 
         with resumed(run) if number else closing(make(run, GAMES[name])) as loop:
             kill_after(loop, iterations)
         with open(run / "episodes.csv", "a") as file:
-            file.write("640,train")  # a row that was cut
+            file.write("640,train")  # an incomplete row
         with open(run / "metrics.csv", "a") as file:
             file.write("99999,1,2\n9")
     with resumed(run) as loop:

@@ -77,7 +77,7 @@ def test_exported_agent_acts_as_the_run(name: str, tmp_path: Path) -> None:
     written = hadamax("export", path, "--out", out)
     assert written.code == 0, written
     assert sorted(p.name for p in out.iterdir()) == FILES
-    shutil.move(path, tmp_path / "gone")  # the folder stands by itself
+    shutil.move(path, tmp_path / "gone")  # the folder is self-contained
     agent, expected = library.load(out), library.load(tmp_path / "gone")
     shape = expected.network.state_dict()
     assert (agent.frame, agent.precision) == (expected.frame, expected.precision)
@@ -91,14 +91,14 @@ def test_exported_agent_acts_as_the_run(name: str, tmp_path: Path) -> None:
 
 
 def made(path: Path, settings: dict[str, Any]) -> Loop:
-    """A run that has not begun, with settings that are switches among them."""
+    """Create a run with switches among its settings."""
     _, algorithm, *rest = flags(path, {k: v for k, v in settings.items() if v is not True})
     rest += [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is True]
     return start(algorithm, parse(settings_type(algorithm), rest, "test"), print)
 
 
 def some(environment: Any, number: int = 50) -> np.ndarray:
-    """Observations of the environment's type."""
+    """Return observations of the environment's type."""
     generator, shape = np.random.default_rng(0), (number, *environment.observation_shape)
     if environment.observation_dtype == np.uint8:
         most = 256 if environment.input_scale == 255.0 else 2
@@ -239,7 +239,7 @@ def test_model_card_has_the_scores_of_the_exported_weights(run: Path, tmp_path: 
     assert "CartPole-v1" in front["tags"]
     (result,) = front["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == f"{agent['mean']:.2f} +/- {agent['sd']:.2f}"
-    # An evaluation of other weights is none of these.
+    # An evaluation of other weights is not shown.
     assert hadamax("export", run, "--out", tmp_path / "other", "--checkpoint", "128").code == 0
     other = (tmp_path / "other/README.md").read_text()
     assert "Not evaluated" in other

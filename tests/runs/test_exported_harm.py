@@ -19,7 +19,7 @@ from hadamax.errors import UserError
 
 
 def reseal(folder: Path, **changes: Any) -> None:
-    """Change `config.json` and seal it anew, as someone who means harm would; the weights stay as they are."""
+    """Change `config.json` and update its hash, as an attacker would; the weights stay."""
     config = json.loads((folder / exported_agent.CONFIG).read_text())
     del config["sha256"]
     weights = (folder / exported_agent.WEIGHTS).read_bytes()
@@ -27,7 +27,7 @@ def reseal(folder: Path, **changes: Any) -> None:
 
 
 class Bomb:
-    """Unpickling this makes a folder."""
+    """Unpickling this creates a folder."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("exploded",)

@@ -27,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(finished: Path, tmp_path: Path) -> Path:
-    """The `config.toml` of a run that has nothing else."""
+    """Write a run folder with only a `config.toml`."""
     path = tmp_path / "run" / "config.toml"
     path.parent.mkdir()
     path.write_text((finished / "config.toml").read_text())

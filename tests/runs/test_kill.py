@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def die(moment: int, log: Path, arguments: list[str]) -> int:
-    """Run a command that dies at the `moment`-th change of the disk; the exit code, -9 where it came to that."""
+    """Run a command that dies at the `moment`-th change of the disk; return its exit code, -9 if killed."""
     CONTEXT.set_forkserver_preload(["hadamax.cli.entry", "hadamax.cli.train", "hadamax.cli.resume"])
     given = {"ARGUMENTS": (moment, str(log), arguments)}
     process = CONTEXT.Process(target=runpy.run_path, args=(DYING, given))
@@ -79,7 +79,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.slow
 def test_resume_after_kill_9(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
-    # Long enough to be still under way when the signal comes, on a fast machine too.
+    # Long enough to still run when the signal arrives on a fast machine.
     game = {**BREAKOUT, "frames": 6400, "checkpoint_every": 640, "log_every": 500}
     undisturbed = run_to_the_end(tmp_path / "undisturbed", game)
     run = tmp_path / "run"

@@ -76,7 +76,7 @@ def test_invalid_positions_are_errors(changes: dict[str, object]) -> None:
 
 
 def scalars(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard itself shows."""
+    """Return the scalars that TensorBoard reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     reader = EventAccumulator(str(path)).Reload()

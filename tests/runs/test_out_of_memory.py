@@ -17,7 +17,7 @@ MOST_ROWS = 128
 
 
 def hungry(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Asks for a petabyte where there are many rows, which no machine grants."""
+    """Allocate a petabyte for large batches, which always fails."""
     torch.empty(2**50 if len(inputs[0]) > MOST_ROWS else 1, dtype=torch.uint8)
 
 

@@ -47,7 +47,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed after frame 1408, its last checkpoints at 1280 and 960."""
+    """Return a run killed after frame 1408 with checkpoints at 960 and 1280."""
     path = tmp_path_factory.mktemp("killed") / "run"
     with closing(make(path, REPLAY)) as loop:
         kill_after(loop, 22)
@@ -62,7 +62,7 @@ def run(tmp_path: Path, killed: Path) -> Path:
 
 
 def rows_of(run: Path, frame: int) -> list[str]:
-    """The names of the files that a checkpoint needs, in order."""
+    """Return the files that a checkpoint needs, in order."""
     manifest = json.loads((checkpoint(run, frame) / MANIFEST).read_bytes())
     return [f"{entry['sha256']}.safetensors" for entry in manifest["rows"]["replay/rows"]]
 
@@ -180,7 +180,7 @@ def test_resume_after_kill_at_any_disk_change(tmp_path: Path, undisturbed: dict[
     assert die(10**9, log, flags(tmp_path / "counted", REPLAY)) == 0
     changes = log.read_text().split()
     same(undisturbed, outcome(tmp_path / "counted"))
-    # Between the rows, the checkpoint that names them, and what is let go after it, in a ring that went round.
+    # Kills between writing rows, writing the checkpoint and deleting old rows, in a replay that wrapped around.
     moments = [number for number, name in enumerate(changes, start=1) if name in ("rename", "replace", "unlink")]
     for moment in moments[-16::4]:
         run = tmp_path / f"killed-{moment}"
@@ -191,7 +191,7 @@ def test_resume_after_kill_at_any_disk_change(tmp_path: Path, undisturbed: dict[
         assert "cannot be used" not in after.err, (moment, after)
         same({**undisturbed, "frames": 0}, {**outcome(run), "frames": 0})
         named = {name for frame in frames(run)[-2:] for name in rows_of(run, frame)}
-        # After a kill in the very last clearing nobody clears again.
+        # Nothing deletes the rest after a kill during the last deletion.
         assert named <= {path.name for path in (run / "checkpoints" / row_files.FOLDER).iterdir()}
 
 

@@ -23,7 +23,7 @@ BLOCK = 32_768  # of a .wandb file, which is a LevelDB log after seven bytes
 
 @pytest.fixture(autouse=True)
 def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody without a key, on a machine that reaches no server."""
+    """Provide an offline machine without an API key."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -38,7 +38,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The records of a .wandb file, its last one left out where a kill cut it."""
+    """Return the complete records of a .wandb file."""
     data, place, parts = path.read_bytes(), 7, b""
     while place + 7 <= len(data):
         left = BLOCK - place % BLOCK
@@ -53,7 +53,7 @@ def records(path: Path) -> Iterator[bytes]:
 
 
 def histories(run: Path) -> list[tuple[str, dict[int, dict[str, float]]]]:
-    """(id, rows by step) of each process that wrote below a run's folder, oldest first."""
+    """Return Return (id, rows by step) of each process that wrote below a run's folder, oldest first."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     found = []
@@ -70,7 +70,7 @@ def histories(run: Path) -> list[tuple[str, dict[int, dict[str, float]]]]:
 
 
 def logged(run: Path) -> dict[int, dict[str, float]]:
-    """The rows of `metrics.csv` by frame."""
+    """Return the rows of `metrics.csv` by frame."""
     rows = read_csv(run / "metrics.csv")
     return {int(row["frame"]): {k: float(v) for k, v in row.items() if k != "frame" and v} for row in rows}
 

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 def agent(actions: int) -> Callable[[Array], Array]:
-    """Q-values that depend on the observation and on nothing else."""
+    """Q-values that depend only on the observation."""
     weights = np.random.default_rng(0).normal(size=(64, actions))
     return lambda seen: seen.reshape(len(seen), -1)[:, -64 * 37 :: 37].astype(float) % 17 @ weights
 

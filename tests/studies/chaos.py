@@ -1,4 +1,4 @@
-"""A study disturbed in every way that is asked for, beside the same study left alone: they have to end alike.
+"""Run a study twice, once disturbed by kills and once not, and check that both end alike.
 
     python -m tests.studies.chaos                       # 2 variants x 3 MinAtar games x 3 seeds on this machine
     python -m tests.studies.chaos --engine ray          # the same on a cluster of three nodes, one removed
@@ -59,7 +59,7 @@ GAMES = ["MinAtar/Breakout-v1", "MinAtar/Freeway-v1", "MinAtar/Asterix-v1"]
 
 
 class Plan(NamedTuple):
-    """What is run, and what is done to it."""
+    """The study and its disturbances."""
 
     engine: str = "local"
     games: int = 3
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What happened to the disturbed study."""
+    """Events of the disturbed study."""
 
     runs: int
     workers_killed: int
@@ -113,7 +113,7 @@ def trial(folder: Path, plan: Plan, chance: random.Random) -> Report:
 
 
 def _results(run: Path) -> dict[str, Any]:
-    """An outcome without the list of checkpoints: an interruption writes one more."""
+    """Return an outcome without the checkpoint list, since an interruption adds one."""
     return {name: value for name, value in outcome(run).items() if name != "frames"}
 
 
@@ -165,7 +165,7 @@ def _disturbed(
 
 
 def _workers(out: Path) -> Iterator[int]:
-    """The processes at work on runs below a folder."""
+    """Return the processes that work on runs below a folder."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().split(b"\0")
@@ -186,7 +186,7 @@ def _check_ledger(ledger: Path, names: list[str]) -> None:
 
 @contextmanager
 def _place(plan: Plan) -> Iterator[tuple[list[str], Callable[[], None]]]:
-    """Where the disturbed study runs: the arguments for it, and what removes a node."""
+    """Provide the arguments of the disturbed study's engine and a way to remove nodes."""
     if plan.engine == "local":
         yield ["--workers", "2"], lambda: None
         return
@@ -196,7 +196,7 @@ def _place(plan: Plan) -> Iterator[tuple[list[str], Callable[[], None]]]:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[tuple[str, list[Any], Any]]:
-    """A real Ray on this machine, of a head without room and so many nodes of one core each."""
+    """Start Ray on this machine: a head without CPUs and nodes of one CPU each."""
     from ray.cluster_utils import Cluster
 
     ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -222,7 +222,7 @@ def main() -> None:
         kills_a_run=given.kills_a_run,
         nodes_removed=int(given.engine == "ray"),
     )
-    folder = Path(tempfile.mkdtemp(prefix="hadamax-chaos-"))  # stays where something is wrong
+    folder = Path(tempfile.mkdtemp(prefix="hadamax-chaos-"))  # kept on failure
     print(trial(folder, plan, random.Random(given.seed)))
     shutil.rmtree(folder)
 

@@ -18,7 +18,7 @@ def test_chaos_on_one_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("ray")
-@pytest.mark.filterwarnings("ignore")  # of Ray's own code, in this process
+@pytest.mark.filterwarnings("ignore")  # warnings of Ray's own code
 def test_chaos_on_a_cluster_that_loses_a_node(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     plan = Plan("ray", games=1, seeds=1, frames=8192, kills_a_run=0, sweep_kills=1, nodes=2, nodes_removed=1)

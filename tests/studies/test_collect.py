@@ -56,7 +56,7 @@ def score(variant: str, game: str, seed: int) -> float:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Folders as a study's runs leave them, the score of each known."""
+    """Write run folders of a study with known scores."""
     (tmp_path / "small.toml").write_text(STUDY)
     study = read_study(tmp_path / "small.toml")
     for run in study.runs:

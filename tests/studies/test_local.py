@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def a_run(study: Path, name: str, **settings: object) -> Run:
-    """A run of a few hundred frames."""
+    """Return a run of a few hundred frames."""
     arguments = flags(study / name, CARTPOLE, **{"frames": 512, "checkpoint_every": 64, **settings})
     return Run(name, (*map(str, arguments), "--resume", "--evaluate", "2"))
 
@@ -53,7 +53,7 @@ def test_study_runs_from_start_to_end(tmp_path: Path) -> None:
 
     before = events(tmp_path)
     assert not worked(tmp_path, *good, refused)
-    assert events(tmp_path) == before  # nothing is run twice
+    assert events(tmp_path) == before  # nothing runs twice
     more = a_run(tmp_path, "game/a/seed-3", seed=3)
     assert worked(tmp_path, *good, more)
     assert {run for run, _ in events(tmp_path)[len(before) :]} == {more.name}
@@ -121,10 +121,10 @@ def test_two_sweeps_of_one_folder_run_nothing_twice(tmp_path: Path) -> None:
 
 def test_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").symlink_to("/dev/full")  # a run that cannot be read; the words are the disk's
+    (tmp_path / "run" / "config.toml").symlink_to("/dev/full")  # an unreadable run with an error of the disk
 
     class Full:
-        """An engine whose runs end as they do on a full disk."""
+        """An engine whose runs end as on a full disk."""
 
         def has_room(self) -> bool:
             return True

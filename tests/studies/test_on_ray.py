@@ -31,7 +31,7 @@ def refusal(address: str) -> str:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port where somebody listens and says nothing."""
+    """Open a port that accepts connections and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

@@ -45,7 +45,7 @@ def study(toml: str) -> Study:
 
 
 def as_trained(command: str) -> Any:
-    """The settings that the command line makes of a command."""
+    """Parse a command into settings."""
     program, verb, algorithm, *arguments = shlex.split(command)
     assert (program, verb) == ("hadamax", "train")
     return parse(settings_type(algorithm), arguments, "test")

@@ -22,7 +22,7 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Two variants, seven games, three seeds; beside them a run that stopped, one damaged, one set aside."""
+    """Two variants, seven games and three seeds, plus a stopped, a damaged and a set-aside run."""
     place = tmp_path_factory.mktemp("made")
     root, out = place / "study", place / "report"
     write_study(root, VARIANTS, GAMES, 3, rows=50, measurements=5)

@@ -1,4 +1,4 @@
-"""Run folders as training leaves them, made in no time: their scores are drawn, their format is the real one.
+"""Synthetic run folders in the format of training, with random scores.
 
 python -m tests.studies.report.synthetic runs/made --games 57 --seeds 5
 """
@@ -33,7 +33,7 @@ VERSIONS = {"python": "3.11.7", "processor": "made", "hadamax": "0.1.0", "torch"
 
 
 class Game:
-    """What `summary` wants of a finished game."""
+    """The attributes of a finished game that `summary` reads."""
 
     cut = False
 
@@ -56,7 +56,7 @@ def write_run(
     skill: float | None = None,
     part: float = 1.0,
 ) -> Path:
-    """One run's folder below `root`, of which `part` was trained; `episodes` of 0 leaves it without an evaluation."""
+    """Write one run below `root`, trained up to `part`; `episodes=0` omits the evaluation."""
     folder = root / variant / folder_name(game) / f"seed-{seed}"
     folder.mkdir(parents=True)
     generator = np.random.default_rng([seed, *game.encode(), *variant.encode()])
@@ -91,7 +91,7 @@ def write_run(
 
 
 def write_study(root: Path, variants: Sequence[str], games: Sequence[str], seeds: int, **how: Any) -> Path:
-    """Every combination, as `hadamax sweep` lays it out."""
+    """Write every combination in the layout of `hadamax sweep`."""
     for variant in variants:
         for game in games:
             for seed in range(1, seeds + 1):

@@ -33,7 +33,7 @@ def row_of(rows: list[Row], **key: str) -> Row:
 
 
 def raw(made: Made, variant: str, game: str) -> np.ndarray:
-    """The finished runs' evaluations."""
+    """Return the evaluations of the finished runs."""
     files = [made.root / variant / game / f"seed-{seed}" / "evaluation.json" for seed in (1, 2, 3)]
     return np.array([np.mean(json.loads(file.read_text())["agent"]["returns"]) for file in files])
 
@@ -62,7 +62,7 @@ def test_aggregates(made: Made, variant: str) -> None:
 
 
 def slow_bootstrap(scores: np.ndarray, generator: np.random.Generator, replicates: int = 4000) -> np.ndarray:
-    """IQMs of stratified resamples, one at a time."""
+    """Return IQMs of stratified resamples, computed one at a time."""
     games = np.arange(len(scores))[:, None]
     draws = (scores[games, generator.integers(0, scores.shape[1], scores.shape)] for _ in range(replicates))
     return np.array([stats.trim_mean(drawn, 0.25, axis=None) for drawn in draws])

@@ -22,7 +22,7 @@ VOID = {"meta", "link", "input", "br", "hr", "img"}
 
 
 class Page(HTMLParser):
-    """Ids, links and whether tags are closed in order."""
+    """Collect ids and links, and check that tags are closed in order."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

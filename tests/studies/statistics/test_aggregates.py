@@ -15,7 +15,7 @@ from hadamax.studies.statistics import AGGREGATES, Runs, aggregate
 
 
 def by_game(matrix: list[list[float]]) -> dict[str, list[float]]:
-    """A matrix of runs x games, as rliable has it."""
+    """Return a table from a matrix of runs x games, as in rliable."""
     return {f"game {i}": list(column) for i, column in enumerate(zip(*matrix, strict=True))}
 
 
@@ -50,7 +50,7 @@ def test_published_medians_and_means(agent: str, median: int, mean: int) -> None
 
 
 def slow(scores: dict[str, list[float]]) -> dict[str, float]:
-    """Every run repeated until all games have equally many (a multiple of 4), then plain lists and scipy."""
+    """Repeat runs until all games have equally many (a multiple of 4), then use lists and scipy."""
     copies = 4 * math.lcm(*(len(row) for row in scores.values()))
     equal = [score for row in scores.values() for score in row * (copies // len(row))]
     means = [statistics.fmean(row) for row in scores.values()]
