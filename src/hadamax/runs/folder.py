@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hadamax
 from hadamax.environments import Environments
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
@@ -199,9 +200,10 @@ def claim(run: Path) -> int:
 
 
 def versions() -> dict[str, str]:
-    """What a repetition needs to know beside the settings."""
+    """Return the versions and the machine that a repetition needs beside the settings."""
     found = {"python": platform.python_version(), "processor": processor(), "system": sys.platform}
-    for package in ("hadamax", "torch", "ale-py", "gymnasium", "numpy"):
+    found["hadamax"] = hadamax.__version__
+    for package in ("torch", "ale-py", "gymnasium", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
