@@ -22,7 +22,7 @@ from hadamax.integrations.flax_weights import flax_params, torch_state
 from hadamax.networks import ENCODERS, INITIALISERS
 from hadamax.networks import QNetwork as TorchQNetwork
 
-pytestmark = pytest.mark.extra("flax")
+pytestmark = [pytest.mark.extra("flax"), pytest.mark.end_to_end]
 HR: dict[str, Any] = {"activation": "tanh", "branches": 2}
 
 

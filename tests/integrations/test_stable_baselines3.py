@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTran
 from hadamax import build_encoder
 from hadamax.integrations.stable_baselines3 import HadamaxExtractor
 
-pytestmark = pytest.mark.extra("sb3")
+pytestmark = [pytest.mark.extra("sb3"), pytest.mark.end_to_end]
 
 
 class Pictures(gymnasium.Env[np.ndarray, int]):

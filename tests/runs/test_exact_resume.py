@@ -87,6 +87,19 @@ def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcomes, 
     same(undisturbed(name), outcome(run))
 
 
+@pytest.mark.kernels
+@pytest.mark.end_to_end
+def test_resume_with_compiled_kernels_equals_uninterrupted_run(tmp_path: Path) -> None:
+    game = {**BREAKOUT, "encoder": "hadamax", "frames": 768, "checkpoint_every": 256}
+    whole = run_to_the_end(tmp_path / "whole", game)
+    run = tmp_path / "run"
+    with closing(make(run, game)) as loop:
+        kill_after(loop, 3)
+    with resumed(run) as loop:
+        assert loop.train()
+    same(whole, outcome(run))
+
+
 def test_different_settings_give_different_outcomes(tmp_path: Path, undisturbed: Outcomes) -> None:
     """The comparison in the other tests can fail."""
     other = run_to_the_end(tmp_path / "run", GAMES["cartpole"], seed=2)
