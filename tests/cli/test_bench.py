@@ -24,7 +24,7 @@ from hadamax.benchmark.report import TARGETS
     [
         ("--only netwrok", "only: 'netwrok' is unknown; did you mean 'network'?"),
         ("--threads 5000", "threads: 5000 is out of range; expected 0 to 1024"),
-        ("--encoder mlp", "encoder: 'mlp' does not take observations (4, 84, 84)"),
+        ("--encoder mlp", "encoder: 'mlp' does not accept observations (4, 84, 84)"),
         ("--rounds 0", "rounds: 0 is too small; expected 1 or more"),
         ("--json /nowhere/bench.json", "json: the folder of '/nowhere/bench.json' does not exist"),
         ("--out /nowhere/bench.png", "out: the folder of '/nowhere/bench.png' does not exist"),

@@ -124,7 +124,9 @@ def test_export_of_another_checkpoint(run: Path, tmp_path: Path) -> None:
     ours, theirs = library.load(tmp_path / "agent").network, library.load(run, "128").network
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine, other)
-    with pytest.raises(UserError, match=r"checkpoint: '256' of .* is not there: an exported agent has one"):
+    with pytest.raises(
+        UserError, match=r"checkpoint: '256' of .* does not exist; an exported agent has one checkpoint"
+    ):
         library.load(tmp_path / "agent", "256")
 
 

@@ -103,9 +103,9 @@ def damage(folder: Path, how: str) -> None:
         ("another library's config", "config.json: is damaged, or not an exported agent's"),
         ("a list", "config.json: is damaged, or not an exported agent's"),
         ("a newer format", "config.json: format 2 is of a newer hadamax"),
-        ("no network", "config.json: describes no agent"),
-        ("a network without settings", "config.json: describes no agent: .*missing or too many"),
-        ("another precision", "config.json: describes no agent: KeyError: 'float8'"),
+        ("no network", "config.json: does not describe an agent"),
+        ("a network without settings", "config.json: does not describe an agent: .*missing or too many"),
+        ("another precision", "config.json: does not describe an agent: KeyError: 'float8'"),
         ("a missing key", "model.safetensors: lacks head.bias: another architecture's weights"),
         ("a key too many", "model.safetensors: has one too many: tail.bias"),
         (

@@ -59,8 +59,8 @@ def test_leftovers_of_a_killed_start_are_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
-        ("/dev/null", "/dev/null is no folder that can be written to"),
-        ("/dev/null/run", "/dev/null is no folder that can be written to"),
+        ("/dev/null", "/dev/null is not a writable folder"),
+        ("/dev/null/run", "/dev/null is not a writable folder"),
         ("/proc/run", "No such file or directory"),
         ("n" * 300, "File name too long"),
     ],
@@ -128,9 +128,9 @@ def test_run_in_use_is_an_error(tmp_path: Path) -> None:
 
 
 BROKEN = [
-    ("format = 1", "format = 2", "format 2 is not one this hadamax reads; expected up to 1"),
-    ("format = 1", "", "format None is not one this hadamax reads; expected up to 1"),
-    ("format = 1", "format = '1'", "format '1' is not one this hadamax reads; expected up to 1"),
+    ("format = 1", "format = 2", "format 2 cannot be read by this hadamax; expected up to 1"),
+    ("format = 1", "", "format None cannot be read by this hadamax; expected up to 1"),
+    ("format = 1", "format = '1'", "format '1' cannot be read by this hadamax; expected up to 1"),
     ("format = 1", "format = = 1", "is not a TOML file: Invalid value (at line 1, column 10)"),
     ("format = 1", "\0", "is not a TOML file: Invalid statement (at line 1, column 1)"),
     ('"pqn"', '"pqm"', "algorithm: 'pqm' is unknown; did you mean 'pqn'? expected one of pqn, dqn, c51, ppo, rainbow"),

@@ -104,5 +104,5 @@ def test_wandb_equals_the_csv_across_a_resume(tmp_path: Path) -> None:
 def test_missing_extra_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     arguments = flags(tmp_path / "run", CARTPOLE, **RUN)
-    assert hadamax(*arguments, "--wandb").refusal == "wandb: it needs an extra: pip install 'hadamax-rl[wandb]'"
+    assert hadamax(*arguments, "--wandb").refusal == "wandb: needs an extra: pip install 'hadamax-rl[wandb]'"
     assert not (tmp_path / "run").exists()

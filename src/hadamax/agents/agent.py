@@ -1,4 +1,4 @@
-"""A trained network that plays: no environment, no optimizer, no settings to know."""
+"""A trained network that plays, independent of environment, optimizer and settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hadamax.functional import epsilon_greedy, sample_actions
 
 
 class Agent:
-    """A network with its precision. `frame` is how far it was trained; 0 means not at all.
+    """A network with its precision. `frame` is the number of frames it was trained for.
 
     `action_names` are the environment's, in the order of the actions.
     """
@@ -35,7 +35,7 @@ class Agent:
 
     @torch.no_grad()
     def q_values(self, observations: Any) -> Tensor:
-        """Scores [B, action], float32, on the CPU, the best action the highest: what `score_name` says.
+        """Return scores [B, action], float32, on the CPU; the best action has the highest. `score_name` is their kind.
 
         Args:
             observations: [B, *observation_shape], array or tensor, in the type that the environment gives.
@@ -43,13 +43,13 @@ class Agent:
         Raises:
             ValueError, TypeError: observations of another shape or type.
         """
-        if not isinstance(observations, Tensor):  # of an array that torch cannot share, a copy
+        if not isinstance(observations, Tensor):  # copied if torch cannot share the memory
             try:
                 observations = torch.from_numpy(np.require(observations, requirements=("C", "W")))
             except (TypeError, ValueError):
                 kind = type(observations).__name__
                 raise TypeError(f"observations must be an array or a tensor of numbers, not {kind}") from None
-        if self.takes_bytes and observations.dtype != torch.uint8:  # scaled ones would be scaled again
+        if self.takes_bytes and observations.dtype != torch.uint8:  # scaled observations would be scaled again
             raise TypeError(f"observations must be uint8, 0 to 255, as the game gives them, not {observations.dtype}")
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             q: Tensor = self.network(observations.to(self.device))
@@ -58,7 +58,7 @@ class Agent:
     def act(
         self, observations: Any, epsilon: float = 0.0, generator: torch.Generator | None = None, *, sample: bool = False
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The best action for each observation; with probability `epsilon` any action.
+        """Return the best action for each observation, or a random one with probability `epsilon`.
 
         Args:
             observations: [B, *observation_shape], array or tensor.
@@ -81,5 +81,5 @@ class Agent:
 
     @property
     def has_policy(self) -> bool:
-        """Whether actions can be sampled."""
+        """True if actions can be sampled."""
         return self.score_name == "log-probability"

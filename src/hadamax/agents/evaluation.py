@@ -1,4 +1,4 @@
-"""Evaluation: whole games, each environment playing exactly one, so that short games are not over-represented."""
+"""Summaries of evaluation games: scores, intervals, human-normalised scores."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hadamax.environments.play import Played
 from hadamax.environments.settings import ATARI
 from hadamax.published import published_scores
 
-PUBLISHED_LIMIT = int(ATARI["max_episode_frames"])  # of the games that random and human scores are of
+PUBLISHED_LIMIT = int(ATARI["max_episode_frames"])  # of the published random and human scores
 
 
 def summary(games: Sequence[Played], game: str, frames_per_step: int, limit: int | None = None) -> dict[str, Any]:
-    """Mean, spread and Student's 95% interval of raw returns, human-normalised too where scores are published.
+    """Mean, spread and Student's 95% interval of raw returns, also human-normalised if scores are published.
 
     Args:
         limit: emulator frames after which a game is cut. A game that one below the published games' has cut is not
@@ -48,10 +48,10 @@ def summary(games: Sequence[Played], game: str, frames_per_step: int, limit: int
 
 
 def games_said(report: dict[str, Any]) -> str:
-    """How many games an evaluation's report is of, and how many of them its limit cut."""
+    """Describe the number of games of a report and how many of them were truncated."""
     number, limit = report["episodes"], report.get("max_episode_frames")
     results = [report["agent"], *report.get("baselines", {}).values()]
-    counts = [result.get("cut") for result in results]  # None in the first reports, which did not say
+    counts = [result.get("cut") for result in results]  # None in early reports
     cut, total = sum(count or 0 for count in counts), number * len(results)
     whole = "whole " if not limit or counts == [0] * len(counts) else ""
     said = f"{number} {whole}game{'' if number == 1 else 's'}{' each' if len(results) > 1 else ''}"
@@ -62,11 +62,11 @@ def games_said(report: dict[str, Any]) -> str:
 
 
 def capped(settings: EnvironmentSettings, max_episode_frames: int | None) -> EnvironmentSettings:
-    """The same protocol with games cut at `max_episode_frames`."""
+    """Return the protocol with games truncated at `max_episode_frames`."""
     return settings if max_episode_frames is None else replace(settings, max_episode_frames=max_episode_frames)
 
 
 def best_constant(results: dict[str, dict[str, Any]]) -> str | None:
-    """The name of the constant action with the highest mean."""
+    """Return the name of the constant action with the highest mean."""
     constants = [name for name in results if name.startswith("always ")]
     return max(constants, key=lambda name: results[name]["mean"], default=None)

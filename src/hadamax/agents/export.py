@@ -32,7 +32,7 @@ CURVE, LOADER, README, SETTINGS = "curve.png", "loader.py", "README.md", "run.to
 
 
 def export(run: Path, out: Path, checkpoint: str, say: Callable[[str], None]) -> list[Path]:
-    """Write the agent of a run's folder to the new folder `out`: its files.
+    """Export the agent of a run to the new folder `out`; return the files.
 
     It is written beside `out` under another name, flushed and renamed: a kill leaves no half of it.
 
@@ -82,9 +82,9 @@ def _write(run: Path, out: Path, files: dict[str, bytes]) -> None:
         for name, data in files.items():
             write_flushed(temporary / name, data)
         draw_curve(run, temporary / CURVE)
-        temporary.chmod(0o755)  # mkdtemp's is for its maker alone
+        temporary.chmod(0o755)  # mkdtemp makes it private
         flush_folder(temporary)
-        os.rename(temporary, out)  # fails where something came to stand there
+        os.rename(temporary, out)  # fails if `out` has been created meanwhile
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"out: {str(out)!r} cannot be written: {reason}") from None
@@ -95,7 +95,7 @@ def _write(run: Path, out: Path, files: dict[str, bytes]) -> None:
 
 
 def _evaluation(folder: RunFolder, frame: int) -> dict[str, Any] | None:
-    """The run's evaluation where it is of the weights of `frame`."""
+    """Return the run's evaluation if it is of the weights of `frame`."""
     try:
         report = json.loads(folder.evaluation.read_bytes())
         return dict(report) if report["frame"] == frame and len(report["agent"]["returns"]) else None

@@ -1,4 +1,4 @@
-"""An exported agent: a folder with a network's description and its weights, whole and unchanged or not read at all.
+"""Read an exported agent: a folder with a network's description and weights, verified by their hashes.
 
 `config.json` describes the network and says how it was trained; `model.safetensors` is its weights. Neither can carry
 code, and nothing else in the folder is read. Both are sealed by their hashes, so that what plays is what was exported.
@@ -22,7 +22,7 @@ from hadamax.errors import UserError, one_line
 from hadamax.networks import network_from
 from hadamax.runs import machine
 
-FORMAT = 1  # raised when an older hadamax could not read a newer export
+FORMAT = 1  # increased when an older hadamax cannot read a newer export
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -35,33 +35,34 @@ def is_exported_agent(folder: Path) -> bool:
 
 
 def seal(config: dict[str, Any], weights: bytes) -> bytes:
-    """The text of `config.json`: with the hashes of the weights and of itself."""
+    """Return the text of `config.json`, with the hashes of the weights and of itself."""
     sealed = {**config, "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()}}
     sealed["sha256"][CONFIG] = _digest(sealed)
     return (json.dumps(sealed, indent=1) + "\n").encode()
 
 
 def read(folder: Path, checkpoint: str = "latest", *, device: str = "auto") -> Agent:
-    """The agent of an exported folder.
+    """Read the agent of an exported folder.
 
     Raises:
         UserError: files that are missing, damaged or changed, a newer format, or another checkpoint than the latest.
     """
     if checkpoint not in ("latest", "best"):
-        raise UserError(f"checkpoint: {checkpoint!r} of {folder} is not there: an exported agent has one; leave it out")
+        line = f"checkpoint: {checkpoint!r} of {folder} does not exist; an exported agent has one checkpoint"
+        raise UserError(f"{line}, so leave it out")
     config = read_config(folder)
     weights = _read_weights(folder, config)
     try:
         description, frame, precision = config["network"], int(config["frame"]), machine.PRECISIONS[config["precision"]]
         names = tuple(map(str, config["action_names"]))
         _check_names(description, weights, folder)
-        with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
+        with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers unchanged
             network = network_from(description)
         network.load_state_dict(weights)
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{folder / CONFIG}: describes no agent: {one_line(error)}") from None
+        raise UserError(f"{folder / CONFIG}: does not describe an agent: {one_line(error)}") from None
     return Agent(
         network,
         device=machine.choose_device(device),
@@ -73,7 +74,7 @@ def read(folder: Path, checkpoint: str = "latest", *, device: str = "auto") -> A
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` holds.
+    """Read `config.json`.
 
     Raises:
         UserError: it is missing, damaged, changed by hand, or of a newer format.
@@ -92,7 +93,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         line = f"{path}: is damaged, or not an exported agent's: {one_line(error)}"
         raise UserError(f"{line}; export it again") from None
     if not whole:
-        raise UserError(f"{path}: is damaged or was changed: it is not what was exported; export it again")
+        raise UserError(f"{path}: is damaged or was changed; export it again")
     return dict(config)
 
 
@@ -110,7 +111,7 @@ def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _check_names(description: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:
-    """Names and shapes, on a network without memory: before anything as large as it claims to be is made."""
+    """Check names and shapes on the meta device, before memory of the claimed size is allocated."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         wanted = {name: _form(x) for name, x in network_from(description).state_dict().items()}
     given = {name: _form(x) for name, x in weights.items()}

@@ -1,4 +1,4 @@
-"""The agent of this folder without `hadamax.load`: needs torch, safetensors and, of hadamax, `hadamax.networks` alone.
+"""Load the agent of this folder without `hadamax.load`; needs torch, safetensors and `hadamax.networks` only.
 
 from loader import load
 
@@ -18,7 +18,7 @@ from hadamax.networks import network_from
 
 
 def load(folder: Path = Path(__file__).parent) -> Callable[[Tensor], Tensor]:
-    """The agent's greedy policy."""
+    """Return the agent's greedy policy."""
     config = json.loads((folder / "config.json").read_text())
     network = network_from(config["network"])
     network.load_state_dict(load_file(folder / "model.safetensors"))

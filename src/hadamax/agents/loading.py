@@ -17,14 +17,14 @@ def load(
     device: str = "auto",
     say: Callable[[str], None] = warnings.warn,
 ) -> Agent:
-    """The agent of a run's folder, or of one that `hadamax export` wrote: `hadamax.load("runs/pong")`.
+    """Load the agent of a run's folder or of an exported one: `hadamax.load("runs/pong")`.
 
     Nothing in the folder is executed.
 
     Args:
         checkpoint: `latest`, `best`, or a frame; an exported agent has only the one it was exported from.
         device: cpu, cuda, cuda:N, or auto.
-        say: is told which checkpoints had to be passed over.
+        say: called with a line about each damaged checkpoint that is skipped.
 
     Raises:
         UserError: neither a run nor an exported agent, no such checkpoint, or files that are damaged.

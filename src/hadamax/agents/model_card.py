@@ -14,11 +14,11 @@ PAPERS = """- Hadamard Representations: [arXiv 2406.09079](https://arxiv.org/abs
 
 
 class Card(NamedTuple):
-    """What a card tells of an agent."""
+    """Data of a model card."""
 
     config: dict[str, Any]  # of the exported agent, without its hashes
     settings: TrainSettings[Any]
-    evaluation: dict[str, Any] | None  # of these very weights
+    evaluation: dict[str, Any] | None  # of these weights
     parameters: int
 
     @property
@@ -30,7 +30,7 @@ class Card(NamedTuple):
         return str(self.config["environment"]["env"])
 
     def text(self, curve: str) -> str:
-        """The whole card; `curve` is the file of the learning curve beside it."""
+        """Return the card; `curve` is the file of the learning curve beside it."""
         run = self.settings.run
         parts = [
             self._front_matter(),
@@ -54,7 +54,7 @@ class Card(NamedTuple):
         return "\n\n".join(parts) + "\n"
 
     def _front_matter(self) -> str:
-        """YAML, its texts written as JSON, which YAML contains."""
+        """Return the YAML front matter; texts are written as JSON, a subset of YAML."""
         tags = ["reinforcement-learning", "deep-reinforcement-learning", "hadamax", self.config["algorithm"], self.game]
         lines = ["---", "library_name: hadamax", "pipeline_tag: reinforcement-learning", "tags:"]
         lines += [f"- {json.dumps(tag)}" for tag in tags]
@@ -105,7 +105,7 @@ class Card(NamedTuple):
         family = self.settings.environment.family
         here = "'.[minatar]'" if family == "minatar" else "."
         return f"""```
-# In a clone of hadamax, whose name on PyPI belongs to another project:
+# In a clone of hadamax (distribution hadamax-rl):
 pip install {here}
 ```
 
@@ -137,7 +137,7 @@ print(games[0].raw_return)
 `loader.py` gives the same actions with torch, safetensors and `hadamax.networks` alone."""
 
     def _protocol(self) -> dict[str, Any]:
-        named = self.settings.environment.family == "atari"  # elsewhere a protocol's name says nothing
+        named = self.settings.environment.family == "atari"  # the protocol's name applies to Atari only
         return {k: v for k, v in self.config["environment"].items() if named or k != "protocol"}
 
     def _versions(self) -> str:

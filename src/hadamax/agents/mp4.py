@@ -1,4 +1,4 @@
-"""A video file: H.264 in an mp4, which every browser plays."""
+"""Video files: H.264 in mp4, which every browser plays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hadamax.errors import UserError
 
 Array = np.ndarray[Any, Any]
 
-# Constant quality, of which 18 is nearly lossless; the index goes first, so that a browser starts at once.
+# Constant quality, 18 is nearly lossless; the index comes first, so that browsers start at once.
 ENCODER = {"preset": "superfast", "crf": "22"}
 CONTAINER = {"movflags": "+faststart"}
 
@@ -42,15 +42,15 @@ class Planes:
 
 
 class Mp4:
-    """Takes pictures one by one. Written under another name and renamed when whole: never half a file."""
+    """Writer of pictures, one at a time; the file is renamed into place when complete."""
 
     def __init__(self, path: Path, rate: int) -> None:
-        """`rate`: pictures a second."""
+        """`rate`: pictures per second."""
         self.path, self.rate = path, rate
         self._temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
         self._planes: Planes | None = None
         self._side: Array | None = None
-        # Kept, since setting one up costs more than its work.
+        # Kept, since creating one costs more than using it.
         self._converters: dict[tuple[int, ...], VideoReformatter] = {}
 
     def __enter__(self) -> Mp4:
@@ -84,8 +84,8 @@ class Mp4:
     def _start(self, height: int, width: int) -> None:
         context = self._stream.codec_context
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        context.thread_count = 0  # one a core
-        # Unless matrix and range are told, players guess them and get the colours wrong.
+        context.thread_count = 0  # one per core
+        # Without an explicit matrix and range, players guess wrong colours.
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._planes = Planes(height, width)
@@ -108,7 +108,7 @@ class Mp4:
         whole = error is None and self._planes is not None
         try:
             if whole:
-                self._write(None)  # what the encoder still holds
+                self._write(None)  # flush the encoder
             self._container.close()
             if whole:
                 self._temporary.replace(self.path)

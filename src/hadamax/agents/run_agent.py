@@ -28,7 +28,7 @@ def load_run(
     device: str = "auto",
     say: Callable[[str], None] = warnings.warn,
 ) -> Agent:
-    """The agent of a run's folder: `hadamax.load` without exported agents.
+    """Load the agent of a run's folder.
 
     Raises:
         UserError: not a run, or no such checkpoint.
@@ -42,7 +42,7 @@ def load_run(
 
 
 def fill(network: nn.Module, found: Checkpoint, folder: RunFolder) -> None:
-    """Put a checkpoint's weights into a network.
+    """Load a checkpoint's weights into a network.
 
     Raises:
         UserError: they are another architecture's.
@@ -55,7 +55,7 @@ def fill(network: nn.Module, found: Checkpoint, folder: RunFolder) -> None:
 
 
 def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *, device: str = "auto") -> Agent:
-    """The agent as it was before its first update."""
+    """Return the agent before its first update."""
     spaces = folder.spaces()
     network, _ = make_network(spaces, algorithm, settings)
     precision = machine.PRECISIONS[settings.run.precision]
@@ -64,15 +64,15 @@ def untrained(folder: RunFolder, algorithm: str, settings: TrainSettings[Any], *
         device=machine.choose_device(device),
         precision=precision,
         frame=0,
-        takes_bytes=spaces.input_scale == 255.0,  # so scaled are images of bytes only
+        takes_bytes=spaces.input_scale == 255.0,  # only images of bytes have this scale
         action_names=spaces.action_names,
     )
 
 
 def make_network(spaces: Spaces, algorithm: str, settings: TrainSettings[Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """A run's network as its seed draws it, and its description."""
+    """Return a run's initial network, drawn from its seed, and its description."""
     num_actions = len(spaces.action_names)
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they were
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers unchanged
         torch.manual_seed(settings.run.seed)
         encoder = make_encoder(settings.network, spaces)
         network = ALGORITHMS[algorithm].build.build_network(settings.algorithm, encoder, num_actions)
@@ -80,7 +80,7 @@ def make_network(spaces: Spaces, algorithm: str, settings: TrainSettings[Any]) -
 
 
 def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Checkpoint:
-    """A run's checkpoint: `latest` that can be read, `best`, or the one at a frame.
+    """Return a run's checkpoint: the `latest` readable one, the `best`, or the one at a frame.
 
     Raises:
         UserError: there is none such.
@@ -108,7 +108,7 @@ def find(folder: RunFolder, checkpoint: str, say: Callable[[str], None]) -> Chec
 
 
 def _valid(paths: list[Path]) -> str:
-    """The names of those checkpoints that can be read."""
+    """List the checkpoints that can be read."""
     if not paths:
         return "none yet; train it first"
     whole = [path for path in paths if _is_whole(path)]

@@ -1,8 +1,8 @@
-"""One whole game as an mp4: the picture a person would see, and the agent's Q-values beside it.
+"""Record a whole game as mp4: the colour picture, and the agent's Q-values beside it.
 
-The agent sees its usual observations. Beside its game a *camera* plays a second one that shows every frame in
-the console's colours: the same seed and the same actions make the same game, sticky actions included, and
-every step checks that it still is. Sixty frames a second, so the speed is that of the console.
+The agent sees its usual observations. A second emulator, the *camera*, plays the same game in colour: the same seed and
+actions give the same game, sticky actions included, and every step checks this. At 60 frames per second the speed is
+that of the console.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from hadamax.plotting import ORANGE, SKY_BLUE
 
 Array = np.ndarray[Any, Any]
 
-ATARI_RATE = 60  # frames a second of the console (59.92)
-MINATAR_RATE = 15  # steps a second, as on Atari with 4 frames a step; MinAtar has no speed of its own
-# Atari pixels are wide, 12:7 on a television. 5:3 is the nearest that stays sharp: 160x210 fills 800x630.
+ATARI_RATE = 60  # frames per second of the console (59.92)
+MINATAR_RATE = 15  # steps per second, as on Atari with 4 frames per step
+# Atari pixels have the ratio 12:7 on a television; 5:3 stays sharp: 160x210 fills 800x630.
 ATARI_PIXEL = (3, 5)
 MINATAR_PIXEL = (63, 63)  # 10x10 fills 630x630
-# One colour a channel, the last one set on top: Okabe and Ito's, then three greys.
+# One colour per channel, later channels on top: Okabe and Ito's, then three greys.
 CHANNELS = "e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 ffffff bbbbbb 777777"
 
 
 class Recording(NamedTuple):
-    """What was filmed."""
+    """A recorded game."""
 
     raw_return: float
     steps: int  # of the agent
     seconds: float  # of video
-    finished: bool  # the game ended; False where `max_seconds` cut the video
+    finished: bool  # False if `max_seconds` cut the video
 
 
 class Camera:
-    """An engine of one game that hands everything through and keeps the last step's frames."""
+    """Engine of one game that forwards all calls and keeps the frames of the last step."""
 
     rate: int  # frames a second
     pixel: tuple[int, int]  # rows and columns that a pixel fills
@@ -70,7 +70,7 @@ class Camera:
 
 
 class AtariCamera(Camera):
-    """Plays the colour twin in lock step, frame by frame."""
+    """Camera that plays the same Atari game in colour, frame by frame."""
 
     rate, pixel = ATARI_RATE, ATARI_PIXEL
 
@@ -83,7 +83,7 @@ class AtariCamera(Camera):
         return super().reset(mask, seeds)
 
     def step(self, actions: Array) -> EngineStep:
-        """Raises RuntimeError where the twin's reward or end is not the game's."""
+        """Step both games; raises RuntimeError if their rewards or ends differ."""
         result = super().step(actions)
         self.frames, reward, end = [], 0.0, (False, False)
         while len(self.frames) < self.frames_per_step and not any(end):
@@ -100,7 +100,7 @@ class AtariCamera(Camera):
 
 
 class MinAtarCamera(Camera):
-    """Paints each channel of the observation in a colour of its own."""
+    """Camera that draws each channel of the observation in its own colour."""
 
     rate, pixel = MINATAR_RATE, MINATAR_PIXEL
     _colours = np.array([(0, 0, 0), *(tuple(bytes.fromhex(c)) for c in CHANNELS.split())], np.uint8)
@@ -175,7 +175,7 @@ def record_game(
 def check_filming(
     settings: EnvironmentSettings, path: Path, epsilon: float = 0.0, max_seconds: float | None = None
 ) -> None:
-    """Refuse what `record_game` could not film, before games are played for nothing.
+    """Check that `record_game` can record these settings, before games are played.
 
     Raises:
         UserError: neither Atari nor MinAtar, no .mp4, or a number out of range.
@@ -198,7 +198,7 @@ CURVE_BOX = (MARGIN, CURVE_TOP + 24, WIDTH - MARGIN - 66, HEIGHT - 22)  # left, 
 
 
 class Panel:
-    """Draws [height, width, 3] pictures, one for each step of the agent."""
+    """Renderer of [height, width, 3] pictures, one for each step of the agent."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class Panel:
         draw.text((WIDTH - MARGIN, bottom), _number(low), FAINT, font=self._small, anchor="rm")
 
     def _draw_background(self, game: str, title: str) -> Image.Image:
-        """What never changes."""
+        """Draw the constant background."""
         image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
         draw = ImageDraw.Draw(image)
         draw.text((MARGIN, 12), game, TEXT, font=_fitting(game, 26))
@@ -288,7 +288,7 @@ class Panel:
 
 
 def _limits(past: deque[Array]) -> tuple[float, float]:
-    """The scale: all Q-values of the last seconds. From zero, bars that differ little would look alike."""
+    """Return the range of Q-values of the last seconds; bars from zero would look alike."""
     low, high = float(min(q.min() for q in past)), float(max(q.max() for q in past))
     room = max(0.05 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-6)
     return low - room, high + room
@@ -302,7 +302,7 @@ _FONTS: dict[tuple[int, bool], ImageFont.FreeTypeFont] = {}
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: its digits are all equally wide."""
+    """Return DejaVu Sans, which ships with matplotlib and has digits of equal width."""
     if (size, bold) not in _FONTS:
         name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
         path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
@@ -311,7 +311,7 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _fitting(text: str, size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
-    """The font, smaller where the text is too long for a line."""
+    """Return the font, smaller if the text is too long for a line."""
     while size > 9 and _font(size, bold).getlength(text) > WIDTH - 2 * MARGIN:
         size -= 1
     return _font(size, bold)

@@ -37,8 +37,8 @@ def run(arguments: list[str]) -> int:
         rest,
         f"hadamax train {algorithm}",
         f"Train with {algorithm}. Settings given here override those of a TOML file (--config FILE.toml, same names "
-        f"with _ for -), which override those of a preset (--preset NAME; available: {presets}). --resume continues the "
-        "run if its folder exists. --evaluate GAMES plays that many whole games at the end.",
+        f"with _ for -), which override those of a preset (--preset NAME; available: {presets}). --resume continues "
+        "the run if its folder exists. --evaluate GAMES plays that many whole games at the end.",
     )
     existing = _existing_run(algorithm, settings) if resuming else None
     return resume_run(existing, games) if existing else train(start(algorithm, settings, say), games)

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder each, whole or not there at all.
+"""Checkpoints: one folder each, complete or absent.
 
 `weights.safetensors` holds the network, `state.safetensors` every other tensor, `checkpoint.json` the rest with a
 hash of all three. They are written under another name, flushed and renamed, so a kill leaves either the old or the
@@ -31,11 +31,11 @@ WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "checkpoi
 
 
 class BadCheckpoint(Exception):
-    """A checkpoint that is truncated, corrupted, or not one of ours."""
+    """A checkpoint that is truncated, corrupted, or not written by this library."""
 
 
 class NewerCheckpoint(BadCheckpoint):
-    """A checkpoint that is whole, and that only a newer hadamax reads."""
+    """An intact checkpoint of a format that only a newer hadamax reads."""
 
 
 class Checkpoint(NamedTuple):
@@ -48,7 +48,7 @@ class Checkpoint(NamedTuple):
 
 
 def capture(frame: int, state: dict[str, Any], about: dict[str, Any]) -> Checkpoint:
-    """Copy an algorithm's `state_dict`, so that training on does not touch it."""
+    """Copy an algorithm's `state_dict`, so that further training does not change it."""
     rest = {name: _copy(value) for name, value in state.items() if name != "network"}
     return Checkpoint(frame, _copy(state["network"]), rest, about)
 
@@ -60,7 +60,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".writing-*"):  # of a run that was killed; the folder's lock is ours
+    for left in folder.glob(".writing-*"):  # left by a killed run; this process holds the folder's lock
         shutil.rmtree(left, ignore_errors=True)
     snapshots = dict(_snapshots(checkpoint.state))
     rows = {key: row_files.write(folder, snapshot, write_atomically) for key, snapshot in snapshots.items()}
@@ -79,7 +79,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         for name, data in files.items():
             write_flushed(temporary / name, data)
         flush_folder(temporary)
-        if target.exists():  # renamed, not removed: a kill here must not leave half of it under its name
+        if target.exists():  # renamed before removal, so that a kill leaves no partial checkpoint
             target.rename(folder / f".writing-old-{target.name}")
         temporary.rename(target)
     except BaseException:
@@ -102,7 +102,7 @@ def read(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         hashes = manifest.pop("sha256")
-        # Before the format: a flipped bit must not pass for a newer version. The first runs have no hash of this.
+        # Checked before the format, so that a flipped bit is not taken for a newer version. Early runs lack this hash.
         own = hashes.pop(MANIFEST, None)
         if set(hashes) != {WEIGHTS, STATE} or own not in (None, _digest(manifest, hashes)):
             raise BadCheckpoint(f"{MANIFEST} is damaged")
@@ -124,23 +124,23 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(int(manifest["frame"]), tensors[WEIGHTS], state, dict(manifest["about"]))
     except BadCheckpoint:
         raise
-    except Exception as error:  # whatever a damaged or hostile file makes the readers raise
+    except Exception as error:  # damaged or hostile files make the readers raise anything
         raise BadCheckpoint(one_line(error)) from error
 
 
 def newest_first(folder: Path) -> Iterator[Path]:
-    """The checkpoints of a run, the last one first."""
+    """Yield the checkpoints of a run, newest first."""
     paths = [path for path in folder.glob("frame_*") if re.fullmatch(r"frame_[0-9]{12,19}", path.name)]
     yield from sorted(paths, key=frame_of, reverse=True)
 
 
 def frame_of(path: Path) -> int:
-    """The frame in a checkpoint folder's name."""
+    """Return the frame in a checkpoint folder's name."""
     return int(path.name.removeprefix("frame_"))
 
 
 def best(paths: Iterable[Path]) -> Path | None:
-    """The checkpoint with the highest score, of greedy games where there are such; the latest of equals."""
+    """Return the checkpoint with the highest score, of greedy games if any; the latest of equal ones."""
     scored = [(score, path) for path in paths if (score := _score(path)) is not None]
     return max(scored)[1] if scored else None
 
@@ -157,7 +157,7 @@ def tidy(folder: Path, frame: int, keep: int, keep_at: tuple[int, ...]) -> None:
         kept.add(next((p for p in reversed(paths) if frame_of(p) >= wanted), None))
     for path in paths:
         if path not in kept:
-            # Renamed first: a kill half-way must not leave a damaged folder under a checkpoint's name.
+            # Renamed before removal, so that a kill leaves no partial checkpoint.
             gone = path.with_name(f".writing-{path.name}")
             path.rename(gone)
             shutil.rmtree(gone)
@@ -171,17 +171,17 @@ def _digest(manifest: dict[str, Any], hashes: dict[str, str]) -> str:
 
 
 def _score(path: Path) -> tuple[bool, float] | None:
-    """Whether the score is of greedy games, which no score of exploring ones can beat, and the score."""
+    """Return (is of greedy games, score), which orders greedy scores above those of exploring games."""
     try:
         about = json.loads((path / MANIFEST).read_bytes())["about"]
         greedy, score = about.get("score_source") == "test", float(about["score"])
-    except Exception:  # of a checkpoint without a score, or damaged
+    except Exception:  # no score, or a damaged checkpoint
         return None
     return (greedy, score) if math.isfinite(score) else None
 
 
 def _row_files(path: Path) -> list[File]:
-    """The replay's files that a checkpoint names; none if it is damaged, since it could not be resumed either."""
+    """Return the replay files of a checkpoint; none if it is damaged, since it cannot be resumed."""
     try:
         rows = json.loads((path / MANIFEST).read_bytes()).get("rows", {})
         return [file for named in rows.values() for file in row_files.from_json(path.parent, named).files]

@@ -1,4 +1,4 @@
-"""The learning curve of a run: raw returns against frames, each series named by where its games come from."""
+"""Learning curve of a run: raw returns against frames, one series for each source of games."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from hadamax.runs.folder import RunFolder
 from hadamax.runs.logs import read_csv
 from hadamax.runs.settings import read_toml
 
-if TYPE_CHECKING:  # imported when something is drawn: `--help` and training do not wait for it
+if TYPE_CHECKING:  # imported on drawing, to keep start-up fast
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
 
-WINDOW = 100  # games that a point of a line averages over, fewer in a short run
+WINDOW = 100  # games averaged per point, fewer in a short run
 POINTS = 400  # of a line
 MOST_DOTS = 3000
 MILLION = 1e6
 
 
 class Series(NamedTuple):
-    """The games of one source, in the order in which they ended."""
+    """Games of one source, in the order of their ends."""
 
     frames: Array
     returns: Array
 
     @property
     def window(self) -> int:
-        """A tenth of the games, between 1 and `WINDOW`."""
+        """Games averaged per point: a tenth of all, from 1 to `WINDOW`."""
         return max(1, min(WINDOW, len(self.frames) // 10))
 
     def smoothed(self) -> tuple[Array, Array, Array, Array]:
-        """Frames, and mean, 10th and 90th percentile of the `window` games around each point."""
+        """Return frames, and mean, 10th and 90th percentile of the `window` games around each point."""
         n, window = len(self.frames), self.window
         starts = np.unique(np.linspace(0, n - window, POINTS).astype(int))
         parts = [slice(start, start + window) for start in starts]
@@ -54,7 +54,7 @@ class Series(NamedTuple):
 
 
 def draw_curve(run: Path, out: Path) -> Path:
-    """Draw the learning curve of the run in folder `run` to the PNG `out`; what is missing is left out.
+    """Draw the learning curve of the run in folder `run` to the PNG `out`; missing data are left out.
 
     Training games are a line (the mean of the games around a point) on the band between their 10th and 90th
     percentile; greedy test games another line; the final evaluation a point with its 95% interval.
@@ -86,7 +86,7 @@ def draw_curve(run: Path, out: Path) -> Path:
 
 
 def read_games(path: Path) -> dict[str, Series]:
-    """The games in an `episodes.csv` by source."""
+    """Return the games in an `episodes.csv` by source."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in read_csv(path):
         found.setdefault(row["source"], []).append((float(row["frame"]), float(row["raw_return"])))
@@ -131,7 +131,7 @@ def _draw_evaluation(axes: Axes, folder: RunFolder, fingerprint: str | None) -> 
         report = json.loads(folder.evaluation.read_bytes())
         frame, agent = float(report["frame"]), report["agent"]
         mean, interval, n = float(agent["mean"]), agent.get("ci95"), len(agent["returns"])
-    except (ValueError, KeyError, TypeError):  # of a run that was killed, or of another version
+    except (ValueError, KeyError, TypeError):  # a killed run, or another version
         return False
     label = f"final evaluation: mean of {n} game{'s' * (n > 1)}"
     spread = None
@@ -157,7 +157,7 @@ def _draw_evaluation(axes: Axes, folder: RunFolder, fingerprint: str | None) -> 
 
 
 def _draw_published(axes: Axes, game: str) -> None:
-    """Dashed lines; a score that would squeeze the curve to a third of the picture is in the legend only."""
+    """Draw dashed lines; a score that would squeeze the curve to a third of the height is in the legend only."""
     bottom, top = axes.get_ylim()
     span = max(top - bottom, 1e-9)
     scores = published_scores(game)
@@ -172,7 +172,7 @@ def _draw_published(axes: Axes, game: str) -> None:
 
 
 def _dress(figure: Figure, axes: Axes, folder: RunFolder, config: dict[str, Any], game: str, drawn: bool) -> None:
-    """Titles, labels and legend."""
+    """Add titles, labels and legend."""
     network, run = config.get("network", {}), config.get("run", {})
     parts = [game or folder.path.name, network.get("encoder"), config.get("algorithm")]
     parts += [f"seed {run['seed']}"] if "seed" in run else []

@@ -1,8 +1,8 @@
-"""What a run measures of its network every so many frames: on fixed observations and on fresh ones.
+"""Periodic measurements of a run's network, on fixed observations and on the latest ones.
 
-The learner never notices: noise and choices come from generators of their own, made anew from the run's seed and the
-frame, and so nothing of this is in a checkpoint. The fixed observations are of games played at random before the
-first measurement, from a seed of their own: after a kill they are played again.
+Measuring does not affect learning: random numbers come from separate generators, seeded by the run's seed and the
+frame, so nothing of it is in a checkpoint. The fixed observations are of random games with a seed of their own; after a kill
+they are played again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hadamax.environments.engine import Array
 from hadamax.environments.play import play_observations, random_policy
 
 OBSERVATIONS = 2048  # of each kind
-SEED_OFFSET = 3_000_000  # of the fixed observations' games, apart from training and evaluation
+SEED_OFFSET = 3_000_000  # of the fixed observations' games, distinct from training and evaluation
 WHOLE = "(network)"
 OF_WEIGHTS = ("weight_norm", "gradient_norm", "update_ratio")
 COLUMNS = (
@@ -39,17 +39,17 @@ Row = dict[str, Any]
 
 
 def fixed_observations(settings: EnvironmentSettings, num_actions: int, seed: int, threads: int) -> Array:
-    """The observations that every measurement of a run shares: random play of its games."""
+    """Return the observations that all measurements of a run share, from random play."""
     seed = (seed + SEED_OFFSET) % 2**63
     policy = random_policy(num_actions, seed)
     return play_observations(policy, settings, OBSERVATIONS, seed=seed, threads=threads)
 
 
 class Diagnostics:
-    """Measures in the first iteration that ends at or after each multiple of `every` frames; never where that is 0.
+    """Measurements in the first iteration that ends at or after each multiple of `every` frames; none if it is 0.
 
-    A multiple that the run of `frames` would only pass with one iteration more is measured in its last. `seconds` and
-    `measurements` are of this process.
+    A multiple in the remainder after the last whole iteration is measured in that iteration. `seconds` and
+    `measurements` count this process only.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Diagnostics:
         self.seconds, self.measurements = 0.0, 0
 
     def before_iteration(self) -> None:
-        """Remember weights and scores where the coming iteration will be measured."""
+        """Keep weights and scores if the coming iteration will be measured."""
         frames = self.algorithm.frames
         self._frames, self._before = frames, None
         if self._due(frames, frames + self.algorithm.frames_per_iteration):
@@ -78,7 +78,7 @@ class Diagnostics:
             self.seconds += time.perf_counter() - start
 
     def after_iteration(self) -> list[Row]:
-        """The rows of `diagnostics.csv` where a measurement is due, else none."""
+        """Return rows of `diagnostics.csv` if a measurement is due, else none."""
         frame = self.algorithm.frames
         if not self._due(self._frames, frame):
             return []
@@ -87,7 +87,7 @@ class Diagnostics:
         try:
             rows = [*self._activity("fixed", self.fixed()), *self._activity("fresh", self._fresh(frame))]
             rows += self._weights()
-        except ValueError as error:  # numbers that are not finite: no reason to stop a run that still learns
+        except ValueError as error:  # not finite; the run itself continues
             self.say(f"diagnostics: frame {frame:,} is not measured: {error}")
             return []
         finally:
@@ -97,7 +97,7 @@ class Diagnostics:
         return [{name: _rounded({"frame": frame, **row}.get(name)) for name in COLUMNS} for row in rows]
 
     def fixed(self) -> Tensor:
-        """[OBSERVATIONS, *shape], played when they are first asked for."""
+        """[OBSERVATIONS, *shape], played on first use."""
         if self._fixed is None:
             self._fixed = torch.from_numpy(self._make_fixed())
         return self._fixed
@@ -115,7 +115,7 @@ class Diagnostics:
 
     @torch.no_grad()
     def _scores(self) -> Tensor:
-        """Of the fixed observations, as the network gives them in evaluation mode."""
+        """Scores of the fixed observations, in evaluation mode."""
         network, fixed = self.algorithm.network, self.fixed()
         with evaluating(network):
             batches = range(0, len(fixed), BATCH)
@@ -131,7 +131,7 @@ class Diagnostics:
         return rows
 
     def _weights(self) -> list[Row]:
-        """A row a layer for its weights, and one for the whole network."""
+        """Return one row per layer for its weights, and one for the whole network."""
         network = self.algorithm.network
         names = list(dict(network.named_parameters()))
         layers = {**parameters_by_layer(network, select(network)), WHOLE: names}
@@ -152,7 +152,7 @@ class Diagnostics:
 
 
 def scalars(rows: list[Row]) -> dict[str, float]:
-    """The numbers of rows under names for TensorBoard."""
+    """Return the numbers of rows by their TensorBoard names."""
     found = {}
     for row in rows:
         place = row["layer"] if row["part"] in ("output", "weights") else f"{row['layer']} {row['part']}"
@@ -164,7 +164,7 @@ def scalars(rows: list[Row]) -> dict[str, float]:
 
 
 def _rounded(value: Any) -> Any:
-    """Seven digits are more than a measurement has; nothing for what has no meaning."""
+    """Round to seven digits; an empty cell for undefined values."""
     if value is None:
         return ""
     return float(f"{value:.7g}") if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""A run's folder: one run, one process at a time."""
+"""Folder of a run: its files, its lock, and its state of completion."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from hadamax.runs.settings import TrainSettings, from_toml, read_toml, to_toml
 CONFIG = "config.toml"
 LOCK = ".lock"
 HELD = "HADAMAX_LOCK"  # in the environment: an inherited descriptor whose lock the parent took for this process
-SECONDS_FOR_A_LOOK = 0.5  # `hadamax status` holds a lock for an instant, to see whether it is free
+SECONDS_FOR_A_LOOK = 0.5  # `hadamax status` takes the lock for an instant to test it
 LEFT_BY_A_KILL = (LOCK, f".writing-{CONFIG}")  # before a run began
 
 
 class Spaces(NamedTuple):
-    """What a network must know of its environment; kept in `config.toml`, so that no emulator is needed to load it."""
+    """The environment's spaces, kept in `config.toml` so that a network loads without an emulator."""
 
     observation_shape: tuple[int, ...]
     input_scale: float
@@ -43,14 +43,14 @@ class Spaces(NamedTuple):
 
 
 def refuse_unwritable(out: Path, folder: Path) -> None:
-    """Say that something cannot be written before any work is done for it.
+    """Check that a folder can be written, before any work is done.
 
     Args:
         out: what a person asked for.
-        folder: where that would be written, there already or not.
+        folder: the folder to write to, existing or not.
 
     Raises:
-        UserError: the folder, or the nearest that there is above it, cannot be written to.
+        UserError: the folder, or its nearest existing parent, cannot be written to.
     """
     for place in (folder.absolute(), *folder.absolute().parents):
         try:
@@ -63,11 +63,11 @@ def refuse_unwritable(out: Path, folder: Path) -> None:
                 f"out: {str(out)!r} cannot be written: {getattr(error, 'strerror', None) or error}"
             ) from None
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise UserError(f"out: {out} cannot be written: {place} is no folder that can be written to")
+        raise UserError(f"out: {out} cannot be written: {place} is not a writable folder")
 
 
 class RunFolder:
-    """The files of a run by name, and the lock that keeps a second process out while this one writes."""
+    """The files of a run by name, and the lock that excludes other writers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, algorithm: str, settings: TrainSettings[Any], environment: Environments) -> RunFolder:
-        """A new run's folder with its `config.toml`, locked.
+        """Create a new run's folder with its `config.toml`, locked.
 
         Raises:
             UserError: there is something at `path` already, or it cannot be written.
@@ -93,7 +93,7 @@ class RunFolder:
             new = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            if folder.config.exists():  # made while this process waited for the lock
+            if folder.config.exists():  # created while this process waited for the lock
                 folder.unlock()
                 raise UserError(f"run: {path} is in use by another process; wait for it or stop it")
             about = {
@@ -114,7 +114,7 @@ class RunFolder:
 
     @classmethod
     def refuse(cls, path: Path) -> None:
-        """Say that no new run can be made at `path`, before any work is done for it.
+        """Check that a new run can be created at `path`, before any work is done.
 
         Raises:
             UserError: there is something at `path` already, or it cannot be written.
@@ -132,7 +132,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> tuple[RunFolder, str, TrainSettings[Any]]:
-        """An existing run: its folder (not locked), algorithm and settings.
+        """Open an existing run: return its folder (not locked), algorithm and settings.
 
         Raises:
             UserError: not a run's folder, or one that a newer hadamax wrote.
@@ -148,7 +148,7 @@ class RunFolder:
         return folder, algorithm, settings
 
     def spaces(self) -> Spaces:
-        """The spaces that the run was made with."""
+        """Return the spaces of the run's environment."""
         table = read_toml(self.config).get("spaces", {})
         try:
             shape, names = tuple(int(n) for n in table["observation_shape"]), tuple(table["action_names"])
@@ -157,7 +157,7 @@ class RunFolder:
             raise UserError(f"{self.config}: the table [spaces] is missing or damaged") from None
 
     def lock(self) -> None:
-        """Keep other processes out until this one ends, however it ends.
+        """Lock the folder until this process ends.
 
         Raises:
             UserError: another process is using the folder.
@@ -176,7 +176,7 @@ class RunFolder:
 
 
 def claim(run: Path) -> int:
-    """Lock a run's folder: a descriptor that holds the lock as long as it, or a copy a child inherited, is open.
+    """Lock a run's folder; the lock is held while the returned descriptor or an inherited copy of it is open.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -186,7 +186,7 @@ def claim(run: Path) -> int:
     held = os.environ.get(HELD, "")
     with contextlib.suppress(OSError, ValueError):
         if held and os.path.sameopenfile(descriptor, int(held)):
-            return descriptor  # ours already, until this process ends
+            return descriptor  # already held by this process
     deadline = time.monotonic() + SECONDS_FOR_A_LOOK
     while True:
         try:
@@ -213,7 +213,7 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's model, as far as the system tells."""
+    """Return the CPU model, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -229,12 +229,12 @@ class Finished(NamedTuple):
     """How a run ended."""
 
     frame: int
-    score: str  # for people, with its source
-    checkpoint: str = ""  # its last one's name
+    score: str  # as text, with its source
+    checkpoint: str = ""  # name of the last one
 
 
 def mark(run: Path, score: str) -> None:
-    """Mark the run in folder `run` as finished with its newest checkpoint; where that cannot be written, do not."""
+    """Mark a run as finished with its newest checkpoint, if the mark can be written."""
     last = next(checkpoints.newest_first(run / "checkpoints"))
     with contextlib.suppress(OSError):
         content = {"checkpoint": last.name, "sha256": _digest(last), "score": score}
@@ -242,7 +242,7 @@ def mark(run: Path, score: str) -> None:
 
 
 def finished(run: Path) -> Finished | None:
-    """How a run ended; None where it did not, or where its last checkpoint is not the marked one, whole."""
+    """Return how a run ended; None if it did not, or if its last checkpoint is not the marked one, intact."""
     found = marked(run)
     try:
         return found and found._replace(frame=checkpoints.read(run / "checkpoints" / found.checkpoint).frame)
@@ -251,7 +251,7 @@ def finished(run: Path) -> Finished | None:
 
 
 def marked(run: Path) -> Finished | None:
-    """The same without reading the checkpoint's tensors: for a look at many runs."""
+    """Return the same without reading the checkpoint's tensors, for overviews of many runs."""
     try:
         content = json.loads((run / MARK).read_bytes())
         last = next(checkpoints.newest_first(run / "checkpoints"))
@@ -263,7 +263,7 @@ def marked(run: Path) -> Finished | None:
 
 
 def evaluated(run: Path) -> dict[str, Any] | None:
-    """The report of the final evaluation; None where there is none, or half of one."""
+    """Return the report of the final evaluation; None if it is missing or incomplete."""
     try:
         report: dict[str, Any] = json.loads((run / EVALUATION).read_bytes())
         float(report["agent"]["mean"])
@@ -273,5 +273,5 @@ def evaluated(run: Path) -> dict[str, Any] | None:
 
 
 def _digest(checkpoint: Path) -> str:
-    """Of the manifest, which holds the digests of the rest."""
+    """Return the digest of the manifest, which holds the digests of the other files."""
     return hashlib.sha256((checkpoint / checkpoints.MANIFEST).read_bytes()).hexdigest()

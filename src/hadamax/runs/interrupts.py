@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once where nothing can be lost, else where little is lost, else at the iteration's end."""
+"""Ctrl-C and SIGTERM: stop at once if nothing is lost, otherwise within a copied iteration or at its end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ IMPORTING = "<frozen importlib._bootstrap>"
 
 
 class Interrupted(BaseException):
-    """Raised inside an iteration, where the run has a copy of the state before it."""
+    """Raised inside an iteration whose initial state has been copied."""
 
 
 class SignalHandler:
-    """The command line's handler: raises KeyboardInterrupt, and remembers that a signal `came`.
+    """Signal handler of the command line: raises KeyboardInterrupt and records that a signal `came`.
 
-    Libraries catch everything around what they import (a bare `except:`), and what comes inside a destructor is
-    dropped by Python itself. So amid an import, where nothing is half done, the process ends at once; and whoever is
-    about to begin something long asks first whether a signal came.
+    Some libraries swallow every exception during an import, and Python drops exceptions raised in destructors. During
+    an import the process therefore exits at once, and long work first checks whether a signal came.
     """
 
     def __init__(self, outermost: CodeType) -> None:
         self.came = False
-        self.ended = False  # the command is done; what remains is to take the process apart
-        self._outermost = outermost  # the function whose callers do not count: it may itself be called in an import
+        self.ended = False  # the command is done; the process is exiting
+        self._outermost = outermost  # callers above this function may be importing
 
     def install(self) -> None:
         for number in SIGNALS:
@@ -43,8 +42,8 @@ class SignalHandler:
 
 
 def leave() -> NoReturn:
-    """End this process amid whatever it does."""
-    with suppress(OSError):  # not by print: the signal may have come inside of one
+    """Exit the process at once."""
+    with suppress(OSError):  # not print, which the signal may have interrupted
         os.write(2, f"{LINE}\n".encode())
     os._exit(INTERRUPTED)
 
@@ -58,9 +57,9 @@ def _importing(frame: FrameType | None, outermost: CodeType) -> bool:
 
 
 class Interrupts:
-    """While entered, the first signal sets `pending`, and breaks an iteration off where `breakable`.
+    """Context in which the first signal sets `pending`, and interrupts the iteration if `breakable`.
 
-    A second Ctrl-C kills. A second SIGTERM does nothing: a scheduler and the sweep may well send one each.
+    A second Ctrl-C kills. A second SIGTERM is ignored: a scheduler and the sweep may each send one.
     """
 
     def __init__(self) -> None:
@@ -69,14 +68,14 @@ class Interrupts:
         self._before: list[object] = []
 
     def __enter__(self) -> Interrupts:
-        """Begin to listen.
+        """Install the handlers.
 
         Raises:
-            KeyboardInterrupt: a signal came before, and something swallowed it.
+            KeyboardInterrupt: an earlier signal was swallowed by a library.
         """
         try:
             self._before = [signal.signal(number, self._receive) for number in SIGNALS]
-        except ValueError:  # not in the main thread: whoever owns that one handles signals
+        except ValueError:  # not in the main thread, which handles signals
             self._before = []
         if any(isinstance(handler, SignalHandler) and handler.came for handler in self._before):
             self.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: rows of CSV, TensorBoard."""
+"""Logs of a run: CSV files and TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class CsvLog:
-    """A CSV file that is appended to row by row, and cut back to where a checkpoint saw it.
+    """CSV file that rows are appended to, and that resuming cuts back to its size at the checkpoint.
 
     Every row is in the file when `append` returns; `flush` waits until it is on the disk.
     """
@@ -26,7 +26,7 @@ class CsvLog:
             self.columns: list[str] = next(csv.reader(file), [])
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Append rows; the first one ever written names the columns.
+        """Append rows; the first row determines the columns.
 
         Raises:
             OSError: the disk is full.
@@ -47,7 +47,7 @@ class CsvLog:
         os.fsync(self._file)
 
     def cut(self, size: int) -> None:
-        """Forget what was written after the file had `size` bytes."""
+        """Truncate the file to `size` bytes."""
         os.ftruncate(self._file, min(size, self.size()))
         if size == 0:
             self.columns = []
@@ -69,7 +69,7 @@ class Board:
         number = len(list(folder.glob(f"{stem}.*")))
         self._file = os.open(folder / f"{stem}.{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         self._write(Event(file_version="brain.Event:2"))
-        # Tells readers to forget what was logged after the checkpoint that this process goes on from.
+        # Tells readers to discard what was logged after the checkpoint that this process resumes.
         self._write(Event(step=frame + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, scalars: dict[str, float], frame: int) -> None:
@@ -97,18 +97,18 @@ class Board:
 
 
 class Position(NamedTuple):
-    """Where the logs of a run stood when a checkpoint was written."""
+    """Sizes of a run's logs, and running values, at a checkpoint."""
 
     metrics_bytes: int
     episodes_bytes: int
     seconds: float
     logged_frame: int
     averages: dict[str, list[float]]  # metrics since the last row
-    diagnostics_bytes: int = 0  # the first runs had none
+    diagnostics_bytes: int = 0  # absent in early runs
 
     @classmethod
     def of(cls, about: dict[str, Any]) -> Position:
-        """Read from what a checkpoint says, every value checked before a log is cut by it.
+        """Read from a checkpoint, and check every value before a log is cut.
 
         Raises:
             ValueError: a value that cannot be.
@@ -127,14 +127,14 @@ START = Position(0, 0, 0.0, 0, {})
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write to an open file without a buffer that an error would leave behind."""
+    """Write to an open file without buffering, so that an error leaves nothing pending."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where there is no file. A last row cut by a kill is left out."""
+    """Return the rows of a CSV file, none if it does not exist. An incomplete last row is left out."""
     if not path.exists():
         return []
     text = path.read_text()

@@ -1,7 +1,7 @@
 """The one run loop: iterate, log, checkpoint, stop.
 
-A run comes back bit for bit after a kill at any moment: the loop goes on from the last checkpoint, which holds the
-learner, the generators and the games, and cuts the logs back to what that checkpoint had seen.
+A killed run resumes bit-for-bit: the loop loads the last checkpoint, which holds the learner, the random generators and
+the games, and cuts the logs back to their sizes at that checkpoint.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from hadamax.runs.progress import Progress
 from hadamax.runs.recorder import Recorder
 from hadamax.runs.settings import RunSettings
 
-# Above this a copy of the state is taken before each iteration, so that an interruption need not wait for its end.
+# Longer iterations start with a copy of the state, so that an interruption need not wait for their end.
 LONG_ITERATION_SECONDS = 2.0
 
 
 class Loop:
-    """A run in progress. `train` returns whether the run is finished; False means interrupted."""
+    """A run in progress. `train` returns True if the run is finished, False if it was interrupted."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Loop:
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def train(self) -> bool:
-        """Train to the end, and mark the run as finished; False where an interruption ended it before."""
+        """Train to the end and mark the run as finished; return False if it was interrupted."""
         with (
             self._writing(),
             self.recorder.training(),
@@ -63,13 +63,13 @@ class Loop:
         return done
 
     def close(self) -> None:
-        """Close the logs and let other processes have the folder."""
+        """Close the logs and release the folder."""
         self.recorder.close()
         self.folder.unlock()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turns what the disk refuses into a line for the person."""
+        """Report a failed write as a UserError."""
         try:
             yield
         except BrokenPipeError:
@@ -116,7 +116,7 @@ class Loop:
         return True
 
     def finished(self) -> bool:
-        """No whole iteration is left, or the minutes are over."""
+        """Return True if no whole iteration is left, or `max_minutes` have passed."""
         minutes = self.settings.max_minutes
         if minutes is not None and self.recorder.seconds >= 60 * minutes:
             return True
@@ -159,7 +159,7 @@ class Loop:
         return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint that can be read, or from the start where there is none at all.
+        """Restore the newest readable checkpoint, or start anew if there is none.
 
         Raises:
             UserError: there are checkpoints, and none can be used, or one that a newer hadamax wrote.
@@ -170,11 +170,11 @@ class Loop:
             try:
                 self._load(checkpoints.read(path))
                 return
-            except NewerCheckpoint as error:  # an older one would cut the logs under it
+            except NewerCheckpoint as error:  # an older checkpoint would cut logs that this one needs
                 raise UserError(f"run: {path} was {error}; this hadamax reads {checkpoints.FORMAT}") from None
             except (UserError, OSError):
                 raise
-            except Exception as error:  # whatever a hostile one makes the algorithm or the games raise
+            except Exception as error:  # hostile content may raise anything
                 reason = str(error) if isinstance(error, BadCheckpoint) else one_line(error)
                 reasons.append(f"{path.name}: {reason}")
                 if path != paths[-1]:

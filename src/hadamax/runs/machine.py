@@ -1,4 +1,4 @@
-"""The machine a run gets: device, precision, threads and memory."""
+"""Device, precision, threads and memory of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
-    """The device by name; `auto` is a GPU where there is one.
+    """Return a device by name; `auto` is a GPU if available.
 
     Raises:
         UserError: no such device here.
@@ -29,21 +29,21 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`; `auto` is bfloat16 where it is computed natively: elsewhere it is slower."""
+    """Return `float32` or `bfloat16`; `auto` is bfloat16 if it is native, since emulation is slower."""
     if name != "auto":
         return name
     return "bfloat16" if bfloat16_is_native(device) else "float32"
 
 
 def bfloat16_is_native(device: torch.device) -> bool:
-    """Whether the processor or card computes bfloat16 by itself."""
+    """Return True if the CPU or GPU computes bfloat16 natively."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def slower_precision(asked: str, device: torch.device) -> str | None:
-    """What a run loses where bfloat16 is not native; None where nothing is lost."""
+    """Return a line about lost speed if bfloat16 is not native; None otherwise."""
     if asked == "float32" or bfloat16_is_native(device):
         return None
     if asked == "bfloat16":
@@ -52,13 +52,13 @@ def slower_precision(asked: str, device: torch.device) -> str | None:
 
 
 def choose_threads(threads: int) -> int:
-    """As many as asked for, or one a core that this process may use."""
+    """Return the requested number of threads, or one per available core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or cores
 
 
 def resident_mib() -> float:
-    """Memory of this process that is in use, MiB; 0 where the system does not say."""
+    """Return the resident memory of this process in MiB; 0 if unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

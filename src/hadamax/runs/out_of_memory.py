@@ -1,4 +1,4 @@
-"""Too little memory, on a card or on the host: what would fit, in one line."""
+"""Out of memory on a GPU or the host: one line that names what fits."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SHORTAGES = (
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: PyTorch's own, or what its parts raise instead."""
+    """Return True if an error means that memory ran out, in any of PyTorch's forms."""
     said = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in said for word in SHORTAGES)
 
 
 class Batch(NamedTuple):
-    """A setting that decides how many rows an update has."""
+    """A setting that determines the rows of an update."""
 
     name: str
     value: int
@@ -38,12 +38,12 @@ class Batch(NamedTuple):
 
 
 def advice(algorithm: Algorithm, error: BaseException) -> UserError:
-    """The line for a run whose iteration met a shortage.
+    """Return the error for a run that ran out of memory.
 
-    Where an update did, smaller ones are tried, and the largest that fits is named.
+    If an update did, smaller batches are tried, and the largest that fits is named.
     """
     learning = any(place.name == "update" for place in traceback.extract_tb(error.__traceback__))
-    traceback.clear_frames(error.__traceback__)  # they hold the tensors of the update that failed
+    traceback.clear_frames(error.__traceback__)  # they hold tensors of the failed update
     parameter = next(algorithm.network.parameters())
     _give_back(parameter.device)
     where = _describe(parameter.device)
@@ -65,16 +65,16 @@ def advice(algorithm: Algorithm, error: BaseException) -> UserError:
 
 
 def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtype) -> bool:
-    """Whether a forward and a backward pass over so many rows fit, beside an optimizer's two moments."""
+    """Return True if a forward and backward pass over this many rows fits, with two optimizer moments."""
     device = row.device
     try:
         moments = [torch.ones_like(parameter) for parameter in network.parameters() for _ in range(2)]
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             loss = network(row.repeat(rows, *[1] * (row.dim() - 1))).float().sum()
         parameters = [p for p in network.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)  # acting takes no value head
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)  # acting does not use the value head
         del moments, gradients, loss
-    except (MemoryError, RuntimeError) as error:  # whatever it says: with fewer rows the same has worked
+    except (MemoryError, RuntimeError) as error:  # of any kind, since fewer rows worked
         traceback.clear_frames(error.__traceback__)
         return False
     finally:
@@ -83,7 +83,7 @@ def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtyp
 
 
 def _batches(settings: Any) -> list[Batch]:
-    """The batch that the settings ask for, then smaller ones."""
+    """Yield the batch of the settings, then smaller ones."""
     if hasattr(settings, "num_minibatches"):
         rows = settings.num_envs * settings.num_steps
         numbers = [n for n in _doublings(settings.num_minibatches, rows) if rows % n == 0]
@@ -97,9 +97,9 @@ def _doublings(first: int, last: int) -> list[int]:
 
 
 def _give_back(device: torch.device) -> None:
-    """What PyTorch keeps of a card's memory and does not use."""
+    """Release GPU memory that PyTorch caches and does not use."""
     if device.type == "cuda":
-        with contextlib.suppress(RuntimeError):  # of some versions, after a recording that failed
+        with contextlib.suppress(RuntimeError):  # raised by some versions after a failed capture
             torch.cuda.empty_cache()
 
 

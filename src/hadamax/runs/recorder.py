@@ -1,4 +1,4 @@
-"""What a run records: rows of metrics, games and diagnostics, TensorBoard, running scores, and where its time goes."""
+"""Records of a run: rows of metrics, games and diagnostics, TensorBoard, running scores, time by activity."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hadamax.runs.machine import resident_mib
 from hadamax.runs.settings import RunSettings
 from hadamax.runs.tracking import Tracker
 
-# Games that a running score averages over. The few test environments finish fewer games: more of them would be old.
+# Games averaged in a running score; fewer of the test environments, which finish fewer games.
 WINDOWS = {"training": 100, "test": 20}
 WALL_CLOCK = ("seconds", "frames_per_second", "environment", "inference", "learning", "memory_mib")
 
 
 class Recorder:
-    """The logs of a run in progress; `seconds` is what it trained, in this process and before.
+    """Logs of a run in progress; `seconds` is its training time, in this and earlier processes.
 
     Raises:
         OSError: from every method that writes, when the disk is full.
@@ -43,7 +43,7 @@ class Recorder:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """While entered, the clock runs, and TensorBoard and Weights & Biases are written to."""
+        """Context in which the clock runs, and TensorBoard and Weights & Biases are written."""
         self._started = time.perf_counter() - self.seconds
         self._first_seconds, self._first_frame = self.seconds, self.algorithm.frames
         self._last_row = (self.seconds, dict(self.algorithm.clock.seconds))
@@ -56,11 +56,11 @@ class Recorder:
             yield
 
     def tick(self) -> None:
-        """Bring `seconds` up to now."""
+        """Update `seconds`."""
         self.seconds = time.perf_counter() - self._started
 
     def record(self, iteration: Iteration, *, last: bool) -> None:
-        """Take in an iteration; write a row of metrics where one is due, and after the `last`."""
+        """Record an iteration; write a row of metrics if one is due, and after the `last`."""
         for game in iteration.games:
             self._scores[game.source].append(game.raw_return)
         if iteration.games:
@@ -90,7 +90,7 @@ class Recorder:
                 board.add(scalars(rows), self.algorithm.frames)
 
     def _wall_clock(self, frame: int) -> dict[str, float]:
-        """Columns that differ between repetitions: WALL_CLOCK."""
+        """Return the columns that differ between repetitions: WALL_CLOCK."""
         seconds_before, clock_before = self._last_row
         seconds, clock = self.seconds, self.algorithm.clock.seconds
         passed = max(seconds - seconds_before, 1e-9)
@@ -102,10 +102,10 @@ class Recorder:
             "memory_mib": round(resident_mib(), 1),
         }
 
-    # -- for people ---------------------------------------------------------------------------------------------------
+    # -- summaries ---------------------------------------------------------------------------------------------------
 
     def latest_score(self) -> str:
-        """The running scores with their source and the number of games."""
+        """Return the running scores with their source and number of games."""
         labels = {"training": "training games", "test": "greedy test games"}
         parts = [
             f"{labels[k]} {sum(v) / len(v):,.1f} (mean of the last {len(v)})" for k, v in self._scores.items() if v
@@ -113,26 +113,26 @@ class Recorder:
         return ", ".join(parts) or "no game finished yet"
 
     def throughput(self) -> str:
-        """Frames a second of this process, and where its time went."""
+        """Return the frames per second of this process, and its time by activity."""
         rate = (self.algorithm.frames - self._first_frame) / self.seconds_here
         return f"{rate:,.0f} frames/s ({self.shares()})"
 
     @property
     def seconds_here(self) -> float:
-        """Trained in this process, by the last `tick`."""
+        """Training time in this process, at the last `tick`."""
         return max(self.seconds - self._first_seconds, 1e-9)
 
     def shares(self) -> str:
-        """How the time divides."""
+        """Return the share of time of each activity."""
         clock = self.algorithm.clock.seconds
         total = sum(clock.values()) or 1.0
         order = (Activity.ENVIRONMENT, Activity.INFERENCE, Activity.LEARNING)
         return ", ".join(f"{name} {clock.get(name, 0.0) / total:.0%}" for name in order)
 
-    # -- across a kill ------------------------------------------------------------------------------------------------
+    # -- resuming ---------------------------------------------------------------------------------------------------
 
     def position(self) -> dict[str, Any]:
-        """Where the logs stand, and the running score: what a checkpoint says about them, as `Position.of` reads it."""
+        """Return the sizes of the logs and the running score, for a checkpoint; `Position.of` reads them."""
         source = "test" if self._scores["test"] else "training"
         scores = self._scores[source]
         return {
@@ -147,7 +147,7 @@ class Recorder:
         }
 
     def cut(self, position: Position) -> None:
-        """Go back to where the logs stood at a checkpoint.
+        """Cut the logs back to their sizes at a checkpoint.
 
         Raises:
             UserError: `episodes.csv` is not what a run writes.
@@ -161,10 +161,10 @@ class Recorder:
             for row in read_csv(self.folder.episodes):
                 self._scores[row["source"]].append(float(row["raw_return"]))
         except (KeyError, ValueError, TypeError):
-            raise UserError(f"run: {self.folder.episodes} is damaged: not the rows that a run writes") from None
+            raise UserError(f"run: {self.folder.episodes} is damaged: its rows are invalid") from None
 
     def flush(self) -> None:
-        """Wait until the disk has the CSV files."""
+        """Flush the CSV files to disk."""
         for log in self._logs:
             log.flush()
 

@@ -18,7 +18,7 @@ FOLDER = "replay"
 
 
 def write(folder: Path, snapshot: Snapshot, write_file: Callable[[Path, bytes], None]) -> list[File]:
-    """Write what is in no file yet below `folder`, with `write_file`; all files that the snapshot needs.
+    """Write the rows that are in no file yet below `folder` with `write_file`; return all files of the snapshot.
 
     Raises:
         OSError: the disk is full, or `folder` cannot be written; the files that were new are gone again.
@@ -41,7 +41,7 @@ def to_json(files: list[File]) -> list[dict[str, Any]]:
 
 
 def from_json(folder: Path, entries: list[dict[str, Any]]) -> Stored:
-    """The files that a checkpoint names, to be read when they are wanted.
+    """Return the files of a checkpoint, read on demand.
 
     Raises:
         Exception: of some kind, where that is no list of files.
@@ -55,7 +55,7 @@ def from_json(folder: Path, entries: list[dict[str, Any]]) -> Stored:
 
 
 def clear(folder: Path, named: Iterable[File]) -> None:
-    """Remove all files but those named, and what a kill left."""
+    """Remove all files except `named`, and leftovers of a kill."""
     names = {_path(folder, file).name for file in named}
     for path in (folder / FOLDER).glob("*"):
         if path.name not in names:

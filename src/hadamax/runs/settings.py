@@ -1,4 +1,4 @@
-"""All settings of a run, and their way from the command line or a TOML file into `config.toml` and back."""
+"""All settings of a run, read from the command line or TOML, and written to `config.toml`."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from hadamax.errors import UserError, unknown
 
 S = TypeVar("S")
 
-FORMAT = 1  # of a run folder; raised when an older hadamax could not read a newer run
-MOST_THREADS = 1024  # far above it the system refuses, by a crash
+FORMAT = 1  # of a run folder; increased when an older hadamax cannot read a newer run
+MOST_THREADS = 1024  # far more crash the process
 REMOVED = ("overlap",)  # settings of older runs that are ignored on reading
-ABOUT = ("protocol", "spaces", "versions")  # tables of config.toml that inform and set nothing
+ABOUT = ("protocol", "spaces", "versions")  # informative tables of config.toml
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Length, seed, machine and what is kept."""
+    """Length, seed, machine, logs and checkpoints."""
 
     frames: int = 40_000_000
-    """Emulator frames to train for, frame skip included; as many whole iterations as fit. HR section 5."""
+    """Emulator frames to train for, frame skip included, rounded down to whole iterations. HR section 5."""
     decay_frames: int | None = None
-    """Frames over which learning rate and exploration decay; left out: --frames."""
+    """Frames over which learning rate and exploration decay. [default: --frames]"""
     seed: int = 1
-    """Seed of the weights, the games and the exploration."""
+    """Seed of weights, games and exploration."""
     out: str = ""
-    """Folder of the run; left out: runs/ENV-ENCODER-ALGORITHM-SEED."""
+    """Folder of the run. [default: runs/ENV-ENCODER-ALGORITHM-SEED]"""
     device: str = "auto"
-    """cpu, cuda, cuda:N, or auto: a GPU where there is one."""
+    """cpu, cuda, cuda:N, or auto (a GPU if available)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the network; auto is bfloat16 where the processor or card computes it natively."""
+    """Precision of the network; auto is bfloat16 if the CPU or GPU computes it natively."""
     threads: int = 0
-    """Processor threads for arithmetic and for the emulators; 0: one a core."""
+    """CPU threads for arithmetic and for emulators; 0: one per core."""
     max_minutes: float | None = None
-    """Stop after this many minutes of training, whatever the frames; left out: no limit."""
+    """Stop after this many minutes of training. [default: no limit]"""
     log_every: int = 10_000
     """Frames between rows of metrics.csv, at least one iteration."""
     checkpoint_every: int = 500_000
@@ -49,11 +49,11 @@ class RunSettings:
     diagnostics_every: int = 1_000_000
     """Frames between measurements of every layer (diagnostics.csv); 0: none."""
     keep_checkpoints: int = 3
-    """How many of the last checkpoints are kept; the best one is kept besides."""
+    """Number of latest checkpoints to keep; the best one is kept too."""
     keep_checkpoints_at: tuple[int, ...] = ()
-    """Frames whose checkpoints are kept for good."""
+    """Frames whose checkpoints are always kept."""
     wandb: bool = False
-    """Log to Weights & Biases too, offline where there is no key or no network; needs the extra wandb."""
+    """Log to Weights & Biases too, offline without a key or network; needs the extra wandb."""
 
     def __post_init__(self) -> None:
         least = {
@@ -81,7 +81,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The encoder, and what of it to vary. A setting left out keeps the encoder's own."""
+    """The encoder and its variations. An omitted setting keeps the encoder's own value."""
 
     encoder: str = "auto"
     """auto (hadamax on Atari, minatar on MinAtar, mlp on vectors), or one of nature, nature-norm, hadamax, hadamax-c51,
@@ -89,10 +89,10 @@ class NetworkSettings:
     hadamax-minatar-average-pool, hadamax-no-gelu, hadamax-no-product, hadamax-no-pool, hadamax-average-pool, hadamax-5,
     hadamax-7, mlp."""
     activation: tuple[str, ...] = ()
-    """Activation of the hidden layers; several names are one for each branch: tanh, sigmoid, relu, gelu, gelu_tanh,
+    """Activation of the hidden layers; several names give one per branch: tanh, sigmoid, relu, gelu, gelu_tanh,
     silu, selu, crelu, rational, identity. HR section 4."""
     branches: int | None = None
-    """Parallel branches that are combined: 1 is the ordinary layer, 2 is HR, 3 is 2HR. HR section 4."""
+    """Parallel branches: 1 is the ordinary layer, 2 is HR, 3 is 2HR. HR section 4."""
     combine: Literal["product", "sum"] | None = None
     """How branches are combined. HR section 5."""
     norm: Literal["channels", "map", "none"] | None = None
@@ -121,7 +121,7 @@ class TrainSettings(Generic[S]):
 
 
 def settings_type(algorithm: str) -> Any:
-    """`TrainSettings` of an algorithm, the type that the command line is read into."""
+    """Return the `TrainSettings` type of an algorithm, which the command line is parsed into."""
     if algorithm not in ALGORITHMS:
         raise unknown("algorithm", algorithm, ALGORITHMS)
     return TrainSettings[ALGORITHMS[algorithm].settings]  # type: ignore[misc]
@@ -129,7 +129,7 @@ def settings_type(algorithm: str) -> Any:
 
 @cache
 def setting_types(algorithm: str) -> dict[str, dict[str, Any]]:
-    """The types of all settings by name, group by group."""
+    """Return the types of all settings by group and name."""
     own = ALGORITHMS[algorithm].settings
     groups = {
         "run": RunSettings,
@@ -141,7 +141,7 @@ def setting_types(algorithm: str) -> dict[str, dict[str, Any]]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file's content.
+    """Read a TOML file.
 
     Raises:
         UserError: the file cannot be read, or is not TOML.
@@ -155,7 +155,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[str]:
-    """The settings of a TOML file as command-line arguments, so that both are read and checked by one parser.
+    """Convert the settings of a TOML file to command-line arguments, so that one parser checks both.
 
     Tables group settings for the reader only; a name means the same wherever it stands.
 
@@ -167,9 +167,9 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
         if isinstance(value, dict):
             flat.update(value if name not in ABOUT else {})
         elif name == "algorithm" and value != algorithm:
-            raise UserError(f"{path}: algorithm: {value!r} is not the {algorithm!r} that was asked for")
+            raise UserError(f"{path}: algorithm: {value!r} differs from the requested {algorithm!r}")
         elif name == "format" and value != FORMAT:
-            raise UserError(f"{path}: format: {value!r} is not one this hadamax reads; expected {FORMAT}")
+            raise UserError(f"{path}: format: {value!r} cannot be read by this hadamax; expected {FORMAT}")
         elif name not in ("format", "algorithm"):
             flat[name] = value
     known = {name: kind for group in setting_types(algorithm).values() for name, kind in group.items()}
@@ -191,7 +191,7 @@ def toml_arguments(content: dict[str, Any], algorithm: str, path: Path) -> list[
 
 
 def to_toml(algorithm: str, settings: TrainSettings[Any], about: dict[str, dict[str, Any]]) -> str:
-    """The text of `config.toml`: every setting that has a value, and what the run was made with."""
+    """Return the text of `config.toml`: every setting that has a value, and the tables `about` the run."""
     tables = {}
     for name, group in settings.groups().items():
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(group).items() if v not in (None, ())}
@@ -200,14 +200,14 @@ def to_toml(algorithm: str, settings: TrainSettings[Any], about: dict[str, dict[
 
 
 def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[Any]]:
-    """The algorithm and the settings of a run's `config.toml`.
+    """Read the algorithm and the settings from the content of a `config.toml`.
 
     Raises:
         UserError: written by a newer hadamax, or with settings this one does not have.
     """
     written = content.get("format")
     if not isinstance(written, int) or written > FORMAT:
-        raise UserError(f"{path}: format {written!r} is not one this hadamax reads; expected up to {FORMAT}")
+        raise UserError(f"{path}: format {written!r} cannot be read by this hadamax; expected up to {FORMAT}")
     algorithm = content.get("algorithm", "")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UserError(f"{path}: {unknown('algorithm', algorithm, ALGORITHMS)}")
@@ -232,7 +232,7 @@ def from_toml(content: dict[str, Any], path: Path) -> tuple[str, TrainSettings[A
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a TOML value is of a setting's type."""
+    """Return True if a TOML value has a setting's type."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in parts
@@ -254,12 +254,14 @@ def _describe(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
-NOT_COMPARED = ("out", "threads", "wandb")  # a run keeps its own, wherever it goes on
+NOT_COMPARED = ("out", "threads", "wandb")  # a resumed run keeps its own
 LEFT_TO_THE_MACHINE = "auto"
 
 
 def difference(algorithm: str, asked: TrainSettings[Any], there_algorithm: str, there: TrainSettings[Any]) -> str:
-    """The first setting in which a run differs from the one asked for, as `gamma = 0.9, not 0.99`; "" where none does.
+    """Compare an existing run's settings with the requested ones.
+
+    Return the first difference, as `gamma = 0.9, not 0.99`; "" if there is none.
 
     What `asked` leaves to the machine is not compared.
     """

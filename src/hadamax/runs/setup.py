@@ -1,4 +1,4 @@
-"""From settings to a run: start one, go on with one."""
+"""Set up a run from its settings: start a new one or resume one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AUTO_ENCODERS = {"atari": "hadamax", "minatar": "minatar"}
 
 
 def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
-    """Fill in everything that was left to the machine or to the game, so that `config.toml` says what ran."""
+    """Resolve every automatic setting, so that `config.toml` records what ran."""
     environment = settings.environment.resolved()
     images = environment.family in AUTO_ENCODERS
     encoder = settings.network.encoder
@@ -50,7 +50,7 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
 
 
 def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
-    """The encoder that `settings` ask for, fit for the environment's observations.
+    """Build the encoder of `settings` for the environment's observations.
 
     Raises:
         UserError: no such encoder, or a combination that cannot be built.
@@ -69,7 +69,9 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
     shape, width = spaces.observation_shape, settings.width
     if settings.encoder in ENCODERS and bool(ENCODERS[settings.encoder].blocks) != (len(shape) == 3):
         valid = "one for images, such as hadamax" if len(shape) == 3 else "mlp"
-        raise UserError(f"encoder: {settings.encoder!r} does not take observations {shape}; expected auto, or {valid}")
+        raise UserError(
+            f"encoder: {settings.encoder!r} does not accept observations {shape}; expected auto, or {valid}"
+        )
     try:
         if settings.match_parameters is not None:
             actions = len(spaces.action_names)
@@ -80,7 +82,7 @@ def make_encoder(settings: NetworkSettings, spaces: Spaces) -> Encoder:
 
 
 def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: Environments, clock: Clock) -> Algorithm:
-    """The learner of resolved settings, its weights drawn from the seed."""
+    """Build the learner of resolved settings, with weights drawn from the seed."""
     run = settings.run
     device = machine.choose_device(run.device)
     if device.index is not None:
@@ -103,7 +105,7 @@ def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: En
 
 
 def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Environments:
-    """The environments that a run of resolved settings steps, from its seed."""
+    """Create the environments of a run of resolved settings."""
     number, run = ALGORITHMS[algorithm].build.environments(settings.algorithm), settings.run
     groups = getattr(settings.algorithm, "env_groups", 1)
     if groups == 0:
@@ -114,14 +116,14 @@ def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Enviro
 
 
 def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Callable[[str], None]) -> Diagnostics:
-    """What measures the network while it learns, as often as the settings say."""
+    """Create the periodic measurements of a run."""
     run, actions = settings.run, algorithm.environment.num_actions
     fixed = partial(fixed_observations, settings.environment, actions, run.seed, run.threads)
     return Diagnostics(algorithm, run.diagnostics_every, run.seed, fixed, say, run.frames)
 
 
 def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
-    cpu.wanted()  # a mistake in the environment is told before anything is written
+    cpu.wanted()  # checks HADAMAX_KERNELS before anything is written
     if settings.run.wandb:
         require_wandb()
     try:
@@ -130,7 +132,7 @@ def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
         if not is_shortage(error):
             raise
         sizes = "num_envs, num_steps, width, features, frame_stack, screen_size"
-        raise UserError(f"memory: there is not enough for these settings; smaller ones are needed of {sizes}") from None
+        raise UserError(f"Out of memory. Reduce one of: {sizes}") from None
     if settings.run.frames < built.frames_per_iteration:
         least = built.frames_per_iteration
         raise UserError(f"frames: {settings.run.frames} is less than one iteration; expected {least} or more")
@@ -138,14 +140,14 @@ def _build(algorithm: str, settings: TrainSettings[Any]) -> Algorithm:
 
 
 def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], None]) -> Loop:
-    """A new run, its folder made and locked.
+    """Start a new run; its folder is created and locked.
 
     Raises:
         UserError: something in the settings cannot be; nothing is written then.
     """
     asked = settings.run.precision
     settings = resolve(algorithm, settings)
-    RunFolder.refuse(Path(settings.run.out))  # first: to build may take a minute, and says things
+    RunFolder.refuse(Path(settings.run.out))  # first, since building may take a minute
     built = _build(algorithm, settings)
     _say_what_is_slower(asked, settings, say)
     folder = RunFolder.create(Path(settings.run.out), algorithm, settings, built.environment)
@@ -153,7 +155,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
 
 
 def resume(path: Path, say: Callable[[str], None]) -> Loop:
-    """A run to go on with, from its newest good checkpoint.
+    """Resume a run from its newest intact checkpoint.
 
     Raises:
         UserError: not a run, in use, or without a checkpoint that can be read.
@@ -184,5 +186,5 @@ def _restored(folder: RunFolder, settings: TrainSettings[Any], built: Algorithm,
         raise
     replay = getattr(built, "replay", None)
     if replay is not None:
-        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} once it is full")
+        say(f"replay: {replay.size:,} transitions, {gigabytes(replay.nbytes)} on {replay.device} when full")
     return loop

@@ -1,9 +1,8 @@
-"""A run on Weights & Biases, beside TensorBoard, where `--wandb` asks for it.
+"""Logging to Weights & Biases with `--wandb`.
 
-Without an API key, with WANDB_MODE=offline or where no server answers, everything is written below the run's folder,
-for `wandb sync` later. A run that is gone on with continues under the same id. It hands over the rows before its
-checkpoint once more, since wandb loses what it has not yet written when a process is killed; a server passes over the
-steps that it has.
+Without an API key, with WANDB_MODE=offline or without a reachable server, everything is written below the run's folder
+for a later `wandb sync`. A resumed run keeps its id. It sends the rows before its checkpoint again, since wandb loses
+unwritten data when a process is killed; the server ignores steps that it has.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def require_wandb() -> None:
     UserError: the extra is not installed.
     """
     if not find_spec("wandb"):
-        raise UserError("wandb: it needs an extra: pip install 'hadamax-rl[wandb]'")
+        raise UserError("wandb: needs an extra: pip install 'hadamax-rl[wandb]'")
 
 
 class Tracker:
@@ -77,7 +76,7 @@ class Tracker:
 
 
 def _logged(folder: RunFolder) -> dict[int, dict[str, float]]:
-    """What the run has logged so far, by frame."""
+    """Return what the run has logged so far, by frame."""
     found: dict[int, dict[str, float]] = {}
     for row in read_csv(folder.metrics):
         found[int(row["frame"])] = {name: float(v) for name, v in row.items() if v and name != "frame"}
@@ -90,14 +89,14 @@ def _logged(folder: RunFolder) -> dict[int, dict[str, float]]:
 
 
 def _mode() -> Any:
-    """As WANDB_MODE has it; else online for those who have a key."""
+    """Return WANDB_MODE, or online if there is an API key."""
     import wandb
 
     return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
 
 
 def _id(run: Path) -> str:
-    """The run's id there, made once."""
+    """Return the run's id, created once."""
     file = run / "wandb" / "id"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
