@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from hadamax.networks import HadamardLinear as HadamardLinear
     from hadamax.networks import build_encoder as build_encoder
 
-# Imported when first asked for: whoever wants one layer should not wait for the run loop, nor the command line's
-# --help for PyTorch.
+# Imported on first use, so that importing one layer does not load the run loop, and `--help` does not load PyTorch.
 _HOMES = {
     "ENCODERS": "hadamax.networks",
     "HadamardConv2d": "hadamax.networks",

@@ -1,4 +1,4 @@
-"""The one exception for what a user asked and cannot have."""
+"""The exception for mistakes of the user, and the wording of its messages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import difflib
 import os
 from collections.abc import Iterable, Sequence
 
-MOST_NAMES = 30  # a line has to end
+MOST_NAMES = 30  # listed in a message
 
 
 class UserError(Exception):
-    """What was asked cannot be done: one plain line that names the setting, the value and what would be valid.
+    """A user's mistake: one plain line that names the setting, the value and what is expected.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 def unknown(kind: str, value: object, valid: Iterable[str], most: int = MOST_NAMES) -> UserError:
-    """The line for a name that is not in a list, with the nearest valid name where there is one, and up to `most`."""
+    """Return the error for a name that is not in a list: with the nearest valid name, and up to `most` names."""
     by_key = {name.lower(): name for name in valid}
-    names = list(by_key.values())  # in the order given: the caller knows which matter most
+    names = list(by_key.values())  # in the caller's order, the most important first
     near = [by_key[key] for key in difflib.get_close_matches(str(value).lower(), by_key, n=1)]
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = names if len(names) <= most else [*names[:most], f"and {len(names) - most} more"]
@@ -27,14 +27,14 @@ def unknown(kind: str, value: object, valid: Iterable[str], most: int = MOST_NAM
 
 
 class EnvironmentVariableError(UserError, ValueError):
-    """An environment variable says what is not known."""
+    """An environment variable has an unknown value."""
 
 
 def environment_variable(name: str, choices: Sequence[str]) -> str:
-    """What an environment variable says; the first of `choices` where it is not set.
+    """Return the value of an environment variable; the first of `choices` if it is not set.
 
     Raises:
-        EnvironmentVariableError: it is none of them.
+        EnvironmentVariableError: the value is not one of `choices`.
     """
     value = os.environ.get(name, choices[0])
     if value not in choices:
@@ -43,5 +43,5 @@ def environment_variable(name: str, choices: Sequence[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and text as a part of a line."""
+    """Return an error's type and message in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -102,7 +102,7 @@ def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
     if given.network != NetworkSettings():
         encoder = AUTO_ENCODERS["atari"] if given.network.encoder == "auto" else given.network.encoder
         networks["as asked"] = replace(given.network, encoder=encoder)
-    devices = {"cpu": "", "cuda": " on the card"} if torch.cuda.is_available() else {"cpu": ""}
+    devices = {"cpu": "", "cuda": " on the GPU"} if torch.cuda.is_available() else {"cpu": ""}
     return {
         f"{name}, {precision}{where}": serving(make_encoder(settings, ATARI), PRECISIONS[precision], device)
         for name, settings in networks.items()

@@ -122,11 +122,11 @@ def _engine(given: Arguments, folder: Path, threads: int) -> Engine:
 
         return OnRay(folder, given.ray_address, workers=given.workers, gpus=given.gpus or 0.0, threads=threads)
     workers = given.workers or 1
-    cards = visible_gpus()
-    gpus = given.gpus if given.gpus is not None else min(1.0, len(cards) / workers)
-    if gpus > len(cards):
-        raise UserError(f"gpus: {gpus:g} of each run are more than the {len(cards)} of this machine")
-    return Local(folder, workers=workers, gpus=gpus, gpu_names=cards)
+    devices = visible_gpus()
+    gpus = given.gpus if given.gpus is not None else min(1.0, len(devices) / workers)
+    if gpus > len(devices):
+        raise UserError(f"gpus: {gpus:g} of each run are more than the {len(devices)} of this machine")
+    return Local(folder, workers=workers, gpus=gpus, gpu_names=devices)
 
 
 def _refuse_others(study: Study, out: Path) -> None:
@@ -178,7 +178,7 @@ def dry_run(
     """Print the runs and their cost.
 
     Args:
-        found: the state of each run that is asked for.
+        found: the state of each requested run.
         seconds: of measuring; 0: none.
     """
     runs = [run for run in study.runs if run.id in found]

@@ -21,10 +21,10 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    cards = torch.cuda.device_count()
-    if name == "cpu" or (kind == "cuda" and (not number or number.isdecimal()) and int(number or 0) < cards):
+    gpus = torch.cuda.device_count()
+    if name == "cpu" or (kind == "cuda" and (not number or number.isdecimal()) and int(number or 0) < gpus):
         return torch.device(name)
-    here = ["auto", "cpu", *(f"cuda:{i}" for i in range(cards))]
+    here = ["auto", "cpu", *(f"cuda:{i}" for i in range(gpus))]
     raise UserError(f"device: {name!r} is not on this machine; expected {', '.join(here)}")
 
 

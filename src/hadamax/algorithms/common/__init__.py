@@ -1,1 +1,1 @@
-"""What the algorithms share and their papers leave out."""
+"""Code that the algorithms share and their papers leave out."""

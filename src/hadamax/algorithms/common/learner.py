@@ -1,4 +1,4 @@
-"""What every learner needs and no paper describes: device, precision, random numbers, rewards, optimizer state."""
+"""Base of every learner, not described in any paper: device, precision, random numbers, rewards, optimizer state."""
 
 from __future__ import annotations
 

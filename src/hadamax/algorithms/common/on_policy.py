@@ -1,4 +1,4 @@
-"""What PQN and PPO share and their papers leave out: groups of environments, storing steps, ReDo, checkpoints."""
+"""Shared by PQN and PPO, and not in their papers: groups of environments, storing steps, ReDo, checkpoints."""
 
 from __future__ import annotations
 

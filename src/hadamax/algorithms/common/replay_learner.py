@@ -1,4 +1,4 @@
-"""What DQN, C51 and Rainbow share and their papers leave out: the replay, counting steps, precision, checkpoints.
+"""Shared by DQN, C51 and Rainbow, and not in their papers: the replay, counting steps, precision, checkpoints.
 
 The papers step one environment. With `num_envs` of them, one step of all counts as `num_envs` agent steps, and as many
 updates are due as that many steps of one environment would bring.
