@@ -1,4 +1,4 @@
-"""What mkdocs asks at build: tables from the code, and pages from what lies beside `docs/` in the repository."""
+"""Hooks of mkdocs: insert tables generated from the code, and add pages from outside `docs/`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROOT, TABLES, studies
 
-BESIDE = re.compile(r"\]\(([^):#]+)\)")  # pictures and links of a page to what is no address
+BESIDE = re.compile(r"\]\(([^):#]+)\)")  # relative links and pictures of a page
 
 
 def on_config(config: Any) -> Any:
-    """A page that the navigation does not name stands under "More": nobody's page is lost."""
+    """List pages that are missing from the navigation under "More"."""
     named = re.findall(r"[\w/-]+\.md", str(config.nav))
     others = sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in named)
     if others:
@@ -26,7 +26,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """The studies under `results/` and the notes of the benchmarks are pages, with the files that they show or name."""
+    """Add the studies under `results/` and the benchmark notes as pages, with the files they link to."""
     for page in [*studies(), ROOT / "benchmarks" / "NOTES.md"]:
         beside = {page.parent / name for name in BESIDE.findall(page.read_text()) if not name.endswith(".md")}
         for path in [page, *sorted(beside)]:
@@ -35,11 +35,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Tables in the place of their names; `../results/...`, right in the repository, is `results/...` in the site."""
+    """Insert tables, and change links from `../results/...`, which the repository needs, to `results/...`."""
 
     def put(match: re.Match[str]) -> str:
         if match[1] not in TABLES:
-            raise PluginError(f"{page.file.src_uri}: no table is called {match[1]!r}; there are {', '.join(TABLES)}")
+            raise PluginError(f"{page.file.src_uri}: unknown table {match[1]!r}; expected one of {', '.join(TABLES)}")
         return TABLES[match[1]]()
 
     markdown = re.sub(r"<!-- table: ([\w-]+) -->", put, markdown)

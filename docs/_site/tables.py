@@ -1,4 +1,4 @@
-"""Tables of the documentation that are read off the code, so that they cannot be older than it."""
+"""Tables of the documentation, generated from the code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def docstrings(kind: type[Any]) -> dict[str, str]:
-    """The text under each field of a settings dataclass, as `--help` prints it."""
+    """Return the docstring of each field of a settings dataclass, as `--help` prints it."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
         (body,) = ast.parse(dedent(inspect.getsource(base))).body
@@ -39,7 +39,7 @@ def docstrings(kind: type[Any]) -> dict[str, str]:
 
 
 def kind_of(kind: Any) -> str:
-    """A setting's type in words."""
+    """Return the type of a setting in words."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return ", ".join(f"`{part}`" for part in parts)
@@ -59,13 +59,13 @@ def default_of(value: Any) -> str:
 
 
 def settings_table(kind: type[Any]) -> str:
-    """Every field: its flag, default, type and meaning."""
+    """Return a table with the flag, default, type and meaning of every field."""
     meaning, types = docstrings(kind), get_type_hints(kind)
     rows = [
         (f"`--{f.name.replace('_', '-')}`", default_of(f.default), kind_of(types[f.name]), meaning[f.name])
         for f in fields(kind)
     ]
-    return table(("setting", "default", "type", "meaning, and where the default is from"), rows)
+    return table(("setting", "default", "type", "meaning, and source of the default"), rows)
 
 
 def settings() -> str:
@@ -79,7 +79,7 @@ def settings() -> str:
 
 
 def encoders() -> str:
-    """Every encoder, with its size on 84x84x4 and 6 actions where it takes images."""
+    """Return a table of all encoders; image encoders with their parameter count on 84x84x4 and 6 actions."""
     rows = []
     for name, spec in ENCODERS.items():
         size = f"{parameter_count(name):,}" if spec.blocks and "minatar" not in name else ""
@@ -88,7 +88,7 @@ def encoders() -> str:
 
 
 def names() -> str:
-    """What `activation` and `initialiser` may be."""
+    """Return a table of the values of `activation` and `initialiser`."""
     return table(
         ("setting", "names"),
         [
@@ -103,19 +103,19 @@ def studies() -> list[Path]:
 
 
 def results() -> str:
-    """Every study under `results/`: its title, and the paragraph that says how to read it."""
+    """Return the title and the conclusion of every study under `results/`."""
     parts = []
     for page in studies():
-        pattern = r"^# (?P<title>[^\n]+)\n.*?\*\*Reading\.\*\* (?P<reading>.+?)\n\n"
+        pattern = r"^# (?P<title>[^\n]+)\n\nResult: (?P<result>.+?)\n\n"
         found = re.search(pattern, page.read_text(), re.DOTALL)
-        assert found is not None, f"{page} wants a title and a paragraph that begins with **Reading.**"
-        reading = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", found["reading"])  # links are right on its own page
-        parts.append(f"### [{found['title']}]({page.relative_to(ROOT)})\n\n{reading}")
+        assert found is not None, f"{page} must start with a title and a paragraph `Result: ...`"
+        result = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", found["result"])  # links are relative to the study's page
+        parts.append(f"### [{found['title']}]({page.relative_to(ROOT)})\n\n{result[0].upper()}{result[1:]}")
     return "\n\n".join(parts)
 
 
 def metrics() -> str:
-    """The tables of metrics on the pages of the algorithms and of the diagnostics, in one place."""
+    """Return the tables of metrics from the pages of the algorithms and the diagnostics."""
     pages = {name: ("## Metrics", f"{name}.md") for name in ALGORITHMS}
     pages["diagnostics.csv"] = ("## The measurements", "diagnostics.md")
     parts = []
@@ -123,7 +123,7 @@ def metrics() -> str:
         section = (ROOT / "docs" / page).read_text().split(heading, 1)[1].split("\n## ", 1)[0]
         rows = re.search(r"^\|.+?(?=\n\n|\Z)", section, re.MULTILINE | re.DOTALL)
         assert rows is not None, f"{page} has no table under {heading!r}"
-        parts.append(f"## {name}\n\nMore on them: [{name}]({page}).\n\n{rows[0]}")
+        parts.append(f"## {name}\n\nDetails: [{name}]({page}).\n\n{rows[0]}")
     return "\n\n".join(parts)
 
 
