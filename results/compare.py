@@ -1,4 +1,4 @@
-"""Variants side by side: final evaluations and learning curves of the runs below ROOT/GAME/VARIANT/SEED.
+"""Compare variants: final evaluations and learning curves of the runs in ROOT/GAME/VARIANT/SEED.
 
 python results/compare.py results/precision --out results/precision/curves.png
 """
@@ -21,7 +21,7 @@ POINTS = 100
 
 
 def runs_of(root: Path) -> dict[str, dict[str, list[Path]]]:
-    """game -> variant -> the finished runs, by seed."""
+    """Return the finished runs by game and variant."""
     found: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(root.glob("*/*/*/evaluation.json")):
         game, variant, _ = path.relative_to(root).parts[:3]
@@ -34,7 +34,7 @@ def score(run: Path) -> float:
 
 
 def curve(run: Path, frames: np.ndarray) -> np.ndarray:
-    """The running mean return of training games (the last 100), as logged, at these frames."""
+    """Return the logged mean return of the last 100 training games, interpolated at these frames."""
     with open(run / "metrics.csv", newline="") as file:
         rows = [(int(r["frame"]), float(r["training_return"])) for r in csv.DictReader(file) if r["training_return"]]
     return np.interp(frames, *np.array(rows).T)
@@ -76,7 +76,7 @@ def draw(runs: dict[str, dict[str, list[Path]]], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
-    parser.add_argument("--out", type=Path, help="also draw the learning curves there")
+    parser.add_argument("--out", type=Path, help="file for a picture of the learning curves")
     options = parser.parse_args()
     runs = runs_of(options.root)
     if not runs:

@@ -1,4 +1,4 @@
-"""The table of a study: one row for each run's final evaluation.
+"""Print a Markdown table with one row for each run's final evaluation.
 
 python results/summary.py results/demo/seed-*
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def row(run: Path) -> str:
-    """`evaluation.json` of a run as a row of a Markdown table."""
+    """Return a run's `evaluation.json` as a row of a Markdown table."""
     report = json.loads((run / "evaluation.json").read_text())
     players = {"agent": report["agent"], **report["baselines"]}
     constants = [name for name in players if name.startswith("always ")]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Same seeds, three arithmetics, two games. Run again after an interruption: it goes on where it was.
+# Three precisions on two games with the same seeds. Run the script again to resume it.
 #   sh results/precision/run.sh runs/precision [SEEDS]
 set -e
 out=${1:?folder}
