@@ -1,9 +1,9 @@
-"""Encoders by what a minute of training buys: final scores at equal minutes, curves at equal frames and minutes.
+"""Compare encoders at equal minutes and equal frames of training: final scores and curves.
 
     python results/frontier/frontier.py runs/frontier --minutes 10 --out results/frontier
 
-Every run has the frames that its encoder does in MINUTES, measured beforehand, so that a frame's place in its run
-tells its minute whatever else the machine did. Differences are paired by seed; ± is half of Student's 95% interval.
+Every run has as many frames as its encoder trains on in MINUTES, measured beforehand, so a frame number corresponds to a
+minute whatever the machine's load. Differences are paired by seed; ± is half of Student's 95% interval.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Scores = dict[str, dict[str, dict[int, float]]]  # variant -> game -> seed -> ra
 
 
 def training_score(run: Run, frame: float) -> float:
-    """Mean return of the last 100 training games, at a frame; 0 games by then is the first that is known."""
+    """Return the mean of the last 100 training games at a frame; before the first game, the first known value."""
     return float(np.interp(frame, *run.curves["training"]))
 
 
@@ -42,7 +42,7 @@ def normalised(score: float, game: str) -> float:
 
 
 def table(title: str, scores: Scores) -> list[str]:
-    """A row a variant: its mean score of each game, and human-normalised over games beside the baseline."""
+    """Return a row per variant: mean score per game, human-normalised mean, difference from the baseline."""
     games = sorted({game for found in scores.values() for game in found})
     lines = ["", f"**{title}**", "", f"| encoder | {' | '.join(games)} | human-normalised | against {BASELINE} |"]
     lines.append("|" + "---|" * (len(games) + 3))
@@ -71,7 +71,7 @@ def by(runs: list[Run], score: Callable[[Run], float]) -> Scores:
 
 
 def draw(runs: list[Run], variants: list[str], minutes: float, out: Path) -> None:
-    """A column a game: training games by minute above, by frame below."""
+    """Draw one column per game: training games by minute above, by frame below."""
     games = sorted({run.game for run in runs})
     figure = Figure(figsize=(4.2 * len(games), 7.4), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(games), squeeze=False)
@@ -110,7 +110,7 @@ def write_runs(runs: list[Run], shared: float, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
-    parser.add_argument("--minutes", type=float, required=True, help="what a run took by itself")
+    parser.add_argument("--minutes", type=float, required=True, help="minutes that each run takes")
     parser.add_argument("--out", type=Path, required=True, help="folder for curves.png and runs.csv")
     given = parser.parse_args()
     runs, problems = collect([given.root])
