@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hadamax.diagnostics.redo import dormant, redo, saturated, trace
 from hadamax.networks import ENCODERS, HadamardLinear, PolicyValueNetwork, build_encoder
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.heads import ValueNetwork
 
 
 def plain() -> nn.Sequential:

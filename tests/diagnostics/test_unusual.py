@@ -16,7 +16,7 @@ from hadamax.diagnostics.pictures import draw_densities
 from hadamax.diagnostics.records import Sample
 from hadamax.diagnostics.signs import signs
 from hadamax.networks import build_encoder
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.heads import ValueNetwork
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hadamax.environments.action_log import ActionLog
+from hadamax.environments.engine import ActionLog
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.002, 0.02, 0.5])

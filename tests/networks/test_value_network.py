@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hadamax.algorithms.pqn import PQN
 from hadamax.functional import bin_centres, hl_gauss, vote
 from hadamax.networks import QNetwork, build_encoder
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.heads import ValueNetwork
 
 CENTRES = bin_centres(-10, 10, 51)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hadamax.networks import HadamardConv2d, HadamardLinear, Pool, ValueHead, build_encoder
-from hadamax.networks.pooling import Pooling
+from hadamax.networks.windows import Pooling
 
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "gelu", "silu", "selu", "crelu", "rational")
 SPACE = list(product((1, 2, 3), ("product", "sum"), (None, "channels", "map"), ("all", "last"), (None, 24)))

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hadamax.networks import HadamardConv2d, Pool
-from hadamax.networks.pooling import Pooling
-from hadamax.networks.windows import make_window
+from hadamax.networks.windows import Pooling, make_window
 
 Array = NDArray[np.float64]
 GEOMETRIES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (4, 1), (4, 4), (8, 1), (8, 2), (3, 4), (1, 3)]

@@ -40,7 +40,7 @@ from hadamax.functional import bin_centres, epsilon_greedy, hl_gauss, lambda_ret
 from hadamax.kernels import RAdam
 from hadamax.kernels.cuda_graphs import graph_capturer
 from hadamax.networks import Encoder
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.heads import ValueNetwork
 
 # --preset NAME: settings that yield to those given beside it.
 PRESETS: dict[str, dict[str, Any]] = {

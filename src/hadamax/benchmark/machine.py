@@ -15,8 +15,7 @@ import hadamax
 from hadamax.kernels import ConvGeometry, Implementation, byte_convolution_obstacle, map_convolution_obstacle
 from hadamax.kernels import cpu as kernels
 from hadamax.networks import Encoder
-from hadamax.networks.blocks import ConvBlock
-from hadamax.networks.residual import ResidualBlock, ResidualStage
+from hadamax.networks.blocks import ConvBlock, ResidualBlock, ResidualStage
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 

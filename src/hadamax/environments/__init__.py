@@ -1,9 +1,8 @@
 """Atari, MinAtar and Gymnasium behind one vector contract."""
 
 from hadamax.environments.engine import Engine, EngineStep
-from hadamax.environments.groups import EnvironmentGroups, Environments
 from hadamax.environments.settings import EnvironmentSettings, make_environment, make_groups
-from hadamax.environments.vector import Game, Step, VectorEnvironment
+from hadamax.environments.vector import EnvironmentGroups, Environments, Game, Step, VectorEnvironment
 
 __all__ = [
     "Engine",

@@ -11,9 +11,8 @@ import numpy as np
 
 from hadamax.environments.atari import AtariEngine, atari_games, atari_name
 from hadamax.environments.engine import Engine
-from hadamax.environments.groups import EnvironmentGroups
 from hadamax.environments.gymnasium import make_gymnasium, make_minatar
-from hadamax.environments.vector import VectorEnvironment
+from hadamax.environments.vector import EnvironmentGroups, VectorEnvironment
 from hadamax.errors import UserError
 
 # `papers`: HR Tables 4-6 and the published wrappers. `sticky`: Machado et al. 2018 (arXiv 1709.06009).

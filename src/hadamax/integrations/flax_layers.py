@@ -33,9 +33,8 @@ from hadamax.networks.initialisers import (
 )
 from hadamax.networks.names import IntOrPair, lookup
 from hadamax.networks.norms import NormSetting, resolve_norm
-from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import Conv, Dense
-from hadamax.networks.windows import PaddingSetting, make_window
+from hadamax.networks.windows import PaddingSetting, Pool, make_window
 
 Array = Any
 Function = Callable[..., Array]

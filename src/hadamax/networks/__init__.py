@@ -9,15 +9,12 @@ from hadamax.networks.description import describe, network_from
 from hadamax.networks.distributional import CategoricalNetwork, RainbowNetwork
 from hadamax.networks.encoders import Encoder, build_encoder
 from hadamax.networks.hadamard import COMBINATIONS, HadamardConv2d, HadamardLinear, combine_branches
-from hadamax.networks.heads import QHead, QNetwork
+from hadamax.networks.heads import PolicyValueNetwork, QHead, QNetwork, ValueHead, ValueNetwork
 from hadamax.networks.initialisers import INITIALISERS
 from hadamax.networks.matching import matching_width, parameter_count
 from hadamax.networks.norms import NORMS, Norm
-from hadamax.networks.policy import PolicyValueNetwork
-from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import UNSET, Activate, Conv, Dense, EncoderSpec, Residual, override
-from hadamax.networks.value_heads import ValueHead
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.windows import Pool
 
 __all__ = [
     "ACTIVATIONS",

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from hadamax.networks.norms import Norm
-from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import Activate, Conv, Dense, EncoderSpec, Residual, override
+from hadamax.networks.windows import Pool
 
 _PQN = "Gallici et al. 2024, arXiv 2407.04811"
 _HADAMAX = "arXiv 2505.15345"

@@ -1,17 +1,20 @@
-"""The convolutional block of an encoder: a Hadamard convolution and its pool."""
+"""Blocks of an encoder: the Hadamard convolution with its pool, Impala's residual stages, and their sequence."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hadamax.kernels import Implementation
+from hadamax.networks.activations import resolve_activations
 from hadamax.networks.fast_path import fast_path, implementation_of
 from hadamax.networks.hadamard import HadamardConv2d, Range
 from hadamax.networks.initialisers import InitialiserSetting
+from hadamax.networks.names import whole
 from hadamax.networks.observed import cached_parametrization
-from hadamax.networks.pooling import Pooling
-from hadamax.networks.specs import Conv
+from hadamax.networks.specs import Activate, Block, Conv, Residual
+from hadamax.networks.windows import Pooling
 
 
 class EncoderBlock(nn.Module):
@@ -83,3 +86,93 @@ class ConvBlock(EncoderBlock):
             name = self.layer.combine if inner else "before pool"
             inner[name] = self.layer.combined(branches), self.output_range
         return inner
+
+
+class ActivationBlock(EncoderBlock):
+    """An activation over the channels of a map, from an `Activate`."""
+
+    def __init__(self, spec: Activate, in_channels: int) -> None:
+        super().__init__()
+        (activation,) = resolve_activations(spec.activation, branches=1)
+        self.activation = activation.make()
+        self.out_channels = in_channels * activation.width
+        self.output_range = None if spec.activation == "identity" else activation.range
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.activation(x.movedim(1, -1))
+        return activated.movedim(-1, 1)
+
+    def inner_activations(self, x: Tensor) -> dict[str, tuple[Tensor, Range]]:
+        """A probe sees nothing beside the output."""
+        return {}
+
+
+class ResidualBlock(nn.Module):
+    """x + linear convolution(hidden convolution(activation(x))), from a `Residual`."""
+
+    def __init__(self, spec: Residual, initialiser: InitialiserSetting) -> None:
+        super().__init__()
+        self.activation = ActivationBlock(Activate(spec.outer_activation), spec.channels)
+        hidden = Conv(
+            spec.channels,
+            spec.kernel,
+            padding="same",
+            activation=spec.activation,
+            branches=spec.branches,
+            combine=spec.combine,
+            norm=spec.norm,
+            bias=spec.bias,
+        )
+        self.hidden = ConvBlock(hidden, self.activation.out_channels, initialiser)
+        linear = Conv(spec.channels, spec.kernel, padding="same", activation="identity", bias=spec.bias)
+        self.linear = ConvBlock(linear, self.hidden.out_channels, initialiser)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.linear(self.hidden(self.activation(x)))
+        return x + change
+
+
+class ResidualStage(EncoderBlock):
+    """An Impala stage, from a `Residual`."""
+
+    takes_bytes = True
+
+    def __init__(self, spec: Residual, in_channels: int, initialiser: InitialiserSetting) -> None:
+        super().__init__()
+        entry = Conv(spec.channels, spec.kernel, padding="same", activation="identity", pool=spec.pool, bias=spec.bias)
+        self.entry = ConvBlock(entry, in_channels, initialiser)
+        blocks = whole("blocks", spec.blocks, minimum=0)
+        self.residuals = nn.Sequential(*(ResidualBlock(spec, initialiser) for _ in range(blocks)))
+        self.out_channels = spec.channels
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.entry.output_size(height, width)
+
+    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        output: Tensor = self.residuals(self.entry(x, scale=scale))
+        return output
+
+
+BLOCKS: dict[type, Callable[..., EncoderBlock]] = {
+    Conv: ConvBlock,
+    Residual: ResidualStage,
+    Activate: lambda spec, in_channels, initialiser: ActivationBlock(spec, in_channels),
+}
+
+
+def make_block(spec: Block, in_channels: int, initialiser: InitialiserSetting) -> EncoderBlock:
+    """The module of a block."""
+    return BLOCKS[type(spec)](spec, in_channels, initialiser)
+
+
+class Stack(nn.Sequential):
+    """Blocks one after another. With a `scale` the first is given bytes, to be divided by it."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        return len(self) > 0 and getattr(self[0], "takes_bytes", False)
+
+    def forward(self, x: Tensor, *, scale: float | None = None) -> Tensor:
+        for number, block in enumerate(self):
+            x = block(x) if number or scale is None else block(x, scale=scale)
+        return x

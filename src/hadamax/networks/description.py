@@ -15,13 +15,11 @@ from torch import nn
 
 from hadamax.networks.distributional import CategoricalNetwork, RainbowNetwork
 from hadamax.networks.encoders import Encoder
-from hadamax.networks.heads import QNetwork
+from hadamax.networks.heads import PolicyValueNetwork, QNetwork, ValueNetwork
 from hadamax.networks.names import lookup
 from hadamax.networks.norms import Norm
-from hadamax.networks.policy import PolicyValueNetwork
-from hadamax.networks.pooling import Pool
 from hadamax.networks.specs import Activate, Conv, Dense, EncoderSpec, Layer, Residual
-from hadamax.networks.value_network import ValueNetwork
+from hadamax.networks.windows import Pool
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "q": QNetwork,

@@ -11,8 +11,7 @@ from hadamax.networks.activations import ActivationSetting
 from hadamax.networks.initialisers import InitialiserSetting
 from hadamax.networks.names import IntOrPair, above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
-from hadamax.networks.pooling import Pool
-from hadamax.networks.windows import PaddingSetting
+from hadamax.networks.windows import PaddingSetting, Pool
 
 
 @dataclass(frozen=True)
