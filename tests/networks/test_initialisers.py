@@ -78,7 +78,7 @@ def test_branches_start_with_different_weights() -> None:
 
 
 def test_unknown_initialiser_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r'initialiser "he" is unknown; .*expected torch, lecun_normal'):
+    with pytest.raises(ValueError, match=r'initialiser "he" is unknown; .*expected one of torch, lecun_normal'):
         HadamardLinear(9, 6, initialiser="he")
     with pytest.raises(TypeError, match="initialiser must be a name"):
         HadamardLinear(9, 6, initialiser=None)  # type: ignore[arg-type]

@@ -107,8 +107,8 @@ def test_window_larger_than_the_map_gives_nothing() -> None:
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
-        (Pool(2, 2, "full"), 'padding "full" is unknown; .*expected same, valid, half'),
-        (Pool(2, 2, kind="mean"), 'pool kind "mean" is unknown; .*expected max, average'),
+        (Pool(2, 2, "full"), 'padding "full" is unknown; .*expected one of same, valid, half'),
+        (Pool(2, 2, kind="mean"), 'pool kind "mean" is unknown; .*expected one of max, average'),
         (Pool(3, 1, 2), "pool padding must be at most half its window"),
         (Pool(3, 0), "stride must be 1 or more, not 0"),
         (Pool(3, 1, -1), "padding must be 0 or more, not -1"),
