@@ -15,7 +15,7 @@ install: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,minatar,video]'
 	touch $@
 
-# Hadamax-PQN on Breakout: train (or go on with it), evaluate beside baselines, draw the curve, record a game.
+# Hadamax-PQN on Breakout: train or resume, evaluate with baselines, draw the learning curve, record a video.
 demo: install
 	@if [ -f runs/demo/config.toml ]; then $(BIN)/hadamax resume runs/demo; \
 	else $(BIN)/hadamax train pqn --config examples/demo.toml --out runs/demo; fi

@@ -2,8 +2,8 @@
 
     python results/frontier/frontier.py runs/frontier --minutes 10 --out results/frontier
 
-Every run has as many frames as its encoder trains on in MINUTES, measured beforehand, so a frame number corresponds to a
-minute whatever the machine's load. Differences are paired by seed; ± is half of Student's 95% interval.
+Every run has as many frames as its encoder trains on in MINUTES, measured beforehand, so a frame number corresponds to
+a minute whatever the machine's load. Differences are paired by seed; ± is half of Student's 95% interval.
 """
 
 from __future__ import annotations
