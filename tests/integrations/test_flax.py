@@ -44,11 +44,11 @@ def to_nhwc(images: np.ndarray) -> np.ndarray:
 
 
 def assert_same(ours: Any, theirs: torch.Tensor) -> None:
-    """Compare elementwise to 1e-5 of the largest feature."""
+    """Compare to 1e-5 of the largest feature, and elementwise to 2e-5 of the root mean square."""
     expected = theirs.detach().numpy()
     assert np.abs(expected).max() > 1e-2
     assert np.abs(np.asarray(ours) - expected).max() <= 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-5, atol=1e-5 * np.sqrt(np.mean(expected**2)))
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-5, atol=2e-5 * np.sqrt(np.mean(expected**2)))
 
 
 def both(name: str, shape: tuple[int, ...], scale: float, dtype: Any, **settings: Any) -> tuple[Any, Any]:
@@ -181,8 +181,8 @@ def test_bfloat16_and_gradients() -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "line"),
     [
-        ((1, 4, 84, 84), np.uint8, r"\[B, 84, 84, 4\], channels last, not \[1, 4, 84, 84\]; give jnp.moveaxis"),
-        ((1, 84, 84, 4), np.int32, "observations must be uint8 or floating point, not int32"),
+        ((1, 4, 84, 84), np.uint8, r"\[B, 84, 84, 4\], channels last, got \[1, 4, 84, 84\]; pass jnp.moveaxis"),
+        ((1, 84, 84, 4), np.int32, "observations must be uint8 or floating point, got int32"),
     ],
 )
 def test_wrong_observations_are_errors(shape: tuple[int, ...], dtype: Any, line: str) -> None:

@@ -141,10 +141,10 @@ def with_another_head() -> Tree:
 @pytest.mark.parametrize(
     ("tree", "line"),
     [
-        (lambda: without(hadamax_tree(), "NatureCNN_0", "Conv_5", "bias"), "Conv_5/bias missing; give the encoder"),
+        (lambda: without(hadamax_tree(), "NatureCNN_0", "Conv_5", "bias"), "Conv_5/bias missing; expected the encoder"),
         (lambda: without(hadamax_tree(), "action_dense", "bias"), "head/bias missing"),
         (pqn_tree, "Conv_3/kernel and .* more missing"),
-        (with_another_head, r"head/kernel is \(256, 6\) and must be \(512, 6\)"),
+        (with_another_head, r"head/kernel is \(256, 6\), must be \(512, 6\)"),
         (with_input_norm, "BatchNorm_0/scale is used"),
         (lambda: {**hadamax_tree(), "extra": {"kernel": rng(2, 2)}}, "extra/kernel not in this encoder"),
         (lambda: {"encoder.blocks.0.layer.weight": rng(64, 4, 8, 8)}, "encoder.blocks.0.layer.bias and .* missing"),

@@ -152,10 +152,10 @@ def test_vectors_use_the_mlp() -> None:
         (spaces.Dict({"image": spaces.Box(0, 255, (4, 84, 84), np.uint8)}), {}, "must be a Box of one image or vector"),
         (spaces.Box(0, 255, (4, 84, 84), np.uint8), {"encoder": "hadamx"}, "did you mean"),
         (spaces.Box(0, 255, (1, 12, 12), np.uint8), {"encoder": "nature"}, "too small"),
-        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"channels_last": True}, "its channels first; leave channels_last"),
+        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"channels_last": True}, "its channels first; omit channels_last"),
         (spaces.Box(-1, 1, (4, 84, 84), np.float32), {}, "values from -1 to 1 and input_scale is 1: .*uint8 images"),
-        (spaces.Box(0, 255, (4, 84, 84), np.float32), {}, "want input_scale=255.0"),
-        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"input_scale": 255.0}, "want input_scale=1.0"),
+        (spaces.Box(0, 255, (4, 84, 84), np.float32), {}, "need input_scale=255.0"),
+        (spaces.Box(0, 1, (4, 84, 84), np.float32), {"input_scale": 255.0}, "need input_scale=1.0"),
         (spaces.Box(-1, 1, (3,), np.float32), {}, r"observation_shape must be \(channels, height, width\)"),
     ],
 )

@@ -60,10 +60,10 @@ def test_features_and_other_keys() -> None:
 @pytest.mark.parametrize(
     ("images", "scale", "line"),
     [
-        (torch.rand(2, 10, 11, 4), 1.0, r"must end in \[4, 10, 11\], not \[10, 11, 4\]; put ToTensorImage before it"),
-        (torch.rand(2, 4, 11, 10), 1.0, r"must end in \[4, 10, 11\], not \[4, 11, 10\]$"),
-        (torch.rand(2, 4, 10, 11), 255.0, "input_scale is 255: ToTensorImage .* want input_scale=1.0"),
-        (torch.full((2, 4, 10, 11), 200, dtype=torch.uint8), 1.0, "values from 200 to 200 .* want .*input_scale=255.0"),
+        (torch.rand(2, 10, 11, 4), 1.0, r"must end in \[4, 10, 11\], got \[10, 11, 4\]; insert ToTensorImage"),
+        (torch.rand(2, 4, 11, 10), 1.0, r"must end in \[4, 10, 11\], got \[4, 11, 10\]$"),
+        (torch.rand(2, 4, 10, 11), 255.0, "input_scale is 255: ToTensorImage .* need input_scale=1.0"),
+        (torch.full((2, 4, 10, 11), 200, dtype=torch.uint8), 1.0, "values from 200 to 200 .* need .*input_scale=255.0"),
         (torch.full((2, 4, 10, 11), -0.5), 1.0, "values from -0.5 to -0.5"),
     ],
 )
