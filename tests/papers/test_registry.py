@@ -65,14 +65,14 @@ def test_missing_runs_are_a_one_line_error_with_the_cost(name: str) -> None:
 
 @pytest.mark.parametrize("name", WAITING)
 def test_unavailable_exhibit_states_its_reason(name: str) -> None:
-    assert hadamax("paper", name).refusal == f"paper: {name} waits: {EXHIBITS[name].waits}"
+    assert hadamax("paper", name).refusal == f"paper: {name} is not available yet: {EXHIBITS[name].waits}"
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (("hr-figure-77",), "paper: 'hr-figure-77' is unknown; did you mean 'hr-figure-7'? expected one of list"),
-        (("hr-table-3", "--runs", "."), "runs: hr-table-3 needs none"),
+        (("hr-table-3", "--runs", "."), "runs: hr-table-3 needs no runs"),
         (("hr-figure-7", "--runs", "nowhere"), "runs: there are no runs in nowhere"),
         (("hr-figure-7", "--seeds", "0"), "seeds: 0 is too small; expected 1 or more"),
         (("hr-figure-7", "--frames", "0"), "frames: 0 is too small"),

@@ -3,9 +3,9 @@
     python -m tests.studies.chaos                       # 2 variants x 3 MinAtar games x 3 seeds on this machine
     python -m tests.studies.chaos --engine ray          # the same on a cluster of three nodes, one removed
 
-Workers are killed -9 every so often and the sweep itself twice. Then: every run has ended exactly once by the ledger,
-no two processes were at work on one run at a time, and weights, optimizer, games and every row but the wall clock's
-are those of the undisturbed study, bit for bit.
+Workers are killed (SIGKILL) at intervals, and the sweep itself twice. Then every run must have exactly one end in the
+ledger, no two processes may have worked on one run at a time, and weights, optimizer, games and all rows except the wall
+clock's must equal those of the undisturbed study bit-for-bit.
 """
 
 from __future__ import annotations

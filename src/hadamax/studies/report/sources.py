@@ -203,7 +203,7 @@ def _details() -> dict[str, tuple[str, str, str]]:
 
 
 def quoted() -> list[Quoted]:
-    """hadamax_published.md`)./hadamax_published.md`)."""
+    """Return the medians that the papers report (source: `data/hadamax_published.md`)."""
     return [
         Quoted(
             row["quantity"].replace("_", " "),
