@@ -4,8 +4,8 @@
     python -m tests.studies.chaos --engine ray          # the same on a cluster of three nodes, one removed
 
 Workers are killed (SIGKILL) at intervals, and the sweep itself twice. Then every run must have exactly one end in the
-ledger, no two processes may have worked on one run at a time, and weights, optimizer, games and all rows except the wall
-clock's must equal those of the undisturbed study bit-for-bit.
+ledger, no two processes may have worked on one run at a time, and weights, optimizer, games and all rows except the
+wall clock's must equal those of the undisturbed study bit-for-bit.
 """
 
 from __future__ import annotations
