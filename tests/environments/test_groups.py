@@ -92,7 +92,7 @@ def test_state_of_other_group_sizes_is_an_error() -> None:
     groups, whole = grouped(), scripted(5)
     groups.reset()
     whole.reset()
-    with pytest.raises(RuntimeError, match="not of 2 groups"):
+    with pytest.raises(RuntimeError, match="do not have 2 groups"):
         grouped().load_state_dict(whole.state_dict())
-    with pytest.raises(RuntimeError, match="not of 2 groups"):
+    with pytest.raises(RuntimeError, match="do not have 2 groups"):
         grouped().load_state_dict({"group_0": groups.state_dict()["group_0"]})
