@@ -44,6 +44,11 @@ class Run:
     def seed(self) -> int:
         return self.settings.run.seed
 
+    @property
+    def training_seconds(self) -> float | None:
+        """Seconds of training at the last logged row."""
+        return float(self.clock[1][-1]) if self.clock[1].size else None
+
 
 def collect(roots: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """Read every run in or below `roots`; also return a line for each folder that cannot be read.

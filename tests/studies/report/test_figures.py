@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from hadamax.studies.report.figures import games_grid
+from hadamax.studies.report.figures import plot_games
 
 pytestmark = pytest.mark.end_to_end
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.end_to_end
 def test_legend_overlaps_no_panel(games: int, variants: int) -> None:
     names = [f"a variant {i}" for i in range(variants)]
     curve = np.linspace(0, 2e6, 9), np.linspace(0, 40_000, 9)
-    drawn = games_grid({f"MinAtar/Game-{i}": {name: [curve, curve] for name in names} for i in range(games)}, names)
+    drawn = plot_games({f"MinAtar/Game-{i}": {name: [curve, curve] for name in names} for i in range(games)}, names)
     FigureCanvasAgg(drawn).draw()  # type: ignore[no-untyped-call]
     (legend,) = drawn.legends
     renderer = drawn.canvas.get_renderer()  # type: ignore[attr-defined]

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from hadamax.studies.report import contents, sources
 from hadamax.studies.report.analysis import CURVE_REPLICATES, Analysis, analyse
-from hadamax.studies.report.drawings import draw, draw_games
 from hadamax.studies.report.evidence import Choices, Evidence, gather
+from hadamax.studies.report.figures import draw, draw_games
 from hadamax.studies.report.headline import Headline, headline
 from hadamax.studies.report.health import Health, correlations, read_health
 from hadamax.studies.report.page import PAGE, page, refuse_other, write, written_whole
-from hadamax.studies.report.settings import compare_settings
+from hadamax.studies.report.sources import compare_settings
 from hadamax.studies.report.table import Table
 from hadamax.studies.statistics.bootstrap import REPLICATES
 

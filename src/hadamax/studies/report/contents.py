@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from hadamax.confidence import ci95_half_width
+from hadamax.studies.collect import Run
 from hadamax.studies.report.analysis import Analysis
-from hadamax.studies.report.cost import costs
 from hadamax.studies.report.evidence import Evidence, Scale
 from hadamax.studies.report.health import MEASURES, Correlation, Health
 from hadamax.studies.report.table import Cell, Group, Table, figure, interval, number, p_value, spread, text, words
@@ -199,3 +200,48 @@ def cost(evidence: Evidence, analysis: Analysis) -> Table:
         text("Machine"),
     )
     return Table("cost", "Training cost and resulting score", columns, rows)
+
+
+class Cost(NamedTuple):
+    """Cost of a variant's runs, without evaluation."""
+
+    runs: int
+    hours: float  # total
+    hours_a_run: float
+    frames_per_second: float  # all frames over all seconds
+    relative: float | None  # seconds per frame, relative to the baseline
+    memory_mib: float | None  # maximum over runs, at their end
+    machines: str
+
+
+def costs(evidence: Evidence) -> dict[str, Cost]:
+    """Return the cost of each variant whose runs logged their time."""
+    found: dict[str, Cost] = {}
+    for variant in evidence.variants:
+        runs = [run for run in evidence.counted if run.variant == variant and run.training_seconds]
+        if not runs:
+            continue
+        seconds = np.array([run.training_seconds for run in runs])
+        rate = float(sum(run.clock[0][-1] for run in runs) / seconds.sum())
+        first = found.get(evidence.baseline)
+        memory = [run.memory_mib for run in runs if run.memory_mib is not None]
+        found[variant] = Cost(
+            len(runs),
+            float(seconds.sum()) / 3600,
+            float(seconds.mean()) / 3600,
+            rate,
+            first.frames_per_second / rate if first else (1.0 if variant == evidence.baseline else None),
+            max(memory, default=None),
+            machines(runs),
+        )
+    return found
+
+
+def machines(runs: Sequence[Run]) -> str:
+    """Describe processor, device, precision and threads of runs, which determine their speed."""
+    found = dict.fromkeys(
+        f"{run.versions.get('processor', 'unknown processor')}, {run.settings.run.device}, "
+        f"{run.settings.run.precision}, {run.settings.run.threads} threads"
+        for run in runs
+    )
+    return "; ".join(found)
