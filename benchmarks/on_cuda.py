@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from hadamax.algorithms.pqn import PQNSettings
-from hadamax.benchmark.machine import describe, serving
+from hadamax.benchmark.doctor import describe, serving
 from hadamax.benchmark.products import layers_of
 from hadamax.clock import Clock
 from hadamax.environments import EnvironmentSettings

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hadamax.benchmark.machine import serving
+from hadamax.benchmark.doctor import serving
 from hadamax.benchmark.plain import PLAIN
 from hadamax.benchmark.products import fastest, fft_of_bytes, fft_of_maps, job, layers_of
 from hadamax.kernels import ByteConvConfig, ConvGeometry, byte_convolution_obstacle, map_convolution_obstacle

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hadamax.benchmark.contender import Ratio, in_turns, ratio, total
 from hadamax.benchmark.report import TARGETS, Target
-from hadamax.benchmark.rounds import Ratio, in_turns, ratio, total
 
 
 def test_jobs_alternate_and_the_first_round_is_dropped() -> None:

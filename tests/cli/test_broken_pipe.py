@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.runs.runs import CARTPOLE, flags, frames
 
-from hadamax.cli.broken_pipe import tolerate_closed_output
+from hadamax.cli.console import tolerate_closed_output
 
 
 def unread(*arguments: str, standard_error: bool = True) -> subprocess.CompletedProcess[str]:

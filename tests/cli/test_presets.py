@@ -11,7 +11,7 @@ import pytest
 from tests.runs.runs import CARTPOLE, flags, hadamax
 
 import hadamax as library
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.cli.train import _with_config, _with_preset
 from hadamax.runs.settings import settings_type
 from hadamax.runs.setup import start

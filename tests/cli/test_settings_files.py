@@ -11,7 +11,7 @@ import pytest
 from tests.runs.runs import BREAKOUT, CARTPOLE, flags, hadamax, outcome, run_to_the_end, same
 
 from hadamax.algorithms import ALGORITHMS
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.cli.train import _with_config
 from hadamax.environments import EnvironmentSettings
 from hadamax.networks import ACTIVATIONS, ENCODERS

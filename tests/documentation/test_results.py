@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hadamax.benchmark.rounds import Ratio
+from hadamax.benchmark.contender import Ratio
 
 pytestmark = pytest.mark.end_to_end
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.runs.runs import hadamax
 
-from hadamax.papers.style import style_of
+from hadamax.papers.output import style_of
 
 RESULTS = Path(__file__).parents[2] / "results"
 

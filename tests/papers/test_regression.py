@@ -13,14 +13,14 @@ from tests.papers.test_from_runs import table
 from tests.runs.runs import hadamax
 from torch import nn
 
-from hadamax.papers import hr_regression_figures, regression
-from hadamax.papers.regression import DEEP, SHALLOW, TANH_HR, best_fit, median_interval, target, train
+from hadamax.papers import hr_regression
+from hadamax.papers.hr_regression import DEEP, SHALLOW, TANH_HR, best_fit, median_interval, target, train
 
 pytestmark = pytest.mark.end_to_end
 
 
 @pytest.mark.parametrize("architecture", [a for a in (*SHALLOW, *DEEP) if a.published], ids=lambda a: a.name)
-def test_parameter_counts_are_the_published_ones(architecture: regression.Architecture) -> None:
+def test_parameter_counts_are_the_published_ones(architecture: hr_regression.Architecture) -> None:
     assert architecture.parameters == architecture.published
 
 
@@ -52,7 +52,7 @@ def test_batched_training_equals_one_network_at_a_time() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    test = torch.linspace(-1, 1, regression.TEST_POINTS)[:, None]
+    test = torch.linspace(-1, 1, hr_regression.TEST_POINTS)[:, None]
     with torch.no_grad():
         output = last(torch.tanh(first(test)) * torch.tanh(second(test)))
     assert np.allclose(output[:, 0].numpy(), predictions[1], atol=1e-3)
@@ -75,7 +75,7 @@ def test_best_learning_rate_is_chosen() -> None:
 
 def test_figure_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = lambda a, seeds, range_: best_fit(a, seeds, range_=range_, rates=(1e-2,), steps=10)  # noqa: E731
-    monkeypatch.setattr(hr_regression_figures, "best_fit", quick)
+    monkeypatch.setattr(hr_regression, "best_fit", quick)
     result = hadamax("paper", "hr-figure-2", "--out", tmp_path, "--seeds", 3)
     assert result.code == 0, result
     assert "| seeds: 3" in result.out

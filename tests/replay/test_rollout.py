@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hadamax.algorithms.common.rollout import Rollout
+from hadamax.algorithms.common.on_policy import Rollout
 
 
 def make_rollout(dtype: str = "uint8") -> Rollout:

@@ -102,7 +102,7 @@ def train(out: Path | str, game: dict[str, Any], **settings: Any) -> Result:
 
 def make(out: Path, game: dict[str, Any], say: Callable[[str], None] = print, **settings: Any) -> Loop:
     """Create a run without starting it."""
-    from hadamax.cli.arguments import parse
+    from hadamax.cli.console import parse
 
     _, algorithm, *rest = flags(out, game, **settings)
     return start(algorithm, parse(settings_type(algorithm), rest, "test"), say)

@@ -22,7 +22,7 @@ from tests.runs.runs import BREAKOUT, CARTPOLE, checkpoint, contents, flags, had
 import hadamax as library
 from hadamax import files
 from hadamax.agents import export
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.errors import UserError
 from hadamax.runs.loop import Loop
 from hadamax.runs.settings import settings_type

@@ -19,8 +19,7 @@ from tests.runs.runs import CARTPOLE, kill_after, make, resumed, train
 
 from hadamax.errors import UserError
 from hadamax.runs import machine
-from hadamax.runs.logs import Board, CsvLog, Position, read_csv
-from hadamax.runs.progress import Progress, duration
+from hadamax.runs.logs import Board, CsvLog, Position, Progress, duration, read_csv
 from hadamax.runs.recorder import WALL_CLOCK
 
 

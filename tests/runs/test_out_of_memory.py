@@ -11,7 +11,7 @@ import torch
 from tests.runs.runs import CARTPOLE, make
 
 from hadamax.errors import UserError
-from hadamax.runs.out_of_memory import is_shortage
+from hadamax.runs.machine import is_shortage
 
 MOST_ROWS = 128
 

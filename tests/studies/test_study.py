@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.environments.atari import atari_name
 from hadamax.errors import UserError
 from hadamax.networks import ENCODERS, build_encoder

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from hadamax.algorithms import dqn, pqn
 from hadamax.algorithms.c51 import C51, C51Settings
-from hadamax.algorithms.common.contract import Activity, Algorithm, FinishedGame, Iteration
+from hadamax.algorithms.common.learner import Activity, Algorithm, FinishedGame, Iteration
 from hadamax.algorithms.dqn import DQN, DQNSettings
 from hadamax.algorithms.ppo import PPO, PPOSettings
 from hadamax.algorithms.pqn import PQN, PQNSettings

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.common.contract import Activity, Iteration
+from hadamax.algorithms.common.learner import Activity, Iteration
 from hadamax.algorithms.common.replay_learner import ReplayLearner
 from hadamax.algorithms.common.settings import (
     AtLeast2,

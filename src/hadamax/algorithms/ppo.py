@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.common.contract import Activity
-from hadamax.algorithms.common.on_policy import OnPolicyLearner
-from hadamax.algorithms.common.rollout import PolicyRollout
+from hadamax.algorithms.common.learner import Activity
+from hadamax.algorithms.common.on_policy import OnPolicyLearner, PolicyRollout
 from hadamax.algorithms.common.settings import (
     CheckedSettings,
     CountFrom0,

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hadamax.algorithms.common.contract import Activity
 from hadamax.algorithms.common.ensemble import Ensemble
-from hadamax.algorithms.common.on_policy import OnPolicyLearner
-from hadamax.algorithms.common.rollout import Rollout
+from hadamax.algorithms.common.learner import Activity
+from hadamax.algorithms.common.on_policy import OnPolicyLearner, Rollout
 from hadamax.algorithms.common.settings import (
     AtLeast2,
     CheckedSettings,

@@ -1,15 +1,17 @@
-"""Contender of a benchmark: its specification, and the worker process that executes its jobs on request."""
+"""Contenders of a benchmark: worker processes timed in turns, and ratios of their times."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,40 @@ class Contender:
             self.close()
             raise WorkerError(f"{self.spec.form}, {self.spec.encoder}, {self.spec.precision}: {reply['error']}")
         return reply
+
+
+Times = dict[str, list[float]]  # seconds of each contender, round after round
+
+
+class Ratio(NamedTuple):
+    """Median, minimum and maximum of a ratio over rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def in_turns(jobs: dict[str, Callable[[], float]], rounds: int, tick: Callable[[], None] = lambda: None) -> Times:
+    """Return the seconds that each job reports, in rounds of one job after the other. The first round is discarded."""
+    times: Times = {name: [] for name in jobs}
+    for number in range(rounds + 1):
+        for name, job in jobs.items():
+            seconds = job()
+            if number:
+                times[name].append(seconds)
+        tick()
+    return times
+
+
+def ratio(above: Iterable[float], below: Iterable[float]) -> Ratio:
+    """Divide the times of two contenders round by round, so that drift cancels."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def total(*series: Iterable[float]) -> list[float]:
+    """Sum the times of contenders round by round."""
+    return [sum(row) for row in zip(*series, strict=True)]

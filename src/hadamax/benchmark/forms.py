@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hadamax.algorithms.pqn import PQN, PQNSettings
 from hadamax.benchmark.contender import Spec
-from hadamax.benchmark.machine import serving
+from hadamax.benchmark.doctor import serving
 from hadamax.benchmark.plain import PLAIN
 from hadamax.benchmark.products import Products
 from hadamax.clock import Clock

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hadamax.algorithms.pqn import PQNSettings
-from hadamax.benchmark.contender import Contender, Spec, WorkerError
+from hadamax.benchmark.contender import Contender, Ratio, Spec, Times, WorkerError, in_turns, ratio, total
 from hadamax.benchmark.forms import GAME
-from hadamax.benchmark.rounds import Ratio, Times, in_turns, ratio, total
 
 ENCODERS = ("hadamax", "nature-norm")
 # Settings of CleanRL's PQN script for Atari, used with this library's learner.

@@ -12,11 +12,10 @@ from typing import Literal
 import torch
 
 from hadamax.benchmark.contender import WorkerError
-from hadamax.benchmark.machine import describe, serving
-from hadamax.benchmark.picture import DRAWN, draw
-from hadamax.benchmark.report import content, lines
+from hadamax.benchmark.doctor import describe, serving
+from hadamax.benchmark.report import DRAWN, content, draw, lines
 from hadamax.benchmark.sections import KINDS, SECTIONS, Plan, Results
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.files import write_atomically
 from hadamax.runs.folder import Spaces

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hadamax.benchmark.doctor import CHECKS, Finding
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 
 WIDTH = 120  # of a table written to a file
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 import hadamax
-from hadamax.cli.broken_pipe import tolerate_closed_output
+from hadamax.cli.console import tolerate_closed_output
 from hadamax.errors import UserError, unknown
 from hadamax.runs.interrupts import INTERRUPTED, LINE, SignalHandler
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from hadamax.agents.agent import Agent
 from hadamax.agents.evaluation import best_constant, capped, games_said, summary
 from hadamax.agents.run_agent import load_run, untrained
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.environments.play import Policy, constant_policy, play, random_policy
 from hadamax.errors import UserError
 from hadamax.files import write_atomically

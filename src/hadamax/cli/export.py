@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from hadamax.agents.export import export
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 
 
 @dataclass(frozen=True)

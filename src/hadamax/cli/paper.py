@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hadamax.cli import sweep
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.files import write_atomically
 from hadamax.papers.panels import Request

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.errors import UserError
 
 

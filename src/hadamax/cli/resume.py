@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.cli.train import resume_run
 
 

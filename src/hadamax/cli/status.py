@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from hadamax.cli.arguments import parse
+from hadamax.cli.console import parse
 from hadamax.errors import UserError
 from hadamax.runs.folder import RunFolder
 from hadamax.studies.ledger import Ledger

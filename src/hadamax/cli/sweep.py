@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.errors import UserError
 from hadamax.runs.folder import CONFIG, RunFolder
 from hadamax.runs.machine import choose_threads

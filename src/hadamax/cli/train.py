@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hadamax.algorithms import ALGORITHMS
-from hadamax.cli.arguments import parse, say
+from hadamax.cli.console import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.runs.curve import draw_curve
 from hadamax.runs.folder import CONFIG, Finished, RunFolder, evaluated, finished, mark
+from hadamax.runs.logs import duration
 from hadamax.runs.loop import Loop
-from hadamax.runs.progress import duration
 from hadamax.runs.settings import TrainSettings, difference, read_toml, settings_type, toml_arguments
 from hadamax.runs.setup import resolve, resume, start
 

@@ -21,10 +21,9 @@ from hadamax.diagnostics.health import DEAD_PEAK
 from hadamax.diagnostics.pictures import draw_densities
 from hadamax.environments.play import play_observations
 from hadamax.errors import UserError
-from hadamax.papers.output import Output
+from hadamax.papers.output import Output, figure, png
 from hadamax.papers.panels import Request
 from hadamax.papers.runs import MissingRuns, Need, protocol_of
-from hadamax.papers.style import figure, png
 from hadamax.runs import checkpoints
 from hadamax.runs.folder import RunFolder
 from hadamax.studies.collect import Run

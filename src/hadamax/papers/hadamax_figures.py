@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from hadamax.papers.measures import last_values, scores
-from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.output import GREY, Output, Row, figure, format_axes, png, style_of, with_interval
 from hadamax.papers.panels import INTERVALS, Request
 from hadamax.papers.runs import protocol_of, seeds_of
-from hadamax.papers.style import GREY, figure, format_axes, png, style_of
 from hadamax.published import read_table
 from hadamax.runs.logs import read_csv
 from hadamax.studies.collect import Run

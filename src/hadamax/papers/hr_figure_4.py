@@ -9,10 +9,9 @@ import numpy as np
 
 from hadamax.errors import UserError
 from hadamax.papers.measures import diagnostics
-from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.output import BLUE, VERMILLION, Output, Row, figure, format_frame_axes, png, with_interval
 from hadamax.papers.panels import FEW, INTERVALS, POINTS, Request
 from hadamax.papers.runs import protocol_of, seeds_of
-from hadamax.papers.style import BLUE, VERMILLION, figure, format_frame_axes, png
 from hadamax.studies.statistics import common_frames, sample_efficiency
 from hadamax.studies.statistics.bootstrap import mean
 

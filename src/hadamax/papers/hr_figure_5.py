@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
-from hadamax.papers.output import Output, Row
+from hadamax.papers.output import BLUE, GREY, VERMILLION, Output, Row, figure, format_axes, png, style_of
 from hadamax.papers.panels import Request
-from hadamax.papers.style import BLUE, GREY, VERMILLION, figure, format_axes, png, style_of
 
 ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 PLACES = torch.linspace(-6, 6, 241, dtype=torch.float64)

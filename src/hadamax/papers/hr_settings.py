@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 from hadamax.algorithms import ALGORITHMS
 from hadamax.environments import EnvironmentSettings
 from hadamax.networks import ENCODERS
-from hadamax.papers.output import Output
+from hadamax.papers.output import Output, draw_table
 from hadamax.papers.panels import Request
-from hadamax.papers.style import draw_table
 from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
 
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from hadamax.diagnostics import dead_neurons, zero_neurons
 from hadamax.networks import HadamardLinear
-from hadamax.papers.output import Output, Row
+from hadamax.papers.output import Output, Row, figure, format_axes, png, style_of
 from hadamax.papers.panels import Request
-from hadamax.papers.style import figure, format_axes, png, style_of
 
 CLOSED: dict[str, Callable[[float], float]] = {
     "tanh": lambda p: p**2,

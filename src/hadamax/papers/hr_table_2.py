@@ -13,10 +13,9 @@ from typing import Any
 from hadamax.errors import UserError
 from hadamax.papers.claims import Finals, verdicts
 from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
-from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.output import Output, Row, figure, format_axes, png, style_of, with_interval
 from hadamax.papers.panels import Panel, Request, draw_panels
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of
-from hadamax.papers.style import figure, format_axes, png, style_of
 from hadamax.studies.collect import Run
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import aggregate_intervals

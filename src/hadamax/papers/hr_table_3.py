@@ -12,9 +12,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hadamax.networks import ENCODERS, Conv, Dense, EncoderSpec, Norm, override, parameter_count
-from hadamax.papers.output import Output
+from hadamax.papers.output import Output, draw_table
 from hadamax.papers.panels import Request
-from hadamax.papers.style import draw_table
 
 
 class Row(NamedTuple):

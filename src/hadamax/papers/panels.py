@@ -13,9 +13,8 @@ from matplotlib.lines import Line2D
 
 from hadamax.errors import UserError
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
-from hadamax.papers.output import Output, Row, with_interval
+from hadamax.papers.output import Output, Row, figure, format_frame_axes, png, style_of, with_interval
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of, variants_of
-from hadamax.papers.style import figure, format_frame_axes, png, style_of
 from hadamax.studies.collect import Run
 from hadamax.studies.statistics import Band, common_frames, sample_efficiency
 

@@ -10,7 +10,7 @@ from hadamax.papers.densities import Grid, draw_grids
 from hadamax.papers.hadamax_figures import run_time
 from hadamax.papers.hr_figure_4 import figure_4
 from hadamax.papers.hr_figure_5 import figure_5
-from hadamax.papers.hr_regression_figures import figure_2, figure_12
+from hadamax.papers.hr_regression import figure_2, figure_12
 from hadamax.papers.hr_settings import table_4, table_5, table_6
 from hadamax.papers.hr_table_1 import table_1
 from hadamax.papers.hr_table_2 import PUBLISHED, figure_7, table_2

@@ -20,9 +20,8 @@ from hadamax.runs.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.runs.diagnostics import Diagnostics
 from hadamax.runs.folder import RunFolder, mark
 from hadamax.runs.interrupts import Interrupted, Interrupts
-from hadamax.runs.logs import START, Position
-from hadamax.runs.out_of_memory import advice, is_shortage
-from hadamax.runs.progress import Progress
+from hadamax.runs.logs import START, Position, Progress
+from hadamax.runs.machine import advice, is_shortage
 from hadamax.runs.recorder import Recorder
 from hadamax.runs.settings import RunSettings
 

@@ -21,7 +21,7 @@ from hadamax.runs import machine
 from hadamax.runs.diagnostics import Diagnostics, fixed_observations
 from hadamax.runs.folder import RunFolder, Spaces
 from hadamax.runs.loop import Loop
-from hadamax.runs.out_of_memory import is_shortage
+from hadamax.runs.machine import is_shortage
 from hadamax.runs.settings import NetworkSettings, TrainSettings
 from hadamax.runs.tracking import require_wandb
 

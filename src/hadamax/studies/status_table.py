@@ -15,8 +15,7 @@ from rich.text import Text
 
 from hadamax.files import write_atomically
 from hadamax.runs.folder import CONFIG
-from hadamax.runs.logs import read_csv
-from hadamax.runs.progress import duration
+from hadamax.runs.logs import duration, read_csv
 from hadamax.studies.runs import Progress, Run, State, progress_of, state_of
 
 ASIDE = "set aside"

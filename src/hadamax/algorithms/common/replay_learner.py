@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hadamax.algorithms.common.contract import Activity, FinishedGame
-from hadamax.algorithms.common.learner import Learner, load_moments, save_moments
+from hadamax.algorithms.common.learner import Activity, FinishedGame, Learner, load_moments, save_moments
 from hadamax.environments import VectorEnvironment
 from hadamax.functional import linear, random_actions
 from hadamax.networks import Encoder

@@ -1,12 +1,15 @@
-"""Parsing of typed settings from the command line; mistakes are reported in one line."""
+"""Console of a command: typed arguments with mistakes in one line, printed lines, output that was closed."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import tyro
 
@@ -52,3 +55,45 @@ def _options(match: re.Match[str]) -> str:
 def say(line: str) -> None:
     """Print a line to standard error, apart from results."""
     print(line, file=sys.stderr, flush=True)
+
+
+class BrokenPipeSafeStream:
+    """Text stream that drops what is written after its reader has closed the pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            self._drop()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Redirect the descriptor to the null device, so that flushing the buffer at exit does not fail again."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def tolerate_closed_output() -> Iterator[None]:
+    """Context in which the readers of standard output and standard error may close their pipes."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = BrokenPipeSafeStream(before[0]), BrokenPipeSafeStream(before[1])  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
