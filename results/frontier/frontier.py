@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hadamax.confidence import ci95_half_width
-from hadamax.papers.style import COLOURS, DASHES
+from hadamax.papers.output import COLOURS, DASHES
 from hadamax.published import random_human
 from hadamax.studies.collect import Run, collect
 
