@@ -45,7 +45,7 @@ def test_page_states_the_verdicts_and_numbers(committed: Path, drawn: Path) -> N
     assert len(claims) >= 7
     for claim, verdict in claims:
         (line,) = [line for line in page if line.startswith(f"| {claim} |")]
-        assert line.split("|")[4].strip(" *") == verdict
+        assert line.split("|")[5].strip(" *") == verdict
     heads = next(line for line in page if "published (DQN, Atari)" in line).split("|")
     place = [head.strip() for head in heads].index("mean")
     for variant, dead in table(drawn).items():

@@ -1,4 +1,7 @@
-"""`hadamax paper NAME`: make a figure or table of the papers; `hadamax paper list`: list them with their cost."""
+"""`hadamax paper NAME`: make a figure or table of the papers.
+
+`hadamax paper list` lists them with their cost; `hadamax paper verdicts` writes the page of evidence, `evidence.md`.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ from hadamax.cli import sweep
 from hadamax.cli.console import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.files import write_atomically
+from hadamax.papers.claims import TESTS
+from hadamax.papers.evidence import findings, page, summary
 from hadamax.papers.panels import Request
 from hadamax.papers.registry import EXHIBITS, Exhibit
 from hadamax.papers.runs import MissingRuns, Need, Scale, find, in_common_games, size, study_content
 from hadamax.studies.collect import Run
 
-LIST = "list"
+LIST, VERDICTS = "list", "verdicts"
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,9 @@ class Arguments:
     """Make a figure or table of the papers: a picture, its numbers, and published and measured values."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """list, or a name from it, such as hr-table-1."""
+    """list; a name from it, such as hr-table-1; or verdicts, which judges every claim from the runs in --runs."""
     out: str = "figures"
-    """Folder for NAME.png, NAME.csv and NAME.txt."""
+    """Folder for NAME.png, NAME.csv and NAME.txt, or for evidence.md."""
     runs: str | None = None
     """Folder with the runs of a figure. [default: none; see --start]"""
     start: bool = False
@@ -60,8 +65,11 @@ def run(arguments: list[str]) -> int:
     if given.name == LIST:
         show_list()
         return 0
+    if given.name == VERDICTS:
+        write_verdicts(Path(given.runs or "results"), Path(given.out))
+        return 0
     if given.name not in EXHIBITS:
-        raise unknown("paper", given.name, [LIST, *EXHIBITS], most=len(EXHIBITS) + 1)
+        raise unknown("paper", given.name, [LIST, VERDICTS, *EXHIBITS], most=len(EXHIBITS) + 2)
     exhibit = EXHIBITS[given.name]
     if exhibit.draw is None:
         raise UserError(f"paper: {given.name} is not available yet: {exhibit.waits}")
@@ -87,6 +95,21 @@ def run(arguments: list[str]) -> int:
     for path in output.write(given.name, exhibit.title, Path(given.out)):
         print(f"wrote {path}")
     return 0
+
+
+def write_verdicts(results: Path, out: Path) -> None:
+    """Write evidence.md: every claim of the papers with its verdict.
+
+    Raises:
+        UserError: `results` has no runs of the studies that test claims.
+    """
+    found = findings(results)
+    if not found:
+        studies = ", ".join(test.study for test in TESTS)
+        raise UserError(f"runs: {results} has no study that tests a claim; expected a folder with one of {studies}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "evidence.md", page(found).encode())
+    print(f"{summary(found)}\nwrote {out / 'evidence.md'}")
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -172,4 +195,5 @@ hadamax paper NAME --out figures                     what needs no runs
 hadamax paper NAME --runs FOLDER                     from runs that are there, other games' and algorithms' too
 hadamax paper NAME --start --workers 8               start what is missing at the paper's scale, below ./runs; resumable
 hadamax paper NAME --games Pong Breakout --seeds 2 --frames 10_000_000    the same, smaller
+hadamax paper verdicts --runs results --out docs     every claim of the papers with its verdict: docs/evidence.md
 """

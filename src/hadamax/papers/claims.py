@@ -1,100 +1,122 @@
-"""HR's claims about dead units, rank and score, judged by confidence intervals: holds, does not hold, inconclusive."""
+"""The claims of both papers, as data: those that a study here tests, and those that none tests yet.
+
+A claim's test is written `measure: variant < other`; `>` means more, `=` the same, and `other` can be a number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from scipy import stats
+from hadamax.papers.verdicts import Claim, claim
 
-Finals = Mapping[str, Mapping[str, Sequence[float]]]  # {variant: {game: [final value of each run]}}
-SAME = 0.05  # tolerance of "no change" in the fraction of dead units; not from a paper
-
-
-class Claim(NamedTuple):
-    """Claim about the difference of a measure between `variant` and `other`."""
-
-    text: str
-    measure: Literal["dead", "rank", "score"]
-    variant: str
-    other: str
-    says: Literal["less", "more", "not more", "same"]
-
-
-CLAIMS = (
-    Claim("a product of tanh has fewer dead units than tanh", "dead", "tanh-hr", "tanh", "less"),
-    Claim("a product of tanh has a higher effective rank than tanh", "rank", "tanh-hr", "tanh", "more"),
-    Claim("a product of sigmoids has as many dead units as sigmoid", "dead", "sigmoid-hr", "sigmoid", "same"),
-    Claim("a product of ReLUs has more dead units than ReLU", "dead", "relu-hr", "relu", "more"),
-    Claim("a product of ReLUs has a lower effective rank than ReLU", "rank", "relu-hr", "relu", "less"),
-    Claim("layer norm leaves fewer dead units than a product of tanh", "dead", "tanh-norm", "tanh-hr", "less"),
-    Claim("layer norm has no higher rank than a product of tanh", "rank", "tanh-norm", "tanh-hr", "not more"),
-    Claim("a product of tanh scores higher than tanh", "score", "tanh-hr", "tanh", "more"),
-    Claim("a product of tanh scores higher than ReLU", "score", "tanh-hr", "relu", "more"),
-    Claim("a sum of tanh scores lower than their product", "score", "tanh-sum", "tanh-hr", "less"),
+HR = (
+    claim("a product of tanh has fewer dead units than tanh", "dead: tanh-hr < tanh", "Table 2", "30% and 39%"),
+    claim("a product of tanh has a higher effective rank than tanh", "rank: tanh-hr > tanh", "Figure 7"),
+    claim(
+        "a product of sigmoids has as many dead units as sigmoid",
+        "dead: sigmoid-hr = sigmoid",
+        "Table 2",
+        "45% and 44%",
+    ),
+    claim("a product of ReLUs has more dead units than ReLU", "dead: relu-hr > relu", "Table 2", "73% and 62%"),
+    claim("a product of ReLUs has a lower effective rank than ReLU", "rank: relu-hr < relu", "Figure 15"),
+    claim("layer norm leaves fewer dead units than a product of tanh", "dead: tanh-norm < tanh-hr", "Figure 7"),
+    claim("layer norm has no higher rank than a product of tanh", "rank: tanh-norm < tanh-hr", "Figure 7"),
+    claim(
+        "a product of tanh scores higher than tanh", "score: tanh-hr > tanh", "Figures 1, 7", "over 100% higher (PQN)"
+    ),
+    claim("a product of tanh scores higher than ReLU", "score: tanh-hr > relu", "Figures 1, 7"),
+    claim("a sum of tanh scores lower than their product", "score: tanh-sum < tanh-hr", "Figure 8"),
+    claim("a product of ReLUs scores lower than ReLU", "score: relu-hr < relu", "Figures 1, 15"),
+)
+DEAD = (
+    claim("under 8% dead units in every layer", "dead anywhere: hadamax < 0.08", "text", "under 8% at 200M frames"),
+    claim("under 8% dormant units in every layer", "dormant anywhere: hadamax < 0.08", "text", "criterion not stated"),
+)
+HEADLINE = "median 3.19 and 1.83 at 200M frames, 1.50 and 0.90 at 40M"
+ATARI3 = (
+    claim("Hadamax scores higher than PQN's encoder at equal frames", "score: hadamax > pqn", "headline", HEADLINE),
+    claim("Hadamax has a higher effective rank in block 2", "rank 2: hadamax > pqn", "ranks by layer"),
+    claim("Hadamax has a higher effective rank in block 3", "rank 3: hadamax > pqn", "ranks by layer"),
+    *DEAD,
+)
+MINATAR = (
+    claim("Hadamax scores higher than PQN's encoder at equal frames", "score: hadamax > pqn", "headline", HEADLINE),
+    claim("GELU scores higher than ReLU", "score: hadamax > no-gelu", "ablations"),
+    claim("the product matters more than GELU", "score: no-gelu > no-product", "ablations"),
+    claim("max-pooling matters more than the product", "score: no-product > no-pool", "ablations"),
+    claim("max-pooling scores higher than average-pooling", "score: hadamax > average-pool", "ablations"),
+    claim("Hadamax has a higher effective rank in its block", "rank 1: hadamax > pqn", "ranks by layer"),
+    *DEAD,
 )
 
 
-class Verdict(NamedTuple):
-    """A claim with the difference (variant minus other) that it is judged by, and its 95% interval."""
+class Test(NamedTuple):
+    """Claims that one study tests; its study file and runs are in `results/`."""
 
-    claim: Claim
-    difference: float
-    low: float | None
-    high: float | None
-
-    @property
-    def word(self) -> str:
-        if self.low is None or self.high is None:
-            return "inconclusive"
-        low, high = self.low, self.high
-        if self.claim.says == "same":
-            return _judge(low >= -SAME and high <= SAME, low > SAME or high < -SAME)
-        if self.claim.says == "not more":
-            return _judge(high <= 0, low > 0)
-        return _judge(high < 0, low > 0) if self.claim.says == "less" else _judge(low > 0, high < 0)
-
-    def line(self) -> str:
-        unit = {"dead": " of the units", "rank": " in rank", "score": " in score"}[self.claim.measure]
-        interval = "" if self.low is None else f", 95% {self.low:+.3g} to {self.high:+.3g}"
-        return f"{self.claim.text}: {self.word} ({self.difference:+.3g}{unit}{interval})"
+    study: str
+    paper: str
+    baseline: str  # variant whose range normalises scores (HR eq. 8)
+    claims: tuple[Claim, ...]
 
 
-def verdicts(finals: Mapping[str, Finals], claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """Judge every claim whose variants and measure exist, over the games that both variants have."""
-    found = []
-    for claim in claims:
-        values = finals.get(claim.measure, {})
-        if claim.variant in values and claim.other in values:
-            ours, theirs = values[claim.variant], values[claim.other]
-            games = [game for game in ours if game in theirs]
-            if games:
-                difference = mean_difference({g: ours[g] for g in games}, {g: theirs[g] for g in games})
-                found.append(Verdict(claim, *difference))
-    return found
+PAPERS = {
+    "HR": "Hadamard Representations (arXiv 2406.09079): DQN and PPO on 8 Atari games, PQN on 51, 40M frames, 5 seeds",
+    "Hadamax": "Hadamax (arXiv 2505.15345): PQN on 57 Atari games, 200M frames; ablations on Atari-10, 40M frames",
+}
+TESTS = (
+    Test("hr-minatar", "HR", "relu", HR),
+    Test("hr-minatar-dqn", "HR", "relu", HR),
+    Test("hr-atari3", "HR", "relu", HR),
+    Test("hadamax-atari3", "Hadamax", "pqn", ATARI3),
+    Test("hadamax-minatar", "Hadamax", "pqn", MINATAR),
+)
 
 
-def mean_difference(
-    ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]
-) -> tuple[float, float | None, float | None]:
-    """Compute the difference of the means over games, with a 95% interval over seeds; None if a game has one seed.
+class Untested(NamedTuple):
+    """A claim that no study here tests, and what a test takes."""
 
-    Welch's t interval: each game and variant has its own variance, with Satterthwaite's degrees of freedom. Unlike a
-    bootstrap interval, it is not too narrow for few seeds.
-    """
-    groups = [np.asarray(values, np.float64) for side in (ours, theirs) for values in side.values()]
-    means = [float(np.mean([np.mean(values) for values in side.values()])) for side in (ours, theirs)]
-    difference = means[0] - means[1]
-    if min(group.size for group in groups) < 2:
-        return difference, None, None
-    parts = np.array([group.var(ddof=1) / group.size for group in groups]) / len(ours) ** 2
-    if not parts.any():
-        return difference, difference, difference
-    freedom = parts.sum() ** 2 / sum(part**2 / (group.size - 1) for part, group in zip(parts, groups, strict=True))
-    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
-    return difference, difference - reach, difference + reach
+    paper: str
+    text: str
+    source: str
+    takes: str
 
 
-def _judge(holds: bool, fails: bool) -> str:
-    return "holds" if holds else "does not hold" if fails else "inconclusive"
+DQN_8 = "`hadamax sweep hr-dqn`: 8 games, 40M frames"
+UNTESTED = (
+    Untested(
+        "HR",
+        "PPO learns faster with a product of tanh",
+        "Figure 8 (c, d)",
+        "`hadamax sweep hr-ppo`: 8 games, 40M frames",
+    ),
+    Untested("HR", "a product of tanh outscores tanh of twice the width", "Figure 13", DQN_8),
+    Untested("HR", "three branches, SELU and Rational score below a product of two", "Figure 8 (a, b)", DQN_8),
+    Untested(
+        "HR",
+        "a product of tanh outscores CReLU and ReDo",
+        "Figure 9",
+        "`hadamax sweep hr-figure-9`: 51 games, 40M frames",
+    ),
+    Untested(
+        "HR",
+        "a product of tanh keeps learning when games follow each other",
+        "section 7",
+        "training on a sequence of games: not supported yet",
+    ),
+    Untested(
+        "Hadamax",
+        "Hadamax passes Rainbow's 200M-frame median (2.30) at 90M frames",
+        "headline",
+        "`hadamax sweep hadamax-atari57`: 57 games, 200M frames",
+    ),
+    Untested(
+        "Hadamax", "Hadamax raises C51's score by about 70%", "C51", "`hadamax sweep hadamax-c51`: 10 games, 40M frames"
+    ),
+    Untested(
+        "Hadamax",
+        "five and seven blocks do not help",
+        "depth",
+        "`hadamax sweep hadamax-ablations`: 10 games, 40M frames",
+    ),
+)

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from hadamax.errors import UserError
-from hadamax.papers.claims import Finals, verdicts
+from hadamax.papers.claims import HR
 from hadamax.papers.measures import dead_fraction, dead_units, diagnostics, effective_ranks, last_values, scores
 from hadamax.papers.output import Output, Row, figure, format_axes, png, style_of, with_interval
 from hadamax.papers.panels import Panel, Request, draw_panels
 from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of
+from hadamax.papers.verdicts import Finals, verdicts
 from hadamax.studies.collect import Run
 from hadamax.studies.scores import Array
 from hadamax.studies.statistics import aggregate_intervals
@@ -83,12 +84,12 @@ def table_2(request: Request) -> Output:
         [
             "the paper does not say when in training, nor how ReLU is judged: ours is the last measurement, "
             f"at frame {when} (the CSV also has the average over training); " + drawn.choices[0],
-            "a claim holds if the 95% interval of the difference (Welch's t over seeds, each claim separately) "
-            "lies on the claimed side; 'as many' means within 0.05",
+            "a claim holds if the difference lies on the claimed side with p < 0.05 (Welch's t over seeds, Holm's "
+            "correction for all claims below); 'as many' means within 0.05",
         ],
         [
             *([f"there are no runs of {', '.join(missing)}"] if missing else []),
-            *(f"claim: {verdict.line()}" for verdict in verdicts(finals)),
+            *(f"claim: {verdict.line()}" for verdict in verdicts(finals, HR)),
         ],
     )
 
@@ -108,7 +109,7 @@ def figure_7(request: Request) -> Output:
         "about 60% dead units of ReLU, 40% of Tanh and Sigmoid, fewer of Tanh (HR), fewest with layer norm; "
         "Tanh (HR) has the highest rank and score (DQN, 8 Atari games, 40M frames)",
     )
-    claims = [f"claim: {verdict.line()}" for verdict in verdicts(finals_of(runs))]
+    claims = [f"claim: {verdict.line()}" for verdict in verdicts(finals_of(runs), HR)]
     return replace(drawn, notes=[*drawn.notes, *claims])
 
 

@@ -143,3 +143,38 @@ MEASURES: dict[str, Callable[..., Any]] = {
     **{f"dead {i + 1}": lambda runs, baseline, i=i: dead_units(runs, i) for i in range(4)},
     **{f"rank {i + 1}": lambda runs, baseline, i=i: effective_ranks(runs, i) for i in range(4)},
 }
+
+
+# -- final values, for verdicts ------------------------------------------------------------------------------------
+
+
+def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, dict[str, list[float]]]:
+    """Return {variant: {game: [value at the end of each run]}} of a measure, dead units as fractions.
+
+    Args:
+        measure: "score" (normalised by the baseline, HR eq. 8); "dead" or "rank", of the last hidden layer; "rank N",
+            of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most.
+
+    Raises:
+        UserError: a run lacks the measurement.
+    """
+    if measure == "score":
+        return last_values(scores(runs, baseline, "baseline").curves)
+    if measure == "dead":
+        return _last_measured(runs, lambda rows: dead_fraction(rows[LAST]))
+    if measure == "dead anywhere":
+        return _last_measured(runs, lambda rows: max(map(dead_fraction, rows)))
+    if measure == "dormant anywhere":
+        return _last_measured(runs, lambda rows: max(float(row["dormant"]) for row in rows))
+    _, _, number = measure.partition(" ")
+    return last_values(effective_ranks(runs, int(number) - 1 if number else LAST).curves)
+
+
+def _last_measured(
+    runs: Sequence[Run], number: Callable[[list[dict[str, str]]], float]
+) -> dict[str, dict[str, list[float]]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: (run.variant, run.game, run.seed)):
+        measured = diagnostics(run)
+        found.setdefault(run.variant, {}).setdefault(run.game, []).append(number(measured[max(measured)]))
+    return found

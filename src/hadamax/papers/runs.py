@@ -59,7 +59,7 @@ class Size(NamedTuple):
     algorithm: str
 
     def __str__(self) -> str:
-        return f"{self.runs:,} run{'s' * (self.runs > 1)} of {_short(self.frames)} frames ({self.algorithm})"
+        return f"{self.runs:,} run{'s' * (self.runs > 1)} of {frames_in_words(self.frames)} frames ({self.algorithm})"
 
 
 @cache
@@ -232,7 +232,7 @@ def protocol_of(runs: Sequence[Run]) -> str:
     games = sorted({run.game for run in runs})
     named = ", ".join(games) if len(games) <= 5 else f"{len(games)} games"
     run = runs[0]
-    frames = _short(run.settings.run.frames)
+    frames = frames_in_words(run.settings.run.frames)
     encoders = sorted({run.settings.network.encoder for run in runs})
     kind = f"{run.algorithm.upper()}, {'/'.join(encoders)}" if len(encoders) < 3 else run.algorithm.upper()
     return f"{kind}, {named}, {frames} frames, fingerprint {run.fingerprint}"
@@ -258,5 +258,6 @@ def merged(needs: Sequence[Need]) -> tuple[Need, ...]:
     return tuple(found.values())
 
 
-def _short(frames: int) -> str:
+def frames_in_words(frames: int) -> str:
+    """Return a number of frames in short form, such as "4M"."""
     return f"{frames / 1e6:g}M" if frames >= 100_000 else f"{frames:,}"
