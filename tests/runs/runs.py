@@ -34,6 +34,13 @@ CARTPOLE = {
     "num_test_envs": 2,
     **COMMON,
 }
+# Four games of 640 frames each in 2560 frames; an iteration is 64.
+SEQUENCE = {
+    **CARTPOLE,
+    "env": "MinAtar/Breakout-v1,MinAtar/Asterix-v1",
+    "cycles": 2,
+    "encoder": "minatar",
+}
 # The replay wraps around several times in 400 agent steps; an iteration has 16.
 REPLAY = {
     "algorithm": "rainbow",

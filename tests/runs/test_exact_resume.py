@@ -14,6 +14,7 @@ import pytest
 from tests.runs.runs import (
     BREAKOUT,
     CARTPOLE,
+    SEQUENCE,
     checkpoint,
     frames,
     hadamax,
@@ -42,6 +43,7 @@ GAMES = {
     "float32": {**BREAKOUT, **LENGTH},
     "bfloat16": {**BREAKOUT, **LENGTH, "precision": "bfloat16"},
     "cartpole": {**CARTPOLE, **LENGTH, "checkpoint_every": 320},
+    "sequence": {**SEQUENCE, **LENGTH, "checkpoint_every": 320},
 }
 
 
@@ -71,6 +73,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
         pytest.param("float32", [2, 7, 0, 6], marks=pytest.mark.slow),
         pytest.param("bfloat16", [12], marks=pytest.mark.slow),
         ("cartpole", [0, 3, 5, 6, 1, 9]),  # before the first checkpoint, between others, and immediately again
+        ("sequence", [4, 9, 6, 11]),  # in different games; the game changes at iterations 10, 20 and 30
     ],
 )
 def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcomes, name: str, moments: list[int]) -> None:

@@ -182,6 +182,8 @@ def check_filming(
     """
     if settings.family == "gymnasium":
         raise UserError(f"video: {settings.env} cannot be filmed; expected Atari and MinAtar games")
+    if len(settings.games) > 1:
+        raise UserError(f"video: a run of several games cannot be filmed: {settings.env}")
     if path.suffix != ".mp4":
         raise UserError(f"video: {str(path)!r} does not end in .mp4")
     if not 0 <= epsilon <= 1:

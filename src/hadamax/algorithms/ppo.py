@@ -246,7 +246,7 @@ class PPO(OnPolicyLearner):
 
     def learning_rate(self, iteration: int) -> float:
         rate = self.settings.learning_rate
-        return linear(rate, 0.0, iteration / self.decay_iterations) if self.settings.lr_decay else rate
+        return linear(rate, 0.0, self.scheduled(iteration) / self.decay_iterations) if self.settings.lr_decay else rate
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, action] and values [B], float32."""

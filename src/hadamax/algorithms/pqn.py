@@ -193,7 +193,9 @@ class PQN(OnPolicyLearner):
 
     def epsilon(self) -> float:
         s = self.settings
-        return linear(s.epsilon_start, s.epsilon_end, self.iterations / (s.epsilon_decay * self.decay_iterations))
+        return linear(
+            s.epsilon_start, s.epsilon_end, self.scheduled(self.iterations) / (s.epsilon_decay * self.decay_iterations)
+        )
 
     # -- targets ------------------------------------------------------------------------------------------------------
 
@@ -264,7 +266,7 @@ class PQN(OnPolicyLearner):
 
     def learning_rate(self, iteration: float) -> float:
         rate = self.settings.learning_rate
-        return linear(rate, 0.0, iteration / self.decay_iterations) if self.settings.lr_decay else rate
+        return linear(rate, 0.0, self.scheduled(iteration) / self.decay_iterations) if self.settings.lr_decay else rate
 
     # -- the network, the state ---------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ class Rainbow(DQN):
 
     def beta(self) -> float:
         """Exponent of the importance-sampling weights."""
-        return linear(self.settings.beta_start, 1.0, self.steps / self.decay_steps)
+        return linear(self.settings.beta_start, 1.0, self.scheduled_steps() / self.decay_steps)
 
     # -- targets ------------------------------------------------------------------------------------------------------
 

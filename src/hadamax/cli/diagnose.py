@@ -110,8 +110,9 @@ def of_run(given: Arguments) -> DiagnosisTarget:
         say(f"playing {given.count:,} observations")
         generator = torch.Generator().manual_seed(given.seed)
         policy: Policy = lambda seen: agent.act(seen, given.epsilon, generator)  # noqa: E731
+        environment = settings.environment.starting_with(settings.environment.games[-1])  # of a sequence, the last game
         played = play_observations(
-            policy, settings.environment, given.count, seed=given.seed, threads=given.threads or settings.run.threads
+            policy, environment, given.count, seed=given.seed, threads=given.threads or settings.run.threads
         )
         observations = torch.from_numpy(played)
     title = f"{settings.environment.env}, {_described(settings.network)}, agent of frame {agent.frame:,}"

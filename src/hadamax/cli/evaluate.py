@@ -44,6 +44,8 @@ class Arguments:
     """Seed of the games; differs from training seeds by default."""
     max_episode_frames: int | None = None
     """Cut games at this many emulator frames. [default: the run's protocol]"""
+    game: str | None = None
+    """Game of a run that was trained on a sequence of games. [default: its last]"""
     baselines: bool = False
     """Play as many games at random, with each constant action, and with the untrained network."""
     video: str | None = None
@@ -76,6 +78,9 @@ def run(arguments: list[str]) -> int:
     path = Path(given.run)
     folder, algorithm, settings = RunFolder.open(path)
     environment = capped(settings.environment, given.max_episode_frames).resolved()
+    if given.game and len(environment.games) == 1:
+        raise UserError(f"game: {given.game!r} has no meaning for a run of one game; leave it out")
+    environment = environment.starting_with(given.game or environment.games[-1])
     if given.video:
         from hadamax.agents.video import check_filming
 
@@ -98,11 +103,12 @@ def run(arguments: list[str]) -> int:
         for name, policy in players.items():
             status.update(f"{name}: {given.episodes} game{'' if given.episodes == 1 else 's'}")
             games = play(policy, environment, given.episodes, seed=given.seed, threads=given.threads)
-            results[name] = summary(games, environment.game, frames_per_step, environment.max_episode_frames)
+            results[name] = summary(games, environment.games[0], frames_per_step, environment.max_episode_frames)
 
     report: dict[str, Any] = {
         "source": "final evaluation",
         "frame": agent.frame,
+        **({"game": environment.games[0]} if len(environment.games) > 1 else {}),
         "episodes": given.episodes,
         "seed": given.seed,
         "epsilon": given.epsilon,
@@ -117,7 +123,7 @@ def run(arguments: list[str]) -> int:
         draw_curve(path, folder.curve)
     except OSError as error:
         raise UserError(f"run: {path} cannot be written: {error.strerror}") from None
-    _print(report, environment.game)
+    _print(report, environment.games[0])
     print(f"numbers: {folder.evaluation}")
     print(f"learning curve: {folder.curve}")
     if given.video:

@@ -18,6 +18,7 @@ class EngineStep(NamedTuple):
     truncated: Array  # [env] bool: a time limit cut the game
     lives: Array  # [env] int, after the step (and after the reset); 0 where a game has none
     final_observations: Array | None  # [env, *observation_shape], read only where a game ended
+    cut: Array | None = None  # [env] bool: truncated because the next game of a sequence begins; has no score
 
 
 class Engine(Protocol):

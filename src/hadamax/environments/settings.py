@@ -12,8 +12,9 @@ import numpy as np
 from hadamax.environments.atari import AtariEngine, atari_games, atari_name
 from hadamax.environments.engine import Engine
 from hadamax.environments.gymnasium import make_gymnasium, make_minatar
+from hadamax.environments.sequence import SequenceEngine
 from hadamax.environments.vector import EnvironmentGroups, VectorEnvironment
-from hadamax.errors import UserError
+from hadamax.errors import UserError, unknown
 
 # `papers`: HR Tables 4-6 and the published wrappers. `sticky`: Machado et al. 2018 (arXiv 1709.06009).
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,8 @@ class EnvironmentSettings:
 
     env: str = "Pong"
     """Game: Pong, ALE/Pong-v5, PongNoFrameskip-v4, MinAtar/Breakout-v1, or a Gymnasium id with discrete actions.
-    The id selects only the game; the protocol comes from these settings."""
+    Several games joined by commas are played in sequence, each for an equal part of --frames. The id selects only the
+    game; the protocol comes from these settings."""
     protocol: Literal["papers", "sticky"] = "papers"
     """Defaults of the settings below: papers (HR Tables 4-6) or sticky (Machado et al. 2018)."""
     sticky_actions: float | None = None
@@ -83,14 +85,32 @@ class EnvironmentSettings:
 
     @property
     def family(self) -> Literal["atari", "minatar", "gymnasium"]:
-        if self.env.startswith("MinAtar/"):
+        first = self.games[0]
+        if first.startswith("MinAtar/"):
             return "minatar"
-        return "atari" if atari_name(self.env) else "gymnasium"
+        return "atari" if atari_name(first) else "gymnasium"
+
+    @property
+    def games(self) -> tuple[str, ...]:
+        """The games of a sequence, or the only one: `Pong` for `PongNoFrameskip-v4`; other ids unchanged."""
+        names = (env.strip() for env in self.env.split(","))
+        return tuple(atari_name(env) or env for env in names)
 
     @property
     def game(self) -> str:
-        """The game's name in score tables: `Pong` for `PongNoFrameskip-v4`; other ids unchanged."""
-        return atari_name(self.env) or self.env
+        """The game's name in score tables; the names of a sequence joined by commas."""
+        return ",".join(self.games)
+
+    def starting_with(self, game: str) -> EnvironmentSettings:
+        """Return the settings of a sequence that begins with another of its games; observations and actions stay.
+
+        Raises:
+            UserError: the sequence does not have that game.
+        """
+        game = atari_name(game) or game
+        if game not in self.games:
+            raise unknown("game", game, self.games)
+        return replace(self, env=",".join((game, *(other for other in self.games if other != game))))
 
     def resolved(self) -> EnvironmentSettings:
         """Return the settings with every default filled in and the game's plain name.
@@ -98,6 +118,7 @@ class EnvironmentSettings:
         Raises:
             UserError: a setting does not apply to this environment, or a value is out of range.
         """
+        self._check_games()
         defaults = self._defaults()
         values = asdict(self)
         for name, value in values.items():
@@ -111,6 +132,14 @@ class EnvironmentSettings:
         settings = replace(self, **{**filled, "env": self.game})  # type: ignore[arg-type]
         settings._check()
         return settings
+
+    def _check_games(self) -> None:
+        if len(set(self.games)) < len(self.games):
+            raise UserError(f"env: {self.env} names a game twice; expected each once, and --cycles to repeat all")
+        kinds = {replace(self, env=game).family: game for game in self.games}
+        if len(kinds) > 1:
+            said = " and ".join(f"{game} of {kind}" for kind, game in kinds.items())
+            raise UserError(f"env: {self.env} mixes {said}; expected games of one kind")
 
     def _defaults(self) -> dict[str, Any]:
         if self.family != "atari" and self.protocol != "papers":
@@ -155,34 +184,51 @@ class EnvironmentSettings:
 
 
 def make_groups(
-    settings: EnvironmentSettings, num_envs: int, groups: int, *, seed: int, threads: int = 0
+    settings: EnvironmentSettings,
+    num_envs: int,
+    groups: int,
+    *,
+    seed: int,
+    threads: int = 0,
+    visits: int = 1,
+    visit_steps: int | None = None,
 ) -> EnvironmentGroups:
     """Make the environments of `make_environment` in groups that can be stepped in turn."""
     parts = np.array_split(np.arange(num_envs), groups)
-    return EnvironmentGroups(
-        [make_environment(settings, len(p), seed=seed, threads=threads, first=int(p[0])) for p in parts]
-    )
+    options: dict[str, Any] = {"seed": seed, "threads": threads, "visits": visits, "visit_steps": visit_steps}
+    return EnvironmentGroups([make_environment(settings, len(p), first=int(p[0]), **options) for p in parts])
 
 
 def make_environment(
-    settings: EnvironmentSettings, num_envs: int, *, seed: int, threads: int = 0, first: int = 0
+    settings: EnvironmentSettings,
+    num_envs: int,
+    *,
+    seed: int,
+    threads: int = 0,
+    first: int = 0,
+    visits: int = 1,
+    visit_steps: int | None = None,
 ) -> VectorEnvironment:
-    """Make the environments of `settings`, ready for `reset()`; `first` is the number of the first environment.
+    """Make the environments of `settings`, ready for `reset()`.
+
+    Args:
+        first: number of the first environment.
+        visits, visit_steps: of a sequence of games: how many games are played, each for how many steps; without
+            `visit_steps` only the first game.
 
     Raises:
         UserError: an unknown game, or a setting it cannot have.
     """
     s = settings.resolved()
+
+    def make(game: str, num_envs: int) -> Engine:
+        return make_engine(replace(s, env=game), num_envs, threads=threads)
+
     engine: Engine
-    if s.family == "minatar":
-        assert s.sticky_actions is not None
-        assert s.max_episode_frames is not None
-        limit = s.max_episode_frames
-        engine = make_minatar(s.env, num_envs, sticky_actions=s.sticky_actions, max_episode_frames=limit)
-    elif s.family == "gymnasium":
-        engine = make_gymnasium(s.env, num_envs, max_episode_frames=s.max_episode_frames, games=atari_games())
+    if len(s.games) == 1:
+        engine = make(s.env, num_envs)
     else:
-        engine = make_atari(s, num_envs, threads=threads)
+        engine = SequenceEngine(s.games, make, num_envs, visits=visits, visit_steps=visit_steps)
     return VectorEnvironment(
         engine,
         seed=seed,
@@ -191,6 +237,18 @@ def make_environment(
         repeat_first_frame=bool(s.repeat_first_frame),
         first=first,
     )
+
+
+def make_engine(s: EnvironmentSettings, num_envs: int, *, threads: int = 0) -> Engine:
+    """Make the engine of resolved settings of one game."""
+    if s.family == "minatar":
+        assert s.sticky_actions is not None
+        assert s.max_episode_frames is not None
+        limit = s.max_episode_frames
+        return make_minatar(s.env, num_envs, sticky_actions=s.sticky_actions, max_episode_frames=limit)
+    if s.family == "gymnasium":
+        return make_gymnasium(s.env, num_envs, max_episode_frames=s.max_episode_frames, games=atari_games())
+    return make_atari(s, num_envs, threads=threads)
 
 
 def make_atari(settings: EnvironmentSettings, num_envs: int, **engine_options: Any) -> AtariEngine:

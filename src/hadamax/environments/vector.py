@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hadamax.environments.engine import ActionLog, Array, Engine, EngineStep
+from hadamax.environments.sequence import SequenceEngine
 
 
 class Game(NamedTuple):
@@ -61,6 +62,7 @@ class VectorEnvironment:
     ) -> None:
         """`first`: the number of the first environment among those of all groups; its games follow from it."""
         self.engine = engine
+        self._sequence = engine if isinstance(engine, SequenceEngine) else None
         self.first = first
         self.num_envs = engine.num_envs
         self.observation_shape = engine.observation_shape
@@ -90,6 +92,11 @@ class VectorEnvironment:
     def groups(self) -> Sequence[VectorEnvironment]:
         """This environment as the only group; `EnvironmentGroups` has several."""
         return (self,)
+
+    @property
+    def sequence_game(self) -> str:
+        """The current game of a sequence of games; empty if there is one game only."""
+        return self._sequence.game if self._sequence else ""
 
     # -- playing ------------------------------------------------------------------------------------------------
 
@@ -129,7 +136,9 @@ class VectorEnvironment:
         result = self._with_full_stacks(engine.receive() if hasattr(engine, "receive") else engine.step(self._sent))
         over = result.terminated | result.truncated
         life_lost = (result.lives < lives_before) & (result.lives > 0) & ~over
-        self._must_fire = life_lost if self._fire is not None else self._must_fire
+        if self._fire is not None:
+            has_fire = self._sequence is None or self._sequence.has("FIRE")
+            self._must_fire = life_lost if has_fire else np.zeros_like(life_lost)
 
         self._returns += result.rewards
         self._steps += 1
@@ -139,7 +148,8 @@ class VectorEnvironment:
         if ended.size:
             assert result.final_observations is not None
             final = result.final_observations[ended]
-            games = [Game(self.first + int(e), float(self._returns[e]), int(self._steps[e])) for e in ended]
+            scored = ended if result.cut is None else ended[~result.cut[ended]]
+            games = [Game(self.first + int(e), float(self._returns[e]), int(self._steps[e])) for e in scored]
             self._begin_games(over)
         terminated = result.terminated | life_lost if self.life_loss_terminal else result.terminated
         return Step(
@@ -212,7 +222,10 @@ class VectorEnvironment:
     def state_dict(self) -> dict[str, Array]:
         """Return the state for `load_state_dict`, as copies that later steps do not modify."""
         actions, starts = self._log.kept()
+        sequence = self._sequence
+        visit = {} if sequence is None else {"visit": np.array([sequence.visit, sequence.steps])}
         return {
+            **visit,
             "actions": actions,
             "starts": starts,
             "seed_count": self._seed_count.copy(),
@@ -242,6 +255,9 @@ class VectorEnvironment:
         counts = state["seed_count"] - 1
         self._seed_count = counts.copy()
         self._log = ActionLog(self.num_envs, self.num_actions)
+        if self._sequence is not None:  # all current seeds and actions are of this visit
+            visit, steps = (int(number) for number in state["visit"])
+            self._sequence.enter(visit, steps - len(actions))
         self.reset()  # those seeded later get any seed now, and their own when its row comes
         self._seed_count = np.where(starts > 0, counts, counts + 1)
         for row in range(len(actions) + 1):
@@ -280,6 +296,10 @@ class EnvironmentGroups:
         self.num_actions = first.num_actions
         self.frames_per_step = first.frames_per_step
         self.input_scale = first.input_scale
+
+    @property
+    def sequence_game(self) -> str:
+        return self.groups[0].sequence_game
 
     @property
     def observations(self) -> Array:

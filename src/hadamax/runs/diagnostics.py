@@ -39,10 +39,17 @@ Row = dict[str, Any]
 
 
 def fixed_observations(settings: EnvironmentSettings, num_actions: int, seed: int, threads: int) -> Array:
-    """Return the observations that all measurements of a run share, from random play."""
+    """Return the observations that all measurements of a run share, from random play, of a sequence in every game."""
     seed = (seed + SEED_OFFSET) % 2**63
     policy = random_policy(num_actions, seed)
-    return play_observations(policy, settings, OBSERVATIONS, seed=seed, threads=threads)
+    games = settings.games
+    parts = [
+        play_observations(
+            policy, settings.starting_with(game), -(-OBSERVATIONS // len(games)), seed=seed, threads=threads
+        )
+        for game in games
+    ]
+    return np.concatenate(parts)[:OBSERVATIONS]
 
 
 class Diagnostics:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from hadamax.algorithms import Activity, Algorithm, Iteration
+from hadamax.algorithms import Activity, Algorithm, FinishedGame, Iteration
 from hadamax.errors import UserError
 from hadamax.runs.diagnostics import scalars
 from hadamax.runs.folder import RunFolder
@@ -40,6 +40,7 @@ class Recorder:
         self._diagnostics = CsvLog(folder.diagnostics)
         self._logs = (self._metrics, self._episodes, self._diagnostics)
         self._scores = {source: deque[float](maxlen=games) for source, games in WINDOWS.items()}
+        self._scored_game = ""
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -62,25 +63,37 @@ class Recorder:
     def record(self, iteration: Iteration, *, last: bool) -> None:
         """Record an iteration; write a row of metrics if one is due, and after the `last`."""
         for game in iteration.games:
-            self._scores[game.source].append(game.raw_return)
+            self._score(game.source, game.raw_return, game.game)
         if iteration.games:
-            self._episodes.append(game._asdict() for game in iteration.games)
+            fields = FinishedGame._fields if self._game() else FinishedGame._fields[:-1]
+            self._episodes.append({name: getattr(game, name) for name in fields} for game in iteration.games)
         for name, value in iteration.metrics.items():
             self._averages.setdefault(name, []).append(value)
         if self.algorithm.frames - self.logged_frame >= self.settings.log_every or last:
             self._write_row(self.algorithm.frames)
 
     def _write_row(self, frame: int) -> None:
-        row: dict[str, Any] = {"frame": frame}
+        row: dict[str, Any] = {"frame": frame, "game": self._game()} if self._game() else {"frame": frame}
         row.update({name: sum(values) / len(values) for name, values in self._averages.items()})
         for source, scores in self._scores.items():
             row[f"{source}_return"] = sum(scores) / len(scores) if scores else ""
         row.update(self._wall_clock(frame))
         self._metrics.append([row])
         for board in self._boards:
-            board.add({k: v for k, v in row.items() if k != "frame" and v != ""}, frame)
+            board.add({k: v for k, v in row.items() if k not in ("frame", "game") and v != ""}, frame)
         self._averages = {}
         self.logged_frame = frame
+
+    def _game(self) -> str:
+        return self.algorithm.environment.sequence_game
+
+    def _score(self, source: str, raw_return: float, game: str) -> None:
+        """Add a score to the running ones, which start again with each game of a sequence."""
+        if game != self._scored_game:
+            for scores in self._scores.values():
+                scores.clear()
+        self._scored_game = game
+        self._scores[source].append(raw_return)
 
     def record_diagnostics(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of a measurement."""
@@ -159,7 +172,7 @@ class Recorder:
         self._diagnostics.cut(position.diagnostics_bytes)
         try:
             for row in read_csv(self.folder.episodes):
-                self._scores[row["source"]].append(float(row["raw_return"]))
+                self._score(row["source"], float(row["raw_return"]), row.get("game", ""))
         except (KeyError, ValueError, TypeError):
             raise UserError(f"run: {self.folder.episodes} is damaged: its rows are invalid") from None
 

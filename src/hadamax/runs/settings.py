@@ -29,7 +29,12 @@ class RunSettings:
     frames: int = 40_000_000
     """Emulator frames to train for, frame skip included, rounded down to whole iterations. HR section 5."""
     decay_frames: int | None = None
-    """Frames over which learning rate and exploration decay. [default: --frames]"""
+    """Frames over which learning rate and exploration decay. [default: --frames, or the frames of one game of a
+    sequence if schedules restart]"""
+    cycles: int = 1
+    """Times that a sequence of games is played: each game gets --frames / (cycles * games) at a time."""
+    restart_schedules: bool = True
+    """Restart the schedules of learning rate and exploration with each game of a sequence."""
     seed: int = 1
     """Seed of weights, games and exploration."""
     out: str = ""
@@ -58,6 +63,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         least = {
             "frames": 1,
+            "cycles": 1,
             "seed": 0,
             "threads": 0,
             "log_every": 1,
@@ -115,6 +121,26 @@ class TrainSettings(Generic[S]):
     environment: EnvironmentSettings
     network: NetworkSettings
     algorithm: S
+
+    @property
+    def visits(self) -> int:
+        """Games that a run plays one after another; 1 without a sequence."""
+        return self.run.cycles * len(self.environment.games) if len(self.environment.games) > 1 else 1
+
+    @property
+    def visit_frames(self) -> int:
+        """Frames of each game of a sequence."""
+        return self.run.frames // self.visits
+
+    @property
+    def restart_frames(self) -> int | None:
+        """Frames between restarts of the schedules; None if they never restart."""
+        return self.visit_frames if self.visits > 1 and self.run.restart_schedules else None
+
+    @property
+    def decay_frames(self) -> int:
+        """Frames over which the schedules decay, with its default filled in."""
+        return self.run.decay_frames or self.restart_frames or self.run.frames
 
     def groups(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}

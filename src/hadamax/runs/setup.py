@@ -37,10 +37,12 @@ def resolve(algorithm: str, settings: TrainSettings[Any]) -> TrainSettings[Any]:
         encoder = AUTO_ENCODERS[environment.family] if images else "mlp"
     run = settings.run
     device = machine.choose_device(run.device)
+    if run.cycles > 1 and len(environment.games) == 1:
+        raise UserError(f"cycles: {run.cycles} has no meaning for one game; expected several in env, joined by commas")
     game = environment.env.replace("/", "-")
     run = replace(
         run,
-        decay_frames=run.decay_frames or run.frames,
+        decay_frames=settings.decay_frames,
         out=run.out or str(Path("runs") / f"{game}-{encoder}-{algorithm}-{run.seed}".lower()),
         device=str(device),
         precision=machine.choose_precision(run.precision, device),  # type: ignore[arg-type]
@@ -95,6 +97,7 @@ def make_algorithm(algorithm: str, settings: TrainSettings[Any], environment: En
         environment,
         make_encoder(settings.network, Spaces.of(environment)),
         decay_frames=run.decay_frames,
+        restart_frames=settings.restart_frames,
         reward_clipping=bool(settings.environment.reward_clipping),
         device=device,
         precision=machine.PRECISIONS[run.precision],
@@ -110,9 +113,16 @@ def training_environment(algorithm: str, settings: TrainSettings[Any]) -> Enviro
     groups = getattr(settings.algorithm, "env_groups", 1)
     if groups == 0:
         groups = min(2, number) if run.device.startswith("cuda") else 1
+    options: dict[str, Any] = {"seed": run.seed, "threads": run.threads}
+    if settings.visits > 1:
+        frames_per_step = settings.algorithm.num_envs * (settings.environment.resolved().frame_skip or 1)
+        options |= {"visits": settings.visits, "visit_steps": settings.visit_frames // frames_per_step}
+        if not options["visit_steps"]:
+            least = settings.visits * frames_per_step
+            raise UserError(f"frames: {run.frames} is too few for {settings.visits} games; expected {least} or more")
     if groups > 1:
-        return make_groups(settings.environment, number, groups, seed=run.seed, threads=run.threads)
-    return make_environment(settings.environment, number, seed=run.seed, threads=run.threads)
+        return make_groups(settings.environment, number, groups, **options)
+    return make_environment(settings.environment, number, **options)
 
 
 def make_diagnostics(settings: TrainSettings[Any], algorithm: Algorithm, say: Callable[[str], None]) -> Diagnostics:

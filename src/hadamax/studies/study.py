@@ -134,7 +134,7 @@ def _settings(point: Point, game: str, path: Path) -> TrainSettings[Any]:
     encoder = settings.network.encoder
     if encoder == "auto":
         encoder = AUTO_ENCODERS.get(environment.family, "mlp")
-    run = replace(run, decay_frames=run.decay_frames or run.frames)
+    run = replace(run, decay_frames=settings.decay_frames)
     return replace(settings, run=run, environment=environment, network=replace(settings.network, encoder=encoder))
 
 

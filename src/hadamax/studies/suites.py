@@ -53,13 +53,15 @@ def suite_games(name: str) -> tuple[str, ...]:
 
 
 def known_game(game: str) -> str:
-    """Return a game's plain name: `Pong` for `PongNoFrameskip-v4`.
+    """Return a game's plain name: `Pong` for `PongNoFrameskip-v4`. A sequence of games has commas between them.
 
     Raises:
         UserError: the game does not exist.
     """
     import gymnasium
 
+    if "," in game:
+        return ",".join(known_game(one.strip()) for one in game.split(","))
     atari = atari_name(game)
     minatar = [f"MinAtar/{name}-v{version}" for version in (0, 1) for name in MINATAR]
     if atari is None and game not in minatar and game not in gymnasium.registry:

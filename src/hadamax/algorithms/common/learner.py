@@ -28,11 +28,14 @@ class FinishedGame(NamedTuple):
     env: int
     raw_return: float
     length: int  # emulator frames
+    game: str = ""  # in a sequence of games
 
     @staticmethod
     def of(game: Game, frame: int, environment: VectorEnvironment, *, test: bool) -> FinishedGame:
         length = game.steps * environment.frames_per_step
-        return FinishedGame(frame, "test" if test else "training", game.env, game.raw_return, length)
+        return FinishedGame(
+            frame, "test" if test else "training", game.env, game.raw_return, length, environment.sequence_game
+        )
 
 
 class Iteration(NamedTuple):
@@ -92,6 +95,7 @@ class Learner:
         settings: the algorithm's own settings.
         environment: the games to step.
         decay_frames: frames over which the schedules decay.
+        restart_frames: frames after which the schedules start again, as each game of a sequence begins; None: never.
         reward_clipping: learn from rewards clipped to [-1, 1].
         device, precision: of the network; autocast is used unless `precision` is float32.
         seed: of `generator`, from which exploration and minibatches are drawn.
@@ -109,10 +113,12 @@ class Learner:
         precision: torch.dtype,
         seed: int,
         clock: Clock,
+        restart_frames: int | None = None,
     ) -> None:
         self.settings = settings
         self.environment: Environments = environment
         self.decay_frames, self.reward_clipping = decay_frames, reward_clipping
+        self.restart_frames = restart_frames
         self.device, self.precision, self.clock = device, precision, clock
         self.generator = torch.Generator(device).manual_seed(seed)
         self.games: list[FinishedGame] = []  # that ended in the current iteration

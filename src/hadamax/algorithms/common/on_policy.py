@@ -89,6 +89,13 @@ class OnPolicyLearner(Learner):
     def frames(self) -> int:
         return int(self.iterations * self.frames_per_iteration)
 
+    def scheduled(self, iteration: float) -> float:
+        """Iterations since the schedules began: they can start again with each game of a sequence."""
+        if self.restart_frames is None:
+            return iteration
+        restart = self.frames // self.restart_frames * self.restart_frames
+        return iteration - float(restart / self.frames_per_iteration)
+
     # -- what a subclass defines --------------------------------------------------------------------------------------
 
     def train_iteration(self) -> dict[str, float]:

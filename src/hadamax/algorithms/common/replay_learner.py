@@ -113,10 +113,15 @@ class ReplayLearner(Learner):
             return 0
         return self.multiples_crossed(s.train_every)
 
+    def scheduled_steps(self) -> int:
+        """Agent steps since the schedules began: they can start again with each game of a sequence."""
+        frames = self.frames if self.restart_frames is None else self.frames % self.restart_frames
+        return frames // self.environment.frames_per_step
+
     def decayed_epsilon(self) -> float:
         """Probability of a random action after the linear decay so far."""
         s = self.settings
-        return linear(s.epsilon_start, s.epsilon_end, self.steps / (s.epsilon_decay * self.decay_steps))
+        return linear(s.epsilon_start, s.epsilon_end, self.scheduled_steps() / (s.epsilon_decay * self.decay_steps))
 
     def epsilon_greedy(self, observations: Tensor, epsilon: float) -> Tensor:
         """Greedy actions, or random ones with probability `epsilon`; the network is not run if all are random."""
