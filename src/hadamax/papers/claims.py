@@ -50,6 +50,28 @@ MINATAR = (
     *DEAD,
 )
 
+CONTINUAL = (
+    claim("ReLU scores lower when a game comes back", "gain: relu < 0", "section 7", "open question"),
+    claim(
+        "a product of tanh gains more than ReLU when a game comes back",
+        "gain: tanh-hr > relu",
+        "section 7",
+        "open question",
+    ),
+    claim(
+        "a product of tanh scores higher than ReLU in the second cycle",
+        "last visit: tanh-hr > relu",
+        "section 7",
+        "open question",
+    ),
+    claim(
+        "a product of tanh scores higher than tanh in the second cycle",
+        "last visit: tanh-hr > tanh",
+        "section 7",
+        "open question",
+    ),
+)
+
 
 class Test(NamedTuple):
     """Claims that one study tests; its study file and runs are in `results/`."""
@@ -68,6 +90,7 @@ TESTS = (
     Test("hr-minatar", "HR", "relu", HR),
     Test("hr-minatar-dqn", "HR", "relu", HR),
     Test("hr-atari3", "HR", "relu", HR),
+    Test("continual-minatar", "HR", "relu", CONTINUAL),
     Test("hadamax-atari3", "Hadamax", "pqn", ATARI3),
     Test("hadamax-minatar", "Hadamax", "pqn", MINATAR),
 )
@@ -97,12 +120,6 @@ UNTESTED = (
         "a product of tanh outscores CReLU and ReDo",
         "Figure 9",
         "`hadamax sweep hr-figure-9`: 51 games, 40M frames",
-    ),
-    Untested(
-        "HR",
-        "a product of tanh keeps learning when games follow each other",
-        "section 7",
-        "training on a sequence of games: not supported yet",
     ),
     Untested(
         "Hadamax",

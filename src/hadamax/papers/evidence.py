@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hadamax.papers.claims import PAPERS, TESTS, UNTESTED, Test
-from hadamax.papers.measures import final_values
+from hadamax.papers.measures import SCORES, final_values
 from hadamax.papers.runs import frames_in_words
 from hadamax.papers.verdicts import Claim, Verdict, verdicts
 from hadamax.studies.collect import Run, collect
@@ -71,7 +71,7 @@ def _verdicts(runs: Sequence[Run], claims: Sequence[Claim], baseline: str) -> li
 def _variants(claim: Claim, test: Test) -> set[str]:
     """Return the variants whose runs a claim needs."""
     needed = {claim.variant, claim.other} - {""}
-    return needed | {test.baseline} if claim.measure == "score" else needed
+    return needed | {test.baseline} if claim.measure in SCORES else needed
 
 
 def _planned(claim: Claim, test: Test, definition: Definition) -> int:
@@ -88,11 +88,9 @@ def _in_words(verdict: Verdict) -> str:
     fraction = claim.measure.startswith(("dead", "dormant"))
     factor = 100.0 if fraction else 1.0
     shift = claim.bound
-    sign = "" if not claim.other else "+"
-    digits = 2 if claim.measure == "score" else 1
-    unit = (
-        "" if claim.measure == "score" else " points" if fraction and claim.other else "%" if fraction else " in rank"
-    )
+    sign = "" if fraction and not claim.other else "+"
+    digits = 2 if claim.measure in SCORES else 1
+    unit = "" if claim.measure in SCORES else " points" if fraction and claim.other else "%" if fraction else " in rank"
     numbers = [difference.value, *(difference.interval or ())]
     value, *interval = (f"{(number + shift) * factor:{sign}.{digits}f}" for number in numbers)
     inside = " (one seed)" if verdict.p_value is None else f" ({' to '.join(interval)}), p {verdict.p_value:.2g}"
@@ -101,11 +99,12 @@ def _in_words(verdict: Verdict) -> str:
 
 def _scale(definition: Definition) -> str:
     point = definition.points[0]
-    games = definition.games
+    games = [game for names in definition.games for game in names.split(",")]
     kind = "MinAtar" if games[0].startswith("MinAtar/") else "Atari"
+    order = " in sequence" if len(games) > len(definition.games) else ""
     seeds = len(definition.seeds)
     frames = frames_in_words(int(point.settings["frames"]))
-    return f"{point.algorithm.upper()}, {len(games)} {kind} games, {frames} frames, {seeds} seeds"
+    return f"{point.algorithm.upper()}, {len(games)} {kind} games{order}, {frames} frames, {seeds} seeds"
 
 
 # The regression's tests are part of its text file: it needs no runs.

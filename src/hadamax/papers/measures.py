@@ -9,6 +9,7 @@ import numpy as np
 
 from hadamax.errors import UserError
 from hadamax.papers.runs import MissingRuns
+from hadamax.papers.visits import cycle_values, visit_curves
 from hadamax.published import random_human
 from hadamax.runs.logs import read_csv
 from hadamax.studies.collect import Run
@@ -20,6 +21,7 @@ from hadamax.studies.statistics.runs import Runs
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
 FRESH = "fresh"  # the learner's recent observations, as in HR's minibatches
 LAST = -1
+SCORES = ("score", "last visit", "gain")  # final values that are normalised by the baseline
 
 
 class Drawn(NamedTuple):
@@ -134,7 +136,15 @@ def last_values(found: Curves) -> dict[str, dict[str, list[float]]]:
     }
 
 
+def by_visit(runs: Sequence[Run], baseline: str) -> Drawn:
+    """Return the score at the end of each visit of a sequence of games, normalised by the baseline."""
+    choice = "scores are the mean of the last 20 greedy test games of a visit"
+    label = f"score at the end of each game, baseline-normalised ({baseline})"
+    return Drawn(visit_curves(runs, baseline), label, mean, (choice,))
+
+
 MEASURES: dict[str, Callable[..., Any]] = {
+    "visits": by_visit,
     "human median": lambda runs, baseline: scores(runs, baseline, "human median"),
     "human mean": lambda runs, baseline: scores(runs, baseline, "human mean"),
     "baseline": lambda runs, baseline: scores(runs, baseline, "baseline"),
@@ -153,7 +163,8 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
 
     Args:
         measure: "score" (normalised by the baseline, HR eq. 8); "dead" or "rank", of the last hidden layer; "rank N",
-            of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most.
+            of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most; of a sequence of games
+            "last visit" or "gain", the score at the end of the last visit to a game, or its gain over the first.
 
     Raises:
         UserError: a run lacks the measurement.
@@ -166,6 +177,8 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
         return _last_measured(runs, lambda rows: max(map(dead_fraction, rows)))
     if measure == "dormant anywhere":
         return _last_measured(runs, lambda rows: max(float(row["dormant"]) for row in rows))
+    if measure in ("last visit", "gain"):
+        return cycle_values(runs, baseline, gain=measure == "gain")
     _, _, number = measure.partition(" ")
     return last_values(effective_ranks(runs, int(number) - 1 if number else LAST).curves)
 

@@ -71,6 +71,7 @@ PQN = Need("hr-figure-9", ("relu", "crelu", "relu-redo", "tanh", "tanh-hr"))
 HEADLINE = Need("hadamax-atari57")
 ATARI10 = Need("hadamax-atari10", ("pqn", "hadamax"))
 ABLATIONS = Need("hadamax-ablations", ("hadamax", "no-gelu", "no-product", "no-pool", "average-pool"))
+CONTINUAL = Need("continual-minatar")
 MINATAR = "results/hr-minatar (PQN, MinAtar, 5 seeds)"
 MINATAR_DQN = "results/hr-minatar-dqn (DQN, MinAtar, 3 seeds)"
 BOTH = f"{MINATAR}; {MINATAR_DQN}"
@@ -273,8 +274,12 @@ EXHIBITS: dict[str, Exhibit] = {
         "Hadamax-PQN on hard-exploration games",
         waits="no study yet; exploration needs ensemble heads (hadamax train pqn --ensemble 10)",
     ),
-    "question-continual": Exhibit(
-        "HR when games follow each other", waits="a run trains on one game; sequences of games are not supported yet"
+    "question-continual": _panels(
+        "HR when games follow each other (PQN, five MinAtar games, two cycles)",
+        "none: an open question",
+        Panel("score", "visits", CONTINUAL),
+        Panel("dead units", "dead", CONTINUAL),
+        Panel("effective rank", "rank", CONTINUAL),
     ),
     "question-other-agents": Exhibit(
         "HR and Hadamax in SPR, BBF, DreamerV3 and transformer agents",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,11 @@ class Series(NamedTuple):
         frames = np.array([self.frames[part].mean() for part in parts])
         return frames, means, percentiles[:, 0], percentiles[:, 1]
 
+    def split(self, frames: list[float]) -> list[Series]:
+        """Split at frames; parts without games are left out."""
+        edges = [0, *np.searchsorted(self.frames, frames), len(self.frames)]
+        return [Series(self.frames[a:b], self.returns[a:b]) for a, b in pairwise(edges) if b > a]
+
 
 def draw_curve(run: Path, out: Path) -> Path:
     """Draw the learning curve of the run in folder `run` to the PNG `out`; missing data are left out.
@@ -70,14 +76,17 @@ def draw_curve(run: Path, out: Path) -> Path:
         raise UserError(f"run: {run} is not a folder")
     folder = RunFolder(run)
     config = read_toml(folder.config) if folder.config.exists() else {}
-    game = EnvironmentSettings(env=config.get("environment", {}).get("env", "")).game
+    environment = EnvironmentSettings(env=config.get("environment", {}).get("env", ""))
+    game = environment.game
     figure = Figure(figsize=(9, 5.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    drawn = _draw_games(axes, folder)
+    visits = visits_of(config, environment.games)
+    drawn = _draw_games(axes, folder, [end for _, end in visits])
     drawn |= _draw_evaluation(axes, folder, config.get("protocol", {}).get("fingerprint"))
     _draw_published(axes, game)
     _dress(figure, axes, folder, config, game, drawn)
+    _draw_visits(axes, visits)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +102,27 @@ def read_games(path: Path) -> dict[str, Series]:
     return {source: Series(*np.array(games).T) for source, games in found.items()}
 
 
-def _draw_games(axes: Axes, folder: RunFolder) -> bool:
+def visits_of(config: dict[str, Any], games: tuple[str, ...]) -> list[tuple[str, float]]:
+    """Return the games of a sequence and the frame at which each ends; none for a run of one game."""
+    run = config.get("run", {})
+    number = len(games) * int(run.get("cycles", 1))
+    frames = int(run.get("frames", 0)) // number
+    return [(games[i % len(games)], float((i + 1) * frames)) for i in range(number)] if len(games) > 1 else []
+
+
+def _draw_visits(axes: Axes, visits: list[tuple[str, float]]) -> None:
+    """Separate the games of a sequence by lines, with their names on top."""
+    before = 0.0
+    for game, end in visits:
+        name = game.removeprefix("MinAtar/").removesuffix("-v1")
+        place = (before + end) / 2 / MILLION, 1.0
+        axes.text(*place, name, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color=GREY)
+        axes.axvline(end / MILLION, color=GREY, linewidth=0.8, zorder=0)
+        before = end
+
+
+def _draw_games(axes: Axes, folder: RunFolder, ends: list[float]) -> bool:
+    """Draw the games of each source; those of a sequence are averaged between its `ends` only."""
     games = read_games(folder.episodes)
     for source, name, colour, style in (
         ("training", "training games, exploring", BLUE, "-"),
@@ -102,26 +131,32 @@ def _draw_games(axes: Axes, folder: RunFolder) -> bool:
         series = games.get(source)
         if series is None:
             continue
-        dots = slice(None, None, math.ceil(len(series.frames) / MOST_DOTS))
-        x, y = series.frames[dots] / MILLION, series.returns[dots]
-        axes.plot(x, y, ".", color=colour, alpha=0.25, markersize=4, markeredgewidth=0, zorder=1)
-        frames, mean, low, high = series.smoothed()
-        label = f"{name}: mean of {series.window}" if series.window > 1 else name
-        if source == "training" and series.window > 1:
-            axes.fill_between(frames / MILLION, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
-            label += ", band 10th to 90th percentile"
-        axes.plot(
-            frames / MILLION,
-            mean,
-            style,
-            color=colour,
-            linewidth=2,
-            zorder=4,
-            label=label,
-            marker="o" if len(frames) < 20 else None,
-            markersize=4,
-        )
+        for part, visit in enumerate(series.split(ends[:-1])):
+            _draw_series(axes, visit, source, name if part == 0 else "", colour, style)
     return bool(games)
+
+
+def _draw_series(axes: Axes, series: Series, source: str, name: str, colour: str, style: str) -> None:
+    """Draw dots, the smoothed line and, of training games, the band; without a name, without a label."""
+    dots = slice(None, None, math.ceil(len(series.frames) / MOST_DOTS))
+    x, y = series.frames[dots] / MILLION, series.returns[dots]
+    axes.plot(x, y, ".", color=colour, alpha=0.25, markersize=4, markeredgewidth=0, zorder=1)
+    frames, mean, low, high = series.smoothed()
+    label = f"{name}: mean of {series.window}" if series.window > 1 else name
+    if source == "training" and series.window > 1:
+        axes.fill_between(frames / MILLION, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
+        label += ", band 10th to 90th percentile"
+    axes.plot(
+        frames / MILLION,
+        mean,
+        style,
+        color=colour,
+        linewidth=2,
+        zorder=4,
+        label=label if name else None,
+        marker="o" if len(frames) < 20 else None,
+        markersize=4,
+    )
 
 
 def _draw_evaluation(axes: Axes, folder: RunFolder, fingerprint: str | None) -> bool:
