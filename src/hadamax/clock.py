@@ -1,4 +1,4 @@
-"""Time accounting: how many seconds a run spends on each activity."""
+"""Seconds that a run spends on each activity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds by activity. A nested activity counts for itself alone: it pauses the one around it.
+    """Seconds by activity. A nested activity pauses the one around it.
 
     GPU kernels run asynchronously, so their time counts for the activity that waits for them.
     """

@@ -1,4 +1,4 @@
-"""Student's interval of a mean: what stands behind every ± of a score."""
+"""Student's confidence interval of a mean."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 
 def ci95_half_width(values: ArrayLike) -> Any:
-    """Half of the 95% interval of the mean over the first axis, [n, ...] -> [...]; NaN of fewer than two."""
-    from scipy import stats  # a second that playing does not need
+    """Return half of the 95% interval of the mean over the first axis, [n, ...] -> [...]; NaN for fewer than two."""
+    from scipy import stats  # slow to import
 
     values = np.asarray(values, np.float64)
     n = len(values)

@@ -1,4 +1,4 @@
-"""Colours and markers of all figures: Okabe and Ito's palette, which colour-blind readers can tell apart.
+"""Colours and markers of all figures: Okabe and Ito's palette, suitable for colour-blind readers.
 
 Yellow is left out, since it is invisible on white.
 """

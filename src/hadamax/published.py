@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 @cache
 def random_human() -> dict[str, tuple[float, float]]:
-    """Every game that has published scores: {"Pong": (random, human), ...}."""
+    """Return the published scores of every game that has them: {"Pong": (random, human), ...}."""
     text = resources.files("hadamax.data").joinpath("random_human.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return {row["game"]: (float(row["random"]), float(row["human"])) for row in rows}
 
 
 def published_scores(game: str) -> tuple[float, float] | None:
-    """(random, human) of a game by its plain name, `Pong`; None where nothing is published."""
+    """Return (random, human) of a game by its plain name, `Pong`; None if unpublished."""
     return random_human().get(game)
 
 
@@ -29,14 +29,14 @@ class Subset(NamedTuple):
 
 
 def read_table(name: str) -> list[dict[str, str]]:
-    """The rows of a table in `hadamax/data`."""
+    """Return the rows of a table in `hadamax/data`."""
     text = resources.files("hadamax.data").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
 @cache
 def atari_subsets() -> dict[str, Subset]:
-    """`Atari-1`, `-3`, `-5`, `-10`, and the validation sets."""
+    """Return the subsets by name: `Atari-1`, `-3`, `-5`, `-10`, and the validation sets."""
     subsets: dict[str, Subset] = {}
     for row in read_table("atari_subsets.csv"):
         error = float(row["rel_error_pct"]) / 100
@@ -46,7 +46,7 @@ def atari_subsets() -> dict[str, Subset]:
 
 @cache
 def published_agents() -> dict[str, dict[str, float]]:
-    """Raw scores of other agents by game: {"rainbow": {"Alien": 9491.7, ...}, ...}."""
+    """Return raw scores of other agents by game: {"rainbow": {"Alien": 9491.7, ...}, ...}."""
     agents: dict[str, dict[str, float]] = {}
     for row in read_table("published_scores.csv"):
         agents.setdefault(row["algo"], {})[row["game"]] = float(row["score"])

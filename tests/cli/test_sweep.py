@@ -9,7 +9,7 @@ import pytest
 from tests.runs.runs import hadamax
 
 from hadamax.runs.logs import read_csv
-from hadamax.studies.runs import Run
+from hadamax.studies.runs import PlannedRun
 from hadamax.studies.status_table import write_plan
 
 STUDY = """
@@ -96,7 +96,7 @@ def test_changed_study_is_an_error(study: Path) -> None:
 
 def test_status_lists_planned_runs(study: Path) -> None:
     names = [f"tanh/CartPole-v1/seed-{seed}" for seed in (1, 2)]
-    write_plan(study, [Run(name, (), 512) for name in names])
+    write_plan(study, [PlannedRun(name, (), 512) for name in names])
     (study / names[0]).mkdir(parents=True)
     (study / names[0] / "config.toml").write_text("half of")
     out = hadamax("status", study).out

@@ -104,7 +104,7 @@ def test_description_of_every_variation(
         ({"observation_shape": [4]}, "HadamardLinear|observation_shape|features"),
         ({"settings": {"code": "import os"}}, "code"),
         ({"dense": [{"layer": "os.system"}]}, 'layer "os.system" is unknown'),
-        ({"dense": [{"layer": "dense", "features": 8, "colour": 1}]}, "colour is no setting of a Dense layer"),
+        ({"dense": [{"layer": "dense", "features": 8, "colour": 1}]}, "colour is not a setting of a Dense layer"),
         ({"dense": [{"layer": "conv", "channels": 8, "kernel": 3}]}, "a dense layer must be a Dense"),
         ({"dense": [{"layer": "dense", "features": 8, "activation": "tahn"}]}, 'did you mean "tanh"'),
     ],

@@ -102,7 +102,7 @@ def damage(folder: Path, how: str) -> None:
         ("another frame", "config.json: is damaged or was changed"),
         ("another library's config", "config.json: is damaged, or not an exported agent's"),
         ("a list", "config.json: is damaged, or not an exported agent's"),
-        ("a newer format", "config.json: format 2 is of a newer hadamax"),
+        ("a newer format", "config.json: format 2 was written by a newer hadamax"),
         ("no network", "config.json: does not describe an agent"),
         ("a network without settings", "config.json: does not describe an agent: .*missing or too many"),
         ("another precision", "config.json: does not describe an agent: KeyError: 'float8'"),

@@ -19,7 +19,7 @@ from tests.runs.runs import CARTPOLE, kill_after, make, resumed, train
 
 from hadamax.errors import UserError
 from hadamax.runs import machine
-from hadamax.runs.logs import Board, CsvLog, Position, Progress, duration, read_csv
+from hadamax.runs.logs import Board, CsvLog, Position, ProgressDisplay, duration, read_csv
 from hadamax.runs.recorder import WALL_CLOCK
 
 
@@ -134,7 +134,7 @@ def test_metrics_are_averages(tmp_path: Path) -> None:
 def test_progress_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with Progress(1000, 100) as bar:
+    with ProgressDisplay(1000, 100) as bar:
         for done in range(200, 1001, 100):
             clock[0] += 12
             bar.update(done, "training games 3.0", "environment 50%")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hadamax.agents.video import Panel
+from hadamax.agents.video import SidePanel
 
 
 def picture(score_name: str) -> np.ndarray:
-    panel = Panel("Pong", ("NOOP", "FIRE"), "a title", 15.0, score_name)
+    panel = SidePanel("Pong", ("NOOP", "FIRE"), "a title", 15.0, score_name)
     return panel.draw(np.array([1.0, 2.0], np.float32), 1, 1, score=0, seconds=0, random=False)
 
 

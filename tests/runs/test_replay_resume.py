@@ -98,7 +98,7 @@ def test_best_checkpoint_keeps_only_weights(run: Path) -> None:
     for frame in frames(run)[-2:]:
         shutil.rmtree(checkpoint(run, frame))
     refusal = hadamax("resume", run).refusal
-    assert "its part of the replay is gone: only the last checkpoints keep theirs" in refusal
+    assert "its part of the replay was deleted: only the last checkpoints keep theirs" in refusal
 
 
 def damage(run: Path, content: Callable[[bytes], bytes]) -> None:

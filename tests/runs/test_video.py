@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hadamax.agents.mp4 import Mp4
-from hadamax.agents.video import AtariCamera, Panel, record_game
+from hadamax.agents.video import AtariCamera, SidePanel, record_game
 from hadamax.environments import EnvironmentSettings, make_environment
 from hadamax.environments.play import play
 from hadamax.errors import UserError
@@ -72,13 +72,13 @@ def test_max_seconds_cuts_and_reports_it(tmp_path: Path) -> None:
 
 def test_panel_gets_the_played_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    draw = Panel.draw
+    draw = SidePanel.draw
 
-    def spy(self: Panel, q: Array, action: int, played: int, **rest: Any) -> Array:
+    def spy(self: SidePanel, q: Array, action: int, played: int, **rest: Any) -> Array:
         told.append((action, played))
         return draw(self, q, action, played, **rest)
 
-    monkeypatch.setattr(Panel, "draw", spy)
+    monkeypatch.setattr(SidePanel, "draw", spy)
     settings = EnvironmentSettings(env="Breakout", max_episode_frames=300)
     record_game(constant(0, 0, 1, 0), settings, tmp_path / "a.mp4", seed=1)
     assert set(told) == {(2, 2), (2, 1)}  # RIGHT, and FIRE pressed by the protocol after a lost life
@@ -158,7 +158,7 @@ def test_odd_sizes_are_errors(tmp_path: Path) -> None:
 
 def test_panel_draws_any_actions_and_values() -> None:
     names = tuple(f"DOWNRIGHTFIRE{i}" for i in range(18))
-    panel = Panel("MontezumaRevenge" * 3, names, "a very long title " * 10, 15)
+    panel = SidePanel("MontezumaRevenge" * 3, names, "a very long title " * 10, 15)
     for q in (np.zeros(18), np.full(18, -1e6), np.linspace(-1, 1, 18), np.arange(18) * 1e-9):
         picture = panel.draw(q.astype(np.float32), 17, 1, score=-21.0, seconds=3599.9, random=True)
         assert picture.shape == (630, 480, 3)

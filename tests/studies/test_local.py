@@ -20,19 +20,19 @@ from hadamax.runs.logs import read_csv
 from hadamax.studies.attempt import Attempt, Outcome
 from hadamax.studies.ledger import Ledger
 from hadamax.studies.local import Local
-from hadamax.studies.runs import Run, State, progress_of, state_of
+from hadamax.studies.runs import PlannedRun, State, progress_of, state_of
 from hadamax.studies.work import SAME_KILLS, _failed_too_often, work
 
 pytestmark = pytest.mark.slow
 
 
-def a_run(study: Path, name: str, **settings: object) -> Run:
+def a_run(study: Path, name: str, **settings: object) -> PlannedRun:
     """Return a run of a few hundred frames."""
     arguments = flags(study / name, CARTPOLE, **{"frames": 512, "checkpoint_every": 64, **settings})
-    return Run(name, (*map(str, arguments), "--resume", "--evaluate", "2"))
+    return PlannedRun(name, (*map(str, arguments), "--resume", "--evaluate", "2"))
 
 
-def worked(study: Path, *runs: Run, workers: int = 2) -> bool:
+def worked(study: Path, *runs: PlannedRun, workers: int = 2) -> bool:
     return work(study, runs, Local(study, workers=workers))
 
 
@@ -86,8 +86,8 @@ def test_runs_stop_with_their_study_and_stay_locked_until_then(tmp_path: Path) -
     run = a_run(tmp_path, "run", frames=10**9)
     study = (
         "from pathlib import Path; from hadamax.studies.local import Local;"
-        "from hadamax.studies.runs import Run; from hadamax.studies.work import work;"
-        f"p = Path({str(tmp_path)!r}); work(p, [Run(*{tuple(run)!r})], Local(p, workers=1))"
+        "from hadamax.studies.runs import PlannedRun; from hadamax.studies.work import work;"
+        f"p = Path({str(tmp_path)!r}); work(p, [PlannedRun(*{tuple(run)!r})], Local(p, workers=1))"
     )
     process = subprocess.Popen([sys.executable, "-c", study])
     deadline = time.monotonic() + 120
@@ -129,7 +129,7 @@ def test_full_disk_stops_the_study_and_sets_nothing_aside(tmp_path: Path) -> Non
         def has_room(self) -> bool:
             return True
 
-        def start(self, run: Run) -> Outcome:
+        def start(self, run: PlannedRun) -> Outcome:
             return Outcome(run.name, f"hadamax: out: {run.name} cannot be written: {os.strerror(28)}; make room")
 
         def outcomes(self) -> list[Outcome]:

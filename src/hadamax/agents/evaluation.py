@@ -21,8 +21,8 @@ def summary(games: Sequence[Played], game: str, frames_per_step: int, limit: int
     """Mean, spread and Student's 95% interval of raw returns, also human-normalised if scores are published.
 
     Args:
-        limit: emulator frames after which a game is cut. A game that one below the published games' has cut is not
-            what those scores are of, and nothing is normalised.
+        limit: emulator frames after which a game is cut. If a limit below that of the published scores has cut a
+            game, scores are not normalised.
     """
     returns = np.array([g.raw_return for g in games])
     n = len(returns)

@@ -77,13 +77,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`.
 
     Raises:
-        UserError: it is missing, damaged, changed by hand, or of a newer format.
+        UserError: it is missing, damaged or edited, or a newer hadamax wrote it.
     """
     path = folder / CONFIG
     try:
         config = json.loads(path.read_bytes())
         if config["format"] > FORMAT:
-            raise UserError(f"{path}: format {config['format']} is of a newer hadamax; this one reads up to {FORMAT}")
+            raise UserError(
+                f"{path}: format {config['format']} was written by a newer hadamax; this one reads up to {FORMAT}"
+            )
         hashes = config["sha256"]
         stated = hashes.pop(CONFIG)
         whole = stated == _digest(config) and set(hashes) == {WEIGHTS}

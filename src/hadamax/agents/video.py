@@ -146,7 +146,7 @@ def record_game(
     camera = AtariCamera(environment.engine, settings) if atari else MinAtarCamera(environment.engine)
     environment.engine = camera
     steps_per_second = camera.rate / environment.frames_per_step
-    side = Panel(settings.game, environment.action_names, title, steps_per_second, score_name)
+    side = SidePanel(settings.game, environment.action_names, title, steps_per_second, score_name)
     generator = np.random.default_rng(seed)
     frames, score, steps, finished = 0, 0.0, 0, False
     observations = environment.reset()
@@ -199,7 +199,7 @@ BARS_TOP, CURVE_TOP = 150, 480  # pixels from above
 CURVE_BOX = (MARGIN, CURVE_TOP + 24, WIDTH - MARGIN - 66, HEIGHT - 22)  # left, top, right, bottom
 
 
-class Panel:
+class SidePanel:
     """Renderer of [height, width, 3] pictures, one for each step of the agent."""
 
     def __init__(

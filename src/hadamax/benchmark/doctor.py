@@ -151,7 +151,7 @@ COMPILERS = {  # command that installs a C++ compiler, by package manager
 HADAMAX_BLOCK = BlockConfig(2, ("gelu_tanh", "gelu_tanh"), "product", "channels", 1e-6, (4, 4, 0, 0))
 
 
-class Finding(NamedTuple):
+class Check(NamedTuple):
     """Result of a check: what was checked, what was found, and the command that fixes it, if needed."""
 
     name: str
@@ -161,20 +161,20 @@ class Finding(NamedTuple):
     optional: bool = False  # the command adds a feature
 
 
-def versions() -> list[Finding]:
+def versions() -> list[Check]:
     """Check the versions of hadamax, Python and PyTorch, and the imports of required packages."""
     ours = f"{hadamax.__version__} in {Path(hadamax.__file__).parent}"
-    found = [Finding("hadamax", f"{ours}, Python {platform.python_version()}")]
+    found = [Check("hadamax", f"{ours}, Python {platform.python_version()}")]
     for name in REQUIRED:
         try:
             import_module(name)
         except Exception as error:  # whatever a broken installation raises
             mend = f"pip install --force-reinstall {name.replace('_', '-')}"
-            found.append(Finding(name, f"cannot be imported: {one_line(error)}", mend, broken=True))
-    return [*found, Finding("torch", torch.__version__)]
+            found.append(Check(name, f"cannot be imported: {one_line(error)}", mend, broken=True))
+    return [*found, Check("torch", torch.__version__)]
 
 
-def processor() -> list[Finding]:
+def processor() -> list[Check]:
     """Check the processor model, its cores, a container's share of them, and its vector instructions."""
     about = describe(choose_threads(0))
     cores, granted = int(about["cores"]), _granted_cores()
@@ -186,22 +186,22 @@ def processor() -> list[Finding]:
     arithmetic = "native, used by --precision auto" if native else "not native; --precision auto uses float32"
     features = ", ".join(about["features"]) or "none of those used here"
     return [
-        Finding("processor", text, mend),
-        Finding("bfloat16", f"{arithmetic}; AMX: {'yes' if about['amx'] else 'no'}; features: {features}"),
+        Check("processor", text, mend),
+        Check("bfloat16", f"{arithmetic}; AMX: {'yes' if about['amx'] else 'no'}; features: {features}"),
     ]
 
 
-def memory() -> list[Finding]:
+def memory() -> list[Check]:
     """Check total and free memory."""
     try:
         rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (int(rows[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError):
-        return [Finding("memory", "unknown on this system")]
-    return [Finding("memory", f"{total:.1f} GiB, {free:.1f} GiB of it free")]
+        return [Check("memory", "unknown on this system")]
+    return [Check("memory", f"{total:.1f} GiB, {free:.1f} GiB of it free")]
 
 
-def compiler() -> list[Finding]:
+def compiler() -> list[Check]:
     """Check the C++ compiler and the cache of compiled kernels."""
     name = build.compiler_name()
     own = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 'hadamax'}"
@@ -211,32 +211,32 @@ def compiler() -> list[Finding]:
         build.check_ownership(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):
-            cache = Finding("cache", f"{folder} is writable")
+            cache = Check("cache", f"{folder} is writable")
     except build.BuildError as error:
-        cache = Finding("cache", str(error), mend)
+        cache = Check("cache", str(error), mend)
     except OSError as error:
-        cache = Finding("cache", f"{folder} cannot be written ({error.strerror})", mend)
+        cache = Check("cache", f"{folder} cannot be written ({error.strerror})", mend)
     if name != "none":
-        return [Finding("compiler", name), cache]
+        return [Check("compiler", name), cache]
     mend = next((how for tool, how in COMPILERS.items() if shutil.which(tool)), "install g++ or clang++")
     if os.environ.get("CXX") and any(map(shutil.which, build.COMPILERS)):
         mend = "unset CXX"
-    return [Finding("compiler", "none: kernels that are not in the wheel cannot be compiled", mend), cache]
+    return [Check("compiler", "none: kernels that are not in the wheel cannot be compiled", mend), cache]
 
 
-def kernel() -> list[Finding]:
+def kernel() -> list[Check]:
     """Check the kernel of Hadamax's first block: its origin, and its results against PyTorch."""
     try:
         if not cpu.wanted():
-            return [Finding("CPU kernel", "turned off by HADAMAX_KERNELS", "unset HADAMAX_KERNELS")]
+            return [Check("CPU kernel", "turned off by HADAMAX_KERNELS", "unset HADAMAX_KERNELS")]
     except ValueError as error:
-        return [Finding("CPU kernel", str(error), "unset HADAMAX_KERNELS", broken=True)]
+        return [Check("CPU kernel", str(error), "unset HADAMAX_KERNELS", broken=True)]
     macros = cpu.macros(torch.float32, HADAMAX_BLOCK, 32)
     is_shipped = os.environ.get("HADAMAX_KERNELS") != "native" and shipped.load(("block.cpp", *macros)) is not None
     cached, began = build.is_cached(macros), time.perf_counter()
     if cpu.library(torch.float32, HADAMAX_BLOCK, 32) is None:
         mend = next((f.mend for f in compiler() if f.mend), "hadamax bench --quick")  # reports the reason
-        return [Finding("CPU kernel", f"none, plain PyTorch is used instead: {cpu.failure()}", mend)]
+        return [Check("CPU kernel", f"none, plain PyTorch is used instead: {cpu.failure()}", mend)]
     seconds = time.perf_counter() - began
     where = f"compiled now in {seconds:.1f} s and added to the cache"
     if is_shipped:
@@ -247,35 +247,33 @@ def kernel() -> list[Finding]:
     ours = hadamax_block(x, ones, None, **HADAMAX_BLOCK._asdict())
     wrong = not torch.allclose(ours, reference_block(x, ones, None, HADAMAX_BLOCK), rtol=1e-4, atol=1e-5)
     if wrong:
-        return [Finding("CPU kernel", f"{where}; its results are wrong", "export HADAMAX_KERNELS=reference", True)]
+        return [Check("CPU kernel", f"{where}; its results are wrong", "export HADAMAX_KERNELS=reference", True)]
     missing = "" if is_shipped else build.missing_features(macros)
     if missing:
         mend = f"install a g++ with OpenMP, then rm -r {build.cache_folder()}"
         return [
-            Finding(
-                "CPU kernel", f"{where}, for {missing}; results match PyTorch, but it is slower than necessary", mend
-            )
+            Check("CPU kernel", f"{where}, for {missing}; results match PyTorch, but it is slower than necessary", mend)
         ]
-    return [Finding("CPU kernel", f"{where}; results match PyTorch")]
+    return [Check("CPU kernel", f"{where}; results match PyTorch")]
 
 
-def gpu() -> list[Finding]:
+def gpu() -> list[Check]:
     """Check the CUDA device, and Triton for its kernels."""
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
             text = f"an NVIDIA driver is installed, but this PyTorch ({torch.__version__}) cannot use it"
             how = "pip install --force-reinstall torch --index-url (a CUDA build's, see pytorch.org)"
-            return [Finding("GPU", text, how)]
-        return [Finding("GPU", "none; everything runs on the CPU")]
+            return [Check("GPU", text, how)]
+        return [Check("GPU", "none; everything runs on the CPU")]
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     try:
-        triton = Finding("Triton", version("triton"))
+        triton = Check("Triton", version("triton"))
     except PackageNotFoundError:
-        triton = Finding("Triton", "not installed: plain PyTorch is used on the GPU", "pip install triton")
-    return [Finding("GPU", f"{', '.join(names)}; CUDA {torch.version.cuda}"), triton]
+        triton = Check("Triton", "not installed: plain PyTorch is used on the GPU", "pip install triton")
+    return [Check("GPU", f"{', '.join(names)}; CUDA {torch.version.cuda}"), triton]
 
 
-def games() -> list[Finding]:
+def games() -> list[Check]:
     """Check the Atari emulator and its ROMs."""
     try:
         from ale_py import roms
@@ -284,15 +282,15 @@ def games() -> list[Finding]:
         known = roms.get_all_rom_ids()
         here = [rom for rom in known if (folder / f"{rom}.bin").is_file()]
     except Exception as error:  # whatever a broken installation raises
-        return [Finding("Atari", one_line(error), "pip install --force-reinstall ale-py", broken=True)]
+        return [Check("Atari", one_line(error), "pip install --force-reinstall ale-py", broken=True)]
     text = f"ale-py {version('ale-py')}, {len(here)} of {len(known)} ROMs in {folder}"
     if "pong" not in here:
         mend = "unset ALE_ROMS_DIR" if "ALE_ROMS_DIR" in os.environ else "pip install --force-reinstall ale-py"
-        return [Finding("Atari", text, mend, broken=True)]
-    return [Finding("Atari", text)]
+        return [Check("Atari", text, mend, broken=True)]
+    return [Check("Atari", text)]
 
 
-def extras() -> list[Finding]:
+def extras() -> list[Check]:
     """Check each extra: versions of its packages, or the command that installs them."""
     wanted: dict[str, list[str]] = {}
     with contextlib.suppress(PackageNotFoundError):
@@ -307,15 +305,15 @@ def extras() -> list[Finding]:
             with contextlib.suppress(PackageNotFoundError):
                 there[package] = version(package)
         if len(there) == len(packages):
-            found.append(Finding(f"[{extra}]", ", ".join(f"{name} {v}" for name, v in there.items())))
+            found.append(Check(f"[{extra}]", ", ".join(f"{name} {v}" for name, v in there.items())))
         else:
             missing = ", ".join(package for package in packages if package not in there)
             mend = f"pip install 'hadamax-rl[{extra}]'"
-            found.append(Finding(f"[{extra}]", f"missing: {missing}", mend, optional=True))
+            found.append(Check(f"[{extra}]", f"missing: {missing}", mend, optional=True))
     return found
 
 
-CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+CHECKS: tuple[Callable[[], list[Check]], ...] = (
     versions,
     processor,
     memory,

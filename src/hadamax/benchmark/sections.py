@@ -42,7 +42,7 @@ PEAKS = 4  # processes whose memory is measured, since fragmentation differs bet
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """Extent of the measurements."""
 
     threads: int
@@ -67,7 +67,7 @@ class Results:
     forms: dict[str, Any] = field(default_factory=dict)
 
 
-def network(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def network(plan: BenchmarkPlan, results: Results, say: Callable[[str], None]) -> None:
     """Measure forward, forward + backward and update of a batch of 128 for all contenders."""
     for encoder in ENCODERS:
         for precision in plan.precisions:
@@ -75,7 +75,7 @@ def network(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
             _network(encoder, precision, plan, results)
 
 
-def _network(encoder: str, precision: str, plan: Plan, results: Results) -> None:
+def _network(encoder: str, precision: str, plan: BenchmarkPlan, results: Results) -> None:
     label = f"{encoder}, {precision}"
     specs = {form: Spec(form, encoder, precision, plan.threads) for form in ("ours", "products", "plain", "update")}
     if find_spec("jax") and find_spec("flax"):
@@ -111,7 +111,7 @@ def _timer(contender: Contender, job: str, repeats: int) -> Callable[[], float]:
     return lambda: statistics.median(contender.seconds(job, repeats))
 
 
-def memory(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def memory(plan: BenchmarkPlan, results: Results, say: Callable[[str], None]) -> None:
     """Measure the memory growth of an update of 128 rows, ours and plain, in separate processes."""
     for precision in plan.precisions:
         say(f"hadamax, {precision}: memory of an update")
@@ -133,14 +133,14 @@ def _peak(spec: Spec) -> float:
         return contender.peak_mib("update")
 
 
-def iteration(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def iteration(plan: BenchmarkPlan, results: Results, say: Callable[[str], None]) -> None:
     """Measure a PQN iteration, and separately its convolutions, matrix multiplications and emulators."""
     for name, encoder, settings in KINDS:
         say(f"{name}: an iteration, {plan.best}")
         _iteration(name, encoder, settings, plan, results)
 
 
-def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: Plan, results: Results) -> None:
+def _iteration(name: str, encoder: str, settings: dict[str, Any], plan: BenchmarkPlan, results: Results) -> None:
     pqn = PQNSettings(**{key: value for key, value in settings.items() if key != "norm"})
     rows = pqn.num_envs * pqn.num_steps // pqn.num_minibatches
     games = pqn.num_envs + pqn.num_test_envs
@@ -173,7 +173,7 @@ def _whole(contender: Contender, job: str, times: int) -> Callable[[], float]:
     return lambda: sum(contender.seconds(job, times))
 
 
-def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def run(plan: BenchmarkPlan, results: Results, say: Callable[[str], None]) -> None:
     """Measure a short `hadamax train` from start to end."""
     frames = plan.run_iterations * FRAMES
     say(f"hadamax train pqn, {frames:,} frames")
@@ -192,7 +192,7 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     results.notes.append(f"full run: {line}; {seconds:.1f} s including start and end")
 
 
-SECTIONS: dict[str, Callable[[Plan, Results, Callable[[str], None]], None]] = {
+SECTIONS: dict[str, Callable[[BenchmarkPlan, Results, Callable[[str], None]], None]] = {
     "blocks": lambda plan, results, say: None,  # always reported
     "network": network,
     "memory": memory,

@@ -14,7 +14,7 @@ import torch
 from hadamax.benchmark.contender import WorkerError
 from hadamax.benchmark.doctor import describe, serving
 from hadamax.benchmark.report import DRAWN, content, draw, lines
-from hadamax.benchmark.sections import KINDS, SECTIONS, Plan, Results
+from hadamax.benchmark.sections import KINDS, SECTIONS, BenchmarkPlan, Results
 from hadamax.cli.console import parse, say
 from hadamax.errors import UserError, unknown
 from hadamax.files import write_atomically
@@ -92,7 +92,7 @@ def _check_targets(given: Arguments) -> None:
         raise UserError(f"out: {', '.join(given.only)} cannot be drawn; expected {' or '.join(sorted(DRAWN))}")
 
 
-def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
+def _served(given: Arguments, plan: BenchmarkPlan) -> dict[str, list[str]]:
     """Describe what computes each block of the measured networks and of the requested one, on a GPU too."""
     networks = {}
     for _, encoder, settings in KINDS:
@@ -110,7 +110,7 @@ def _served(given: Arguments, plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def _plan(given: Arguments) -> Plan:
+def _plan(given: Arguments) -> BenchmarkPlan:
     for name in given.only:
         if name not in SECTIONS:
             raise unknown("only", name, SECTIONS)
@@ -126,7 +126,7 @@ def _plan(given: Arguments) -> Plan:
         precisions = precisions[-1:]
     rounds = given.rounds or (2 if given.quick else 7)
     repeats = 2 if given.quick else 3
-    return Plan(choose_threads(given.threads), precisions, rounds, repeats, run_iterations=2)
+    return BenchmarkPlan(choose_threads(given.threads), precisions, rounds, repeats, run_iterations=2)
 
 
 def _sections(given: Arguments) -> list[str]:
@@ -134,7 +134,7 @@ def _sections(given: Arguments) -> list[str]:
 
 
 def _write(
-    given: Arguments, plan: Plan, numbers: dict[str, object], results: Results, machine: dict[str, object]
+    given: Arguments, plan: BenchmarkPlan, numbers: dict[str, object], results: Results, machine: dict[str, object]
 ) -> None:
     title = f"{machine['processor']}, {plan.threads} threads"
     picture = draw(results.times, title) if given.out else None

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hadamax.benchmark.doctor import CHECKS, Finding
+from hadamax.benchmark.doctor import CHECKS, Check
 from hadamax.cli.console import parse
 
 WIDTH = 120  # of a table written to a file
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     return int(any(finding.broken for finding in findings))
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[Check]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -45,7 +45,7 @@ def _table(findings: list[Finding]) -> Table:
     return table
 
 
-def _print(title: str, findings: list[Finding], console: Console) -> None:
+def _print(title: str, findings: list[Check], console: Console) -> None:
     if findings:
         console.print(title)
     for finding in findings:

@@ -23,10 +23,10 @@ from hadamax.runs.tracking import require_wandb
 from hadamax.studies.cost import Cost, kind, measure
 from hadamax.studies.ledger import Ledger
 from hadamax.studies.local import Local, Watch, visible_gpus
-from hadamax.studies.runs import Run, State
+from hadamax.studies.runs import PlannedRun, State
 from hadamax.studies.status_table import states, summary, table, write_plan
 from hadamax.studies.study import Study, StudyRun, read_study
-from hadamax.studies.work import Engine, work
+from hadamax.studies.work import SweepEngine, work
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> int:
     return _end(folder, mine, ledger)
 
 
-def _end(folder: Path, runs: list[Run], ledger: Ledger) -> int:
+def _end(folder: Path, runs: list[PlannedRun], ledger: Ledger) -> int:
     aside = {name: reason for name, reason in ledger.set_aside().items() if name in {run.name for run in runs}}
     frames = {run.name: run.frames for run in runs}
     Console(width=140).print(table(folder, frames, states(folder, frames, aside), aside, everything=False))
@@ -116,7 +116,7 @@ def _end(folder: Path, runs: list[Run], ledger: Ledger) -> int:
     return 0
 
 
-def _engine(given: Arguments, folder: Path, threads: int) -> Engine:
+def _engine(given: Arguments, folder: Path, threads: int) -> SweepEngine:
     if given.engine == "ray":
         from hadamax.studies.on_ray import OnRay
 
@@ -148,7 +148,7 @@ def _refuse_others(study: Study, out: Path) -> None:
             raise UserError(f"study: {folder} is a run with {other}; give the study another name, or another --out")
 
 
-def _runs(study: Study, given: Arguments) -> list[Run]:
+def _runs(study: Study, given: Arguments) -> list[PlannedRun]:
     if given.wandb:
         require_wandb()
     share = given.threads or (1 if given.engine == "ray" else max(1, choose_threads(0) // (given.workers or 1)))
@@ -158,11 +158,11 @@ def _runs(study: Study, given: Arguments) -> list[Run]:
         own = [] if "threads" in one.given else [f"--threads={share}"]
         own += ["--wandb"] if given.wandb else []
         arguments = (*one.arguments(given.out), *own, "--resume", "--evaluate", str(given.episodes))
-        runs.append(Run(one.id, arguments, one.settings.run.frames, threads))
+        runs.append(PlannedRun(one.id, arguments, one.settings.run.frames, threads))
     return runs
 
 
-def _shard(runs: list[Run], shard: str) -> list[Run]:
+def _shard(runs: list[PlannedRun], shard: str) -> list[PlannedRun]:
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"shard: {shard!r} is invalid; expected i/n with i from 1 to n, such as 1/4")

@@ -1,4 +1,4 @@
-"""Atari, MinAtar and Gymnasium behind one vector contract."""
+"""Atari, MinAtar and Gymnasium environments with one vector interface."""
 
 from hadamax.environments.engine import Engine, EngineStep
 from hadamax.environments.settings import EnvironmentSettings, make_environment, make_groups

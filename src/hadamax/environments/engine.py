@@ -24,7 +24,7 @@ class EngineStep(NamedTuple):
 class Engine(Protocol):
     """A batch of games whose state follows from the seeds given to `reset` and the actions since.
 
-    One that has `send(actions)` and `receive()` too, the two halves of `step`, plays while its caller is busy.
+    An engine may also have `send(actions)` and `receive()`, the halves of `step`, to play while its caller computes.
     """
 
     num_envs: int

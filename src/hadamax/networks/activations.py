@@ -62,7 +62,7 @@ class Rational(nn.Module):
 
 @dataclass(frozen=True)
 class Activation:
-    """How to make one, how many outputs it gives for each input, and the ends of their range where it has any."""
+    """An activation: its constructor, outputs per input, and range of values (None if unbounded)."""
 
     make: Callable[[], nn.Module]
     width: int = 1
@@ -86,7 +86,7 @@ ACTIVATIONS: dict[str, Activation] = {
 def resolve_activations(activation: ActivationSetting, branches: int) -> tuple[Activation, ...]:
     """One `Activation` per branch, from one name for all or a name for each.
 
-    Raises TypeError for anything but names, and ValueError for an unknown name, for more or fewer names than
+    Raises TypeError if they are not names, and ValueError for an unknown name, for more or fewer names than
     branches, and for branches of different widths (`crelu` beside another), which cannot be combined.
     """
     names = activation_names(activation, branches)

@@ -1,4 +1,4 @@
-"""The encoders that have a name: data only. A new one is an entry here and a line in its test."""
+"""The named encoders, as data. To add one: an entry in `ENCODERS` and a line in its test (docs/add-encoder.md)."""
 
 from dataclasses import replace
 

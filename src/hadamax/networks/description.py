@@ -1,10 +1,10 @@
-"""A network as data that JSON holds, and back: what a file of weights has to say beside them.
+"""A network as JSON data, and back: the description that is stored beside weights.
 
     description = describe(network, encoder, num_actions=6)
     network = network_from(description)  # the same modules, weights drawn anew
 
-Layers are written out one by one, so a description means the same whatever an encoder's name stands for later. How
-weights were drawn is left out: they are in the file.
+Layers are written out one by one, so a description stays valid if a named encoder changes. Initialisers are left out,
+because the weights are stored.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def network_from(description: Mapping[str, Any]) -> nn.Module:
     """The network of a description.
 
     Raises:
-        TypeError, ValueError: in one line; not a description, or one that makes no network.
+        TypeError, ValueError: it is not a description, or no network can be built from it.
     """
     d = dict(description)
     kind = lookup("kind", d.pop("kind", None), NETWORKS)
@@ -82,7 +82,7 @@ def _read_layer(data: Mapping[str, Any]) -> Layer:
     valid = [field.name for field in fields(kind)]
     for name in values:
         if name not in valid:
-            raise ValueError(f"{name} is no setting of a {kind.__name__} layer; expected {', '.join(valid)}")
+            raise ValueError(f"{name} is not a setting of a {kind.__name__} layer; expected {', '.join(valid)}")
     for name, made in (("pool", Pool), ("norm", Norm)):
         if isinstance(values.get(name), dict):
             values[name] = made(**values[name])

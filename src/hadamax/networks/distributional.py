@@ -21,7 +21,7 @@ from hadamax.networks.specs import Dense
 
 
 class Categorical(nn.Module):
-    """`num_atoms` evenly spaced returns from `v_min` to `v_max`, and what a distribution over them is worth."""
+    """The support of a categorical distribution: `num_atoms` evenly spaced returns from `v_min` to `v_max`."""
 
     support: Tensor
 
@@ -83,7 +83,7 @@ class Stream(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.hidden(x)
-        # As in `QHead`: eight bits cannot tell values of close actions apart.
+        # As in `QHead`: bfloat16 cannot represent small differences between actions.
         with torch.autocast(device_type=x.device.type, enabled=False):
             outputs: Tensor = self.head(hidden.to(self.head.weight.dtype))
         return outputs
@@ -92,10 +92,10 @@ class Stream(nn.Module):
 class RainbowNetwork(nn.Module):
     """Rainbow's network on any encoder: [B, *observation_shape] -> action values, float32 [B, num_actions].
 
-    The encoder without its last dense layer is the trunk. That layer, whatever its activation and branches, stands in
-    each stream: one for the actions, and with `dueling` one for the state. `noise` (sigma_0, 0 for none) makes the
-    streams noisy. With one atom the outputs are the values themselves. Without dueling and noise it is the network of
-    C51, or of DQN.
+    The encoder without its last dense layer is the trunk. Each stream has a copy of that layer, with its activation and
+    branches: one stream for the actions, and with `dueling` one for the state. `noise` (sigma_0, 0 for none) makes the
+    streams noisy. With one atom the outputs are the values themselves. Without dueling and noise this is C51's network,
+    or DQN's.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From an encoder's name or data to its module.
+"""Build an encoder module from its name or its data.
 
 build_encoder("hadamax")                                                # [B, 4, 84, 84] -> [B, 512]
 build_encoder("nature", activation="tanh", branches=2, layers="last")   # the Hadamard representation for DQN
@@ -39,7 +39,7 @@ FLATTENS: dict[str, Callable[[Tensor], Tensor]] = {"hwc": flatten_hwc, "chw": fl
 
 @contextmanager
 def _within(place: str) -> Iterator[None]:
-    """Puts the place in front of an error, so that the line says which layer could not be built."""
+    """Prefix an error with the layer that could not be built."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -49,9 +49,8 @@ def _within(place: str) -> Iterator[None]:
 class Encoder(nn.Module):
     """uint8 or float [B, *observation_shape], divided by `input_scale` -> float [B, features].
 
-    `features` is the width that comes out, `head_initialiser` the one meant for the layer on top. Computes in
-    the parameters' dtype (or the autocast one). Raises TypeError for other dtypes and ValueError for other
-    shapes.
+    `features` is the output width, `head_initialiser` the initialiser for the layer on top. Computes in the parameters'
+    dtype, or autocast's. Raises TypeError for other dtypes and ValueError for other shapes.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Encoder(nn.Module):
         self._add_dense(name)
 
     def _add_blocks(self, name: str) -> tuple[int, ...]:
-        """Makes `self.blocks` and returns the shape that they make of an observation."""
+        """Build `self.blocks` and return the shape of their output."""
         self.blocks = Stack()
         shape = self.observation_shape
         for number, spec in enumerate(self.spec.blocks, start=1):
@@ -113,13 +112,13 @@ class Encoder(nn.Module):
         self._check(observations)
         if observations.dtype == torch.uint8 and observations.ndim == 4 and getattr(self.blocks, "takes_bytes", False):
             return self._after_blocks(self.blocks(observations, scale=self.input_scale))
-        # Not the type of `parameters()`: frameworks that swap the weights for plain tensors leave none.
+        # Frameworks such as torch.func replace parameters by plain tensors, so `parameters()` may be empty.
         layer = next(module for module in self.modules() if isinstance(module, HadamardConv2d | HadamardLinear))
         with cached_parametrization(layer):
             return self._after_blocks(self.blocks(self._scale(observations.to(layer.weight.dtype))))
 
     def _scale(self, numbers: Tensor) -> Tensor:
-        if numbers.ndim == 4 and not is_transformed():  # a batch within a batch has no channels-last
+        if numbers.ndim == 4 and not is_transformed():  # vmap does not support channels-last
             numbers = numbers.contiguous(memory_format=torch.channels_last)
         return numbers / self.input_scale
 

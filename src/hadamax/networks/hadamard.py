@@ -49,14 +49,14 @@ def combine_ranges(ranges: Iterable[Range], combine: Callable[[Any, Any], Any]) 
 
     def both(first: Range, second: Range) -> Range:
         ends = [combine(a, b) for a in first for b in second]
-        ends = [0.0 if math.isnan(end) else end for end in ends]  # zero times an end that is never reached
+        ends = [0.0 if math.isnan(end) else end for end in ends]  # 0 * inf: the bound is never reached
         return min(ends), max(ends)
 
     return reduce(both, ranges)
 
 
 class _HadamardLayer(nn.Module):
-    """The merged weight and what follows its product; `shape` is one branch's weight, [out, in, ...]."""
+    """Base class: merged weight, norm, activation and product; `shape` is one branch's weight, [out, in, ...]."""
 
     bias: nn.Parameter | None
     norm: BranchNorm | NoNorm
@@ -113,7 +113,7 @@ class _HadamardLayer(nn.Module):
         }
 
     def initialise(self, initialiser: InitialiserSetting) -> None:
-        """Draw weight and bias anew by another initialiser, which is the layer's from then on."""
+        """Draw weight and bias anew by another initialiser, and keep that initialiser."""
         self._initialise = resolve_initialiser(initialiser)
         self.reset_parameters()
 
@@ -125,7 +125,7 @@ class _HadamardLayer(nn.Module):
             self._initialise(weight, bias)
 
     def branch_activations(self, x: Tensor, **kwargs: Any) -> list[Tensor]:
-        """Each branch after its activation, shaped like what comes of their combination."""
+        """Return each branch after its activation, in the shape of the layer's output."""
         raise NotImplementedError
 
     def combined(self, branches: Iterable[Tensor]) -> Tensor:
@@ -147,11 +147,12 @@ class HadamardLinear(_HadamardLayer):
     `activation` is one name or a name per branch (see `ACTIVATIONS`); `combine` is "product" or "sum"; `norm`
     is None, "channels", "map" or a `Norm`, before the activation and over the features of each branch;
     `initialiser` is a name (see `INITIALISERS`) or a function of one branch's weight and bias. branches=1 is
-    the ordinary layer. A crelu layer is twice as wide as asked: the attribute `out_features` is the true
+    the ordinary layer. A crelu layer has twice the requested width: the attribute `out_features` is the actual
     width.
 
-    Raises ValueError or TypeError, in one line, for settings that make no layer and for inputs of another
-    width. Source: arXiv 2406.09079, section 4; three branches ("2HR") and the sum are its ablations (Fig. 8).
+    Raises ValueError or TypeError, in one line, for invalid settings and for inputs of another width.
+
+    Source: arXiv 2406.09079, section 4; three branches ("2HR") and the sum are its ablations (Fig. 8).
     """
 
     def __init__(
@@ -189,13 +190,13 @@ class HadamardConv2d(_HadamardLayer):
 
     `padding` is "same" (Flax's: ceil(size / stride) outputs, uneven for even kernels), "valid", "half"
     (kernel // 2 on every side) or a number of pixels; `kernel_size` and `stride` are a number or (height,
-    width). The rest is as in `HadamardLinear`, save that `norm` "channels" is over the channels of each pixel
-    and "map" over channels, height and width. A crelu layer is twice as wide as asked: `out_channels` is the
-    true width.
+    width). The rest is as in `HadamardLinear`, except that `norm` "channels" is over the channels of each pixel
+    and "map" over channels, height and width. A crelu layer has twice the requested width: `out_channels` is the
+    actual width.
 
-    Raises ValueError or TypeError, in one line, for settings that make no layer and for inputs of another
-    shape. Source: arXiv 2406.09079, section 4; with norm, GELU and a max-pool after it, Hadamax, arXiv
-    2505.15345.
+    Raises ValueError or TypeError, in one line, for invalid settings and for inputs of another shape.
+
+    Source: arXiv 2406.09079, section 4; with norm, GELU and a max-pool after it, Hadamax, arXiv 2505.15345.
     """
 
     def __init__(
@@ -214,7 +215,7 @@ class HadamardConv2d(_HadamardLayer):
         initialiser: InitialiserSetting = "torch",
     ) -> None:
         window = make_window(kernel_size, stride, padding)
-        if isinstance(padding, int) and padding >= min(window.kernel):  # a window of nothing but padding
+        if isinstance(padding, int) and padding >= min(window.kernel):  # a window could contain only padding
             raise ValueError(f"padding must be less than the kernel ({min(window.kernel)}), not {padding}")
         shape = (whole("out_channels", out_channels), whole("in_channels", in_channels), *window.kernel)
         super().__init__(shape, branches, activation, combine, norm, bias, initialiser)

@@ -22,9 +22,9 @@ from hadamax.networks.names import whole
 def own_precision_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear layer in its parameters' dtype, under autocast too.
 
-    Eight bits of a bfloat16 cannot tell apart values of close actions, and a layer that small saves nothing.
+    bfloat16 cannot represent small differences between actions, and the layer is too small for it to save time.
     """
-    if not torch.is_autocast_enabled(x.device.type):  # switching it off costs more than the layer
+    if not torch.is_autocast_enabled(x.device.type):  # disabling autocast costs more time than the layer
         return F.linear(x.to(weight.dtype), weight, bias)
     with torch.autocast(device_type=x.device.type, enabled=False):
         return F.linear(x.to(weight.dtype), weight, bias)
@@ -137,8 +137,8 @@ class ValueHead(QHead):
 class ValueNetwork(nn.Module):
     """[B, *observation_shape] -> a score for each action [B, action], the best one the highest.
 
-    The score is the Q-value; of an ensemble it is the vote. `centres` [bins] are those of the histograms that values
-    are learned as; None: values are learned directly.
+    The score is the Q-value, or the vote of an ensemble. `centres` [bins] are the bin centres of learned histograms;
+    None: values are learned directly.
     """
 
     centres: Tensor | None

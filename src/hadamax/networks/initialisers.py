@@ -1,8 +1,7 @@
 """Initial weights by name. An initialiser fills the weight and bias of ONE branch, in place.
 
-Branches are filled one after the other, so each starts as the layer it replaces would (arXiv 2406.09079):
-fans are those of one branch, and drawing a branch uses the random numbers that `nn.Linear` or `nn.Conv2d`
-would.
+Branches are filled one after the other. Each starts like the layer it replaces (arXiv 2406.09079): fans are those of
+one branch, and a branch consumes the same random numbers as `nn.Linear` or `nn.Conv2d`.
 """
 
 import math
@@ -17,7 +16,7 @@ from hadamax.networks.names import lookup
 Initialiser = Callable[[Tensor, Tensor | None], None]
 InitialiserSetting = str | Initialiser
 
-# Standard deviation of a unit normal cut at +-2: Flax divides by it, so that the cut shrinks no weights.
+# Standard deviation of a unit normal truncated at +-2: Flax divides by it to keep the variance.
 TRUNCATED_STD = 0.87962566103423978
 
 
@@ -81,5 +80,5 @@ INITIALISERS: dict[str, Initialiser] = {
 
 
 def resolve_initialiser(initialiser: InitialiserSetting) -> Initialiser:
-    """The initialiser of that name, or the one given. Raises TypeError or ValueError for anything else."""
+    """Return the initialiser of a name, or the given one. Raises TypeError or ValueError for other values."""
     return initialiser if callable(initialiser) else lookup("initialiser", initialiser, INITIALISERS)

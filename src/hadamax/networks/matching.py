@@ -1,4 +1,4 @@
-"""Baselines of equal size: how wide must an encoder be to have as many parameters as another?
+"""Find the width at which one encoder has as many parameters as another.
 
 The Hadamard representation doubles the weights that lead into a layer; a wider ordinary layer is the fair comparison
 (arXiv 2406.09079, section 6 and Table 3).
@@ -23,9 +23,9 @@ def parameter_count(
     num_actions: int = 6,
     **overrides: Any,
 ) -> int:
-    """Trainable parameters of an encoder and one linear layer of action values on it; no memory is taken.
+    """Return the trainable parameters of an encoder and one linear layer of action values, without allocating them.
 
-    `overrides` are those of `build_encoder`, whose errors these are too.
+    `overrides` and errors are those of `build_encoder`.
     """
     with torch.device("meta"):
         network = QNetwork(build_encoder(encoder, observation_shape, **overrides), num_actions)
@@ -40,15 +40,14 @@ def matching_width(
     num_actions: int = 6,
     **overrides: Any,
 ) -> float:
-    """The `width` at which the encoder's `parameter_count` comes nearest to `parameters`.
+    """Return the `width` at which the encoder's `parameter_count` is nearest to `parameters`.
 
-    Channels are whole numbers, so the match is near and seldom exact.
+    Channels are whole numbers, so the match is seldom exact.
 
     matching_width(parameter_count("nature", branches=2), "nature")  # the wider ordinary network
 
     Raises:
-        ValueError: `parameters` is less than the narrowest network has, or more than a width of 64 gives; or as
-            `build_encoder`.
+        ValueError: `parameters` is outside the range of widths up to 64; or an error of `build_encoder`.
     """
 
     def count(width: float) -> int:

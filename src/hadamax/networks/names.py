@@ -1,4 +1,4 @@
-"""Checks of settings: one plain line that names the setting, the value and what would be valid."""
+"""Checks of settings; each error names the setting, the value and the valid values in one line."""
 
 import difflib
 import math
@@ -11,9 +11,9 @@ IntOrPair = int | tuple[int, int]
 
 
 def lookup(setting: str, name: object, registry: Mapping[str, T]) -> T:
-    """The entry of `registry` called `name`.
+    """Return the entry of `registry` called `name`.
 
-    Raises TypeError if `name` is not a string, ValueError (with the nearest valid name) if it is not there.
+    Raises TypeError if `name` is not a string, ValueError (with the nearest valid name) if it is unknown.
     """
     valid = ", ".join(registry)
     if not isinstance(name, str):
@@ -26,7 +26,7 @@ def lookup(setting: str, name: object, registry: Mapping[str, T]) -> T:
 
 
 def whole(setting: str, value: SupportsIndex, minimum: int = 1) -> int:
-    """`value` as an int. Raises TypeError if it is not a whole number, ValueError below `minimum`."""
+    """Return `value` as an int. Raises TypeError if it is not a whole number, ValueError below `minimum`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{setting} must be a whole number, {minimum} or more, not {value!r}")
     number = operator.index(value)
@@ -36,7 +36,7 @@ def whole(setting: str, value: SupportsIndex, minimum: int = 1) -> int:
 
 
 def pair(setting: str, value: IntOrPair) -> tuple[int, int]:
-    """(vertical, horizontal): one positive whole number for both, or a pair of them."""
+    """Return (vertical, horizontal) from one positive whole number or a pair of them."""
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise ValueError(f"{setting} must be a number or a pair (height, width), not {value!r}")
@@ -45,7 +45,7 @@ def pair(setting: str, value: IntOrPair) -> tuple[int, int]:
 
 
 def above_zero(setting: str, value: float) -> float:
-    """`value` as a float. Raises TypeError if it is not a number, ValueError if not finite and above 0."""
+    """Return `value` as a float. Raises TypeError if it is not a number, ValueError if not finite and above 0."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{setting} must be a number above 0, not {value!r}")
     if not (math.isfinite(value) and value > 0):

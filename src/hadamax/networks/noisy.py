@@ -1,4 +1,4 @@
-"""Noisy layers: exploration by noise on the weights, as strong as the layer learns it to be.
+"""Noisy layers: exploration by noise on the weights, whose scale is learned.
 
 Source: Fortunato et al. 2018, arXiv 1706.10295, section 3, factorised Gaussian noise.
 """
@@ -15,7 +15,7 @@ from hadamax.networks.names import above_zero
 
 
 class NoisyHadamardLinear(HadamardLinear):
-    """A `HadamardLinear` whose weights are w + sigma * noise, each branch with noise of its own.
+    """A `HadamardLinear` with weights w + sigma * noise; each branch has its own noise.
 
     The noise of a weight is f(e_out) f(e_in), f(x) = sign(x) sqrt(|x|), so that a layer draws in + out numbers; sigma
     starts at `noise` / sqrt(in_features). With one branch and the activation "identity" it is the paper's noisy linear
@@ -30,7 +30,7 @@ class NoisyHadamardLinear(HadamardLinear):
         start = above_zero("noise", noise) / math.sqrt(self.in_features)
         self.weight_sigma = nn.Parameter(torch.full_like(self.weight, start))
         self.bias_sigma = None if self.bias is None else nn.Parameter(torch.full_like(self.bias, start))
-        # Drawn anew before each use, so no part of a checkpoint.
+        # Redrawn before each use, so it is not part of a checkpoint.
         self.register_buffer("noise_in", torch.zeros(self.in_features), persistent=False)
         self.register_buffer("noise_out", torch.zeros(len(self.weight)), persistent=False)
 
@@ -48,7 +48,7 @@ class NoisyHadamardLinear(HadamardLinear):
 
 
 def resample_noise(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw new noise in every noisy layer of a network, in the order of its modules; all at once."""
+    """Draw new noise for all noisy layers of a network at once, in the order of its modules."""
     layers = [module for module in network.modules() if isinstance(module, NoisyHadamardLinear)]
     noises = [noise for layer in layers for noise in (layer.noise_in, layer.noise_out)]
     if not noises:

@@ -1,8 +1,8 @@
-"""Layer normalisation of parallel branches, each branch by itself, before its activation.
+"""Layer normalisation of parallel branches, separately for each branch, before its activation.
 
 The two published Hadamax codes (arXiv 2505.15345) differ here: the PQN code normalises the channels of each
 pixel, the C51 code the whole map. Tensors come with the channels of all branches last, [..., branches * C],
-which for channels-last feature maps is a free view.
+which is a view of channels-last feature maps.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class BranchNorm(nn.Module):
         self.reset_parameters()
 
     def affine(self) -> tuple[Tensor | None, Tensor | None]:
-        """Scale and shift of the merged tensor, [branches * C] each; None where there are none."""
+        """Return scale and shift of the merged tensor, [branches * C] each; None without affine parameters."""
         if self.weight is None or self.bias is None:
             return None, None
         return self.weight.flatten(), self.bias.flatten()
@@ -69,8 +69,7 @@ class NormOverChannels(BranchNorm):
         if self.weight is None or self.bias is None:
             normal = F.layer_norm(merged.reshape(*merged.shape[:-1], self.branches, -1), shape, eps=self.eps)
             return normal.unbind(-2)
-        # The fused scale and shift is worth the copy of a branch: apart, bfloat16 maps would widen to
-        # float32.
+        # Copying a branch allows a fused scale and shift; separate ones would convert bfloat16 maps to float32.
         parts = zip(merged.chunk(self.branches, -1), self.weight, self.bias, strict=True)
         return tuple(F.layer_norm(x, shape, weight, bias, self.eps) for x, weight, bias in parts)
 
@@ -125,5 +124,5 @@ def make_norm(norm: NormSetting, branches: int, channels: int, *, spatial: bool)
 
 
 def resolve_norm(norm: NormSetting) -> Norm | None:
-    """The `Norm` of that name, or the one given. Raises TypeError or ValueError for anything else but None."""
+    """Return the `Norm` of a name, or the given one. Raises TypeError or ValueError for other values except None."""
     return norm if norm is None or isinstance(norm, Norm) else lookup("norm", norm, NORMS)

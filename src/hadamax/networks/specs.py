@@ -1,6 +1,6 @@
-"""An encoder as data: blocks, then dense layers; and `override`, which varies one.
+"""An encoder as data (blocks, then dense layers), and `override`, which returns a variant of it.
 
-Every dataclass is frozen and compares by value: a variant is `dataclasses.replace` or `override` away.
+Every dataclass is frozen and compares by value.
 """
 
 from dataclasses import dataclass, replace
@@ -34,9 +34,8 @@ class Conv:
 class Residual:
     """An Impala stage (arXiv 1802.01561): linear convolution -> pool -> residual blocks, all SAME.
 
-    A block is input + (activation -> hidden convolution -> linear convolution). The hidden convolution is the
-    one that `branches`, `combine` and `norm` are about; `activation` is its own, `outer_activation` the one
-    before it.
+    A block is input + (outer activation -> hidden convolution -> linear convolution). `branches`, `combine`, `norm` and
+    `activation` belong to the hidden convolution.
     """
 
     channels: int
@@ -76,7 +75,7 @@ Layer = Block | Dense
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Blocks over [C, H, W], a flatten in the order "hwc" or "chw", dense layers; and how all of it starts.
+    """Blocks over [C, H, W], a flatten in the order "hwc" or "chw", dense layers, and initialisers.
 
     `head_initialiser` is for the layer that the caller puts on top. Without blocks, observations are vectors.
     """
@@ -100,13 +99,13 @@ class EncoderSpec:
 
 
 class Unset(Enum):
-    """Tells "leave the norm as it is" from None, "no norm"."""
+    """Marks a norm that is left unchanged, unlike None, which means no norm."""
 
     UNSET = "unset"
 
 
 UNSET: Final = Unset.UNSET
-# How many of the hidden layers an override is for, from the first and from the last.
+# Number of hidden layers that an override changes, counted from the first and from the last.
 LAYERS: dict[str, slice] = {"all": slice(None), "last": slice(-1, None)}
 
 
@@ -121,14 +120,13 @@ def override(
     width: float = 1.0,
     features: int | None = None,
 ) -> EncoderSpec:
-    """`spec` with its hidden layers varied; what is None (for `norm`: left out) stays.
+    """Return `spec` with changed hidden layers; settings that are None (for `norm`: UNSET) stay as they are.
 
-    `activation`, `branches`, `combine` and `norm` go to all hidden layers, dense ones included, or to the
-    last only (where DQN and PPO have their Hadamard layer, arXiv 2406.09079, appendix D.1). In a `Residual`
-    they go to the hidden convolution; activations without branches, there and in `Activate`, take a single
-    name and keep their own when there is a name per branch. `width` multiplies every channel and feature
-    count of the whole encoder; `features` then sets the latent width exactly. Raises ValueError naming the
-    setting.
+    `activation`, `branches`, `combine` and `norm` change all hidden layers, including dense ones, or only the last,
+    where DQN and PPO have their Hadamard layer (arXiv 2406.09079, appendix D.1). In a `Residual` they change the hidden
+    convolution. Activations without branches, there and in `Activate`, change only if a single name is given. `width`
+    multiplies every channel and feature count; `features` then sets the width of the last hidden layer exactly. Raises
+    ValueError naming the setting.
     """
     chosen = lookup("layers", layers, LAYERS)
     width = above_zero("width", width)

@@ -1,7 +1,7 @@
-"""Sliding windows of convolutions and pools: their geometry, and the pools themselves.
+"""Sliding windows of convolutions and pools: their geometry, and the pooling modules.
 
-"same" is TensorFlow's and Flax's SAME: ceil(size / stride) outputs; the margin is split evenly, the odd pixel at the
-end. It depends on the input's size, so it is computed for each input. Padding never wins a maximum: it is -inf.
+"same" is TensorFlow's and Flax's SAME: ceil(size / stride) outputs, with the padding split evenly and an odd pixel at
+the end. It depends on the input's size, so it is computed for each input. Max-pooling pads with -inf.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from hadamax.networks.names import IntOrPair, lookup, pair, whole
 PaddingSetting = str | int
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
-# Name -> margin of a kernel, on both sides; None: SAME, worked out from the input.
+# Name -> padding of a kernel on both sides; None: SAME, computed from the input's size.
 PADDINGS: dict[str, Callable[[int], int | None]] = {
     "same": lambda kernel: None,
     "valid": lambda kernel: 0,
@@ -32,7 +32,7 @@ class Window:
     margin: tuple[int | None, int | None]
 
     def margins(self, height: int, width: int) -> Margins:
-        """((top, bottom), (left, right)) for a map of that size."""
+        """Return the padding ((top, bottom), (left, right)) for a map of this size."""
         return self._margin(0, height), self._margin(1, width)
 
     def _margin(self, axis: int, size: int) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class Window:
         return total // 2, total - total // 2
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that comes out; 0 where the kernel does not fit."""
+        """Return (height, width) of the output; 0 if the kernel does not fit."""
         return self._output(0, height), self._output(1, width)
 
     def _output(self, axis: int, size: int) -> int:
@@ -55,7 +55,7 @@ class Window:
 
 
 def make_window(kernel: IntOrPair, stride: IntOrPair, padding: PaddingSetting) -> Window:
-    """A `Window` from settings. Raises TypeError or ValueError, naming the one that is wrong."""
+    """Return a `Window` from settings. Raises TypeError or ValueError that names the invalid setting."""
     kernel, stride = pair("kernel", kernel), pair("stride", stride)
     if isinstance(padding, str):
         margin = lookup("padding", padding, PADDINGS)
@@ -78,8 +78,8 @@ def max_pool(x: Tensor, window: Window) -> Tensor:
     """[N, C, H, W] -> [N, C, H', W'], the maximum of each window."""
     (top, bottom), (left, right) = window.margins(x.shape[-2], x.shape[-1])
     uneven = (bottom > top, right > left)
-    # A window that starts inside and runs over the end costs no padded copy: that is what ceil_mode means.
-    # At stride 1 it would need a window more, not a longer one.
+    # With ceil_mode a window may extend past the end, which needs no padded copy. At stride 1 SAME needs one more
+    # window instead.
     if any(odd and stride == 1 for odd, stride in zip(uneven, window.stride, strict=True)):
         x = F.pad(x, (left, right, top, bottom), value=-float("inf"))
         return F.max_pool2d(x, window.kernel, window.stride)
@@ -99,7 +99,7 @@ POOLS: dict[str, Callable[[Tensor, Window], Tensor]] = {"max": max_pool, "averag
 
 
 class Pooling(nn.Module):
-    """The module of a `Pool`. Raises TypeError or ValueError for settings that no map can be pooled with."""
+    """The module of a `Pool`. Raises TypeError or ValueError for invalid settings."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from hadamax.papers.panels import Request
 from hadamax.runs.settings import NetworkSettings, RunSettings, TrainSettings
 
 
-class Setting(NamedTuple):
+class PaperSetting(NamedTuple):
     """A row of a published table; `ours` reads our value from all settings of a run."""
 
     name: str
@@ -67,79 +67,81 @@ def _size(settings: TrainSettings[Any]) -> str:
 
 FRAMES = "the table says frames; interpreted as agent steps, as in CleanRL"
 DQN = (
-    Setting("Learning Rate", 1e-4, _of("learning_rate")),
-    Setting("Discount Factor", 0.99, _of("gamma")),
-    Setting("Replay Memory Size", 1_000_000, _of("replay_size")),
-    Setting("Mini-batch Size", 32, _of("batch_size")),
-    Setting("Target Network Update Frequency", 1000, _of("target_every"), "in agent steps", True),
-    Setting("Initial Exploration", 1.0, _of("epsilon_start")),
-    Setting(
+    PaperSetting("Learning Rate", 1e-4, _of("learning_rate")),
+    PaperSetting("Discount Factor", 0.99, _of("gamma")),
+    PaperSetting("Replay Memory Size", 1_000_000, _of("replay_size")),
+    PaperSetting("Mini-batch Size", 32, _of("batch_size")),
+    PaperSetting("Target Network Update Frequency", 1000, _of("target_every"), "in agent steps", True),
+    PaperSetting("Initial Exploration", 1.0, _of("epsilon_start")),
+    PaperSetting(
         "Final Exploration", 0.1, _of("epsilon_end"), "CleanRL, which the text says it follows: 0.01 (preset cleanrl)"
     ),
-    Setting("Final Exploration Frame", 1_000_000, _epsilon_steps, FRAMES, True),
-    Setting("Exploration Decay Frame", 1_000_000, _epsilon_steps, FRAMES, True),
-    Setting("Action Repeat (Frame Skip)", 4, _environment("frame_skip")),
-    Setting("Reward Clipping", "[-1, 1]", _clipped),
-    Setting("Input Dimension", "84 x 84", _size),
-    Setting("Latent Dimension", 512, _latent),
-    Setting("Input Frames", 4, _environment("frame_stack")),
-    Setting("Training Start Frame", 80_000, _of("learning_starts"), FRAMES, True),
-    Setting("Loss Function", "Mean Squared Error", _fixed("Mean Squared Error")),
-    Setting("Optimizer", "Adam", _fixed("Adam")),
-    Setting("Optimizer epsilon", 1e-5, _of("adam_eps"), "CleanRL: 1e-8 (preset cleanrl)"),
-    Setting(
+    PaperSetting("Final Exploration Frame", 1_000_000, _epsilon_steps, FRAMES, True),
+    PaperSetting("Exploration Decay Frame", 1_000_000, _epsilon_steps, FRAMES, True),
+    PaperSetting("Action Repeat (Frame Skip)", 4, _environment("frame_skip")),
+    PaperSetting("Reward Clipping", "[-1, 1]", _clipped),
+    PaperSetting("Input Dimension", "84 x 84", _size),
+    PaperSetting("Latent Dimension", 512, _latent),
+    PaperSetting("Input Frames", 4, _environment("frame_stack")),
+    PaperSetting("Training Start Frame", 80_000, _of("learning_starts"), FRAMES, True),
+    PaperSetting("Loss Function", "Mean Squared Error", _fixed("Mean Squared Error")),
+    PaperSetting("Optimizer", "Adam", _fixed("Adam")),
+    PaperSetting("Optimizer epsilon", 1e-5, _of("adam_eps"), "CleanRL: 1e-8 (preset cleanrl)"),
+    PaperSetting(
         "Double DQN (equation 5)", True, _of("double"), "not in the table; CleanRL's DQN is not double (preset cleanrl)"
     ),
-    Setting("Steps between updates", "not stated", _of("train_every"), "CleanRL's value"),
+    PaperSetting("Steps between updates", "not stated", _of("train_every"), "CleanRL's value"),
 )
 PPO = (
-    Setting("Learning Rate", 2.5e-4, _of("learning_rate")),
-    Setting("Discount Factor", 0.99, _of("gamma")),
-    Setting("Number of Steps", 128, _of("num_steps")),
-    Setting("Anneal LR", True, _of("lr_decay")),
-    Setting("GAE Lambda", 0.95, _of("gae_lambda")),
-    Setting("Number of Minibatches", 4, _of("num_minibatches")),
-    Setting("Update Epochs", 4, _of("num_epochs")),
-    Setting("Normalize Advantage", True, _of("normalise_advantages")),
-    Setting("Clipping Coefficient", 0.1, _of("clip")),
-    Setting("Clip Value Loss", True, _of("clip_value")),
-    Setting("Entropy Coefficient", 0.01, _of("entropy_coefficient")),
-    Setting("Value Function Coefficient", 0.5, _of("value_coefficient")),
-    Setting("Maximum Gradient Norm", 0.5, _of("max_grad_norm")),
-    Setting("Target KL", "None", _fixed("None")),
-    Setting("Latent Dimension", 512, _latent),
-    Setting("Optimizer", "Adam", _fixed("Adam")),
-    Setting("Optimizer epsilon", 1e-5, _of("adam_epsilon")),
-    Setting("Number of Environments", "not stated", _of("num_envs"), "CleanRL's value"),
+    PaperSetting("Learning Rate", 2.5e-4, _of("learning_rate")),
+    PaperSetting("Discount Factor", 0.99, _of("gamma")),
+    PaperSetting("Number of Steps", 128, _of("num_steps")),
+    PaperSetting("Anneal LR", True, _of("lr_decay")),
+    PaperSetting("GAE Lambda", 0.95, _of("gae_lambda")),
+    PaperSetting("Number of Minibatches", 4, _of("num_minibatches")),
+    PaperSetting("Update Epochs", 4, _of("num_epochs")),
+    PaperSetting("Normalize Advantage", True, _of("normalise_advantages")),
+    PaperSetting("Clipping Coefficient", 0.1, _of("clip")),
+    PaperSetting("Clip Value Loss", True, _of("clip_value")),
+    PaperSetting("Entropy Coefficient", 0.01, _of("entropy_coefficient")),
+    PaperSetting("Value Function Coefficient", 0.5, _of("value_coefficient")),
+    PaperSetting("Maximum Gradient Norm", 0.5, _of("max_grad_norm")),
+    PaperSetting("Target KL", "None", _fixed("None")),
+    PaperSetting("Latent Dimension", 512, _latent),
+    PaperSetting("Optimizer", "Adam", _fixed("Adam")),
+    PaperSetting("Optimizer epsilon", 1e-5, _of("adam_epsilon")),
+    PaperSetting("Number of Environments", "not stated", _of("num_envs"), "CleanRL's value"),
 )
 PQN = (
-    Setting("Total Timesteps", 10_000_000, _steps),
-    Setting(
+    PaperSetting("Total Timesteps", 10_000_000, _steps),
+    PaperSetting(
         "Timesteps for Decay", 10_000_000, _decay_steps, "as long as the run, unless --decay-frames says otherwise"
     ),
-    Setting("Number of Environments", 128, _of("num_envs")),
-    Setting("Steps per Environment", 32, _of("num_steps")),
-    Setting("Number of Epochs", 2, _of("num_epochs")),
-    Setting("Number of Minibatches", 32, _of("num_minibatches")),
-    Setting("Starting Epsilon", 1.0, _of("epsilon_start")),
-    Setting("Final Epsilon", 0.001, _of("epsilon_end")),
-    Setting("Epsilon Decay Ratio", 0.1, _of("epsilon_decay")),
-    Setting("Epsilon for Test Policy", 0.0, _fixed(0.0)),
-    Setting("Learning Rate", 2.5e-4, _of("learning_rate")),
-    Setting("Learning Rate Linear Decay", True, _of("lr_decay"), "the authors' scripts default to False"),
-    Setting("Max Gradient Norm", 10.0, _of("max_grad_norm")),
-    Setting("Discount Factor", 0.99, _of("gamma")),
-    Setting("Lambda", 0.65, _of("q_lambda")),
-    Setting("Episodic Life", True, _environment("life_loss_terminal"), "ends the learning episode, not the game", True),
-    Setting("Reward Clipping", "[-1, 1]", _clipped),
-    Setting("Frame Skip", 4, _environment("frame_skip")),
-    Setting("Max No-Ops on Reset", 30, _environment("noop_max")),
-    Setting("Test During Training", True, lambda settings: settings.algorithm.num_test_envs > 0),
-    Setting("Number of Testing Envs", 8, _of("num_test_envs")),
+    PaperSetting("Number of Environments", 128, _of("num_envs")),
+    PaperSetting("Steps per Environment", 32, _of("num_steps")),
+    PaperSetting("Number of Epochs", 2, _of("num_epochs")),
+    PaperSetting("Number of Minibatches", 32, _of("num_minibatches")),
+    PaperSetting("Starting Epsilon", 1.0, _of("epsilon_start")),
+    PaperSetting("Final Epsilon", 0.001, _of("epsilon_end")),
+    PaperSetting("Epsilon Decay Ratio", 0.1, _of("epsilon_decay")),
+    PaperSetting("Epsilon for Test Policy", 0.0, _fixed(0.0)),
+    PaperSetting("Learning Rate", 2.5e-4, _of("learning_rate")),
+    PaperSetting("Learning Rate Linear Decay", True, _of("lr_decay"), "the authors' scripts default to False"),
+    PaperSetting("Max Gradient Norm", 10.0, _of("max_grad_norm")),
+    PaperSetting("Discount Factor", 0.99, _of("gamma")),
+    PaperSetting("Lambda", 0.65, _of("q_lambda")),
+    PaperSetting(
+        "Episodic Life", True, _environment("life_loss_terminal"), "ends the learning episode, not the game", True
+    ),
+    PaperSetting("Reward Clipping", "[-1, 1]", _clipped),
+    PaperSetting("Frame Skip", 4, _environment("frame_skip")),
+    PaperSetting("Max No-Ops on Reset", 30, _environment("noop_max")),
+    PaperSetting("Test During Training", True, lambda settings: settings.algorithm.num_test_envs > 0),
+    PaperSetting("Number of Testing Envs", 8, _of("num_test_envs")),
 )
 
 
-def settings_table(request: Request, algorithm: str, table: tuple[Setting, ...]) -> Output:
+def settings_table(request: Request, algorithm: str, table: tuple[PaperSetting, ...]) -> Output:
     """Build a row per published setting, and per further setting that the code needs."""
     settings = _defaults(algorithm)
     rows = []

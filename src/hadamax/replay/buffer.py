@@ -1,13 +1,13 @@
 """Experience replay of a batch of environments.
 
-Every frame is stored once (`frames.py`); what else a step leaves is a dozen bytes. A row is a step of one environment:
-its observation, and once it was acted on the action, reward and end. A game that a time limit cut leaves one row more,
-its last observation, so that its value can be bootstrapped from; nothing is learned from that row itself. A lost life
-ends the learning episode, not the stack of frames.
+Every frame is stored once (`frames.py`), with a dozen more bytes per step. A row is a step of one environment: its
+observation, then the action, reward and end. A truncated game has one more row, its last observation, from which its
+value is bootstrapped; that row itself is not learned from. A lost life ends the learning episode, not the stack of
+frames.
 
-Each environment has a ring of its own. A row can be drawn from the moment its n-step return is complete until
-`capacity` rows later, and is overwritten `slack` rows after that, so that what a checkpoint saw is still there when it
-is written.
+Each environment has its own ring. A row can be drawn from the moment its n-step return is complete until `capacity`
+rows later. It is overwritten `slack` rows after that, so that it still exists when a checkpoint that needs it is
+written.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Replay:
         size: transitions that can be drawn, over all environments.
         slack: rows of an environment that may be added between a `state_dict` and the writing of it.
         prioritised: draw in proportion to priorities instead of uniformly.
-        device: where the frames are kept. Batches are handed out on `learner_device`.
+        device: device of the stored frames. Batches are on `learner_device`.
 
     Raises:
-        UserError: it does not fit in memory (before anything is allocated), or n_step is too long for it.
+        UserError: it does not fit in memory (checked before the allocation), or n_step is too long for it.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Replay:
         self.flags[slots] = 0
 
     def _ripe(self, ended: Array) -> Array:
-        """Return the slots of rows whose n-step return the latest row completes, by n rows or by an episode's end."""
+        """Return the slots of rows whose n-step return is complete with the latest row: after n rows or at an end."""
         self._since += 1
         backs = np.arange(self.n_step)[:, None]  # [back, env]
         ripe = ((backs == self.n_step - 1) | ended) & (backs < self._since)
@@ -273,7 +273,7 @@ class Replay:
         """Restore a saved state.
 
         Raises:
-            RuntimeError: it is not of a replay like this one, or rows of it are missing.
+            RuntimeError: it belongs to a replay of another size or kind, or rows are missing.
         """
         arrays = {name: np.asarray(value) for name, value in state.items() if name not in ("rows", "generator")}
         rows = len(self.ready)
@@ -281,7 +281,7 @@ class Replay:
         if self.tree is not None:
             wanted["priorities"] = rows
         if any(arrays[name].shape != (number,) for name, number in wanted.items()) or (arrays["heads"] < 0).any():
-            raise RuntimeError("the saved replay is of another size, or of other environments")
+            raise RuntimeError("the saved replay has another size or other environments")
         self.heads, self._since = arrays["heads"].astype(np.int64), arrays["since"].astype(np.int64)
         self.stream.load(state["rows"])
         here = self.slots(self.heads)

@@ -14,9 +14,9 @@ Array = np.ndarray
 class Frames:
     """A ring of `length` frames for each environment, on a given device.
 
-    A stacked observation [stack, *frame] is its newest frame and the ones before it in the ring, as many as its age
-    (the steps since its game began) allows; before the game's start stands the first frame again, or zeros. An
-    observation that is not stacked is one frame. Slots are flat: environment * length + position.
+    A stacked observation [stack, *frame] is its newest frame and the frames before it in the ring, up to the start of
+    its game; earlier planes repeat the first frame or are zero. An observation that is not stacked is one frame. Slots
+    are flat: environment * length + position.
     """
 
     def __init__(
@@ -75,9 +75,8 @@ class Frames:
     def pairs(self, slots: Array, steps: Array, distance: int) -> tuple[Tensor, Tensor]:
         """Return the observations of slots [k] and of those `steps` [k] later in the same game.
 
-        `distance` is the most of the steps; where it is just that, the two share frames, which are fetched once. Where
-        it is 0, the second is nothing that makes sense, but the same whatever stands in the ring later. Overwritten by
-        the next call.
+        `distance` is the maximum of `steps`. Pairs at that distance share frames, which are fetched once. Where `steps`
+        is 0, the second observation has no meaning, but is deterministic. Both are overwritten by the next call.
         """
         positions = slots % self.length
         first = (slots - positions)[:, None]

@@ -13,7 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on a device; None where the system does not say."""
+    """Return the available memory of a device in bytes; None if unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
@@ -22,17 +22,17 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def gigabytes(size: float) -> str:
-    """Bytes as a person reads them: 7.06 GB."""
+    """Format a number of bytes: 7.06 GB."""
     if size < 1e8:
         return f"{size / 1e6:.3g} MB"
     return f"{size / 1e9:.2f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
 
 
 def require_room(needed: int, transitions: int, device: torch.device) -> None:
-    """Refuse a replay that is larger than the memory there is.
+    """Check that a replay fits in the available memory.
 
     Raises:
-        UserError: naming what it needs, what there is, and how many transitions would fit.
+        UserError: it does not; the message names the size, the available memory and how many transitions would fit.
     """
     free = free_bytes(device)
     if free is not None and needed > free:

@@ -1,8 +1,8 @@
-"""Rows of a replay as files: each row is written once, however many checkpoints contain it.
+"""Rows of a replay as files: each row is written once, even if many checkpoints contain it.
 
-A replay is gigabytes of which a few percent change between two checkpoints. A `Snapshot` stands for its rows in a
-`state_dict`: the writer of a checkpoint gets the rows that no file holds yet (`pending`) and reports which
-files exist then (`saved`). The reader passes a `Stored`, which yields the files again.
+A replay has gigabytes, of which a few percent change between two checkpoints. In a `state_dict` a `Snapshot`
+represents its rows: the writer of a checkpoint writes the rows that are in no file yet (`pending`), then reports the
+existing files (`saved`). The reader passes a `Stored`, which yields the files again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Stored(NamedTuple):
 
 
 class Snapshot:
-    """The rows of a replay at one moment; `Replay` states how long they stay readable."""
+    """The rows of a replay at one moment; see `Replay` for how long they can be read."""
 
     def __init__(self, stream: RowStream, heads: Array) -> None:
         self._stream, self._heads = stream, heads
@@ -80,7 +80,7 @@ class Ring(Protocol):
 
 
 class RowStream:
-    """Writer and reader of a replay's rows, which tracks the rows that are already in files."""
+    """Writer and reader of a replay's rows; it tracks which rows are already in files."""
 
     def __init__(self, replay: Ring) -> None:
         self._replay = replay
@@ -126,8 +126,8 @@ class RowStream:
         """Fill the replay's ring from files; its heads must be those of the moment of writing.
 
         Raises:
-            RuntimeError: rows are missing, or follow in no order.
-            ValueError: a file is not what `encode` makes of such a replay.
+            RuntimeError: rows are missing, or the files are out of order.
+            ValueError: a file has not the format of `encode`.
         """
         heads = self._replay.heads
         oldest = self.oldest(heads)
@@ -195,7 +195,7 @@ def unpack(data: bytes, number: int, size: int) -> Array:
     """Decompress `number` frames [number, size] uint8.
 
     Raises:
-        ValueError: it holds another number of bytes, or is not compressed at all. No more than that is unpacked.
+        ValueError: the data are not compressed, or have another size. At most `number * size` bytes are unpacked.
     """
     unpacker = zlib.decompressobj()
     try:

@@ -13,8 +13,8 @@ WIDTH = 32
 class SumTree:
     """`size` priorities, 0 at first; changing or drawing one costs O(log size).
 
-    Every node is the sum of its children, always added up anew and in the same order: a tree rebuilt from its leaves is
-    the same bit for bit, and no rounding piles up over a long run.
+    Every node is the sum of its children, recomputed in the same order. So a tree rebuilt from its leaves is identical
+    bit for bit, and rounding errors do not accumulate.
     """
 
     def __init__(self, size: int) -> None:

@@ -151,7 +151,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 SECONDS_BETWEEN_LINES = 30.0
 
 
-class Progress:
+class ProgressDisplay:
     """Frames done, frames/s, time left and the latest score, on standard error."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -171,7 +171,7 @@ class Progress:
             )
             self._task = self._bar.add_task("", total=total, completed=done, frames=f"{done:,}", rate="", score="")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         if self._bar:
             self._bar.start()
         return self

@@ -20,7 +20,7 @@ from hadamax.runs.checkpoints import BadCheckpoint, Checkpoint, NewerCheckpoint
 from hadamax.runs.diagnostics import Diagnostics
 from hadamax.runs.folder import RunFolder, mark
 from hadamax.runs.interrupts import Interrupted, Interrupts
-from hadamax.runs.logs import START, Position, Progress
+from hadamax.runs.logs import START, Position, ProgressDisplay
 from hadamax.runs.machine import advice, is_shortage
 from hadamax.runs.recorder import Recorder
 from hadamax.runs.settings import RunSettings
@@ -54,7 +54,7 @@ class Loop:
             self._writing(),
             self.recorder.training(),
             Interrupts() as interrupts,
-            Progress(self.settings.frames, self.algorithm.frames) as progress,
+            ProgressDisplay(self.settings.frames, self.algorithm.frames) as progress,
         ):
             done = self._iterate(interrupts, progress)
         if done:
@@ -80,7 +80,7 @@ class Loop:
                 f"make room, then: hadamax resume {path}"
             ) from None
 
-    def _iterate(self, interrupts: Interrupts, progress: Progress) -> bool:
+    def _iterate(self, interrupts: Interrupts, progress: ProgressDisplay) -> bool:
         took = 0.0
         while not self.finished():
             saved = self._capture() if took > LONG_ITERATION_SECONDS else None

@@ -88,7 +88,7 @@ def is_shortage(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in said for word in SHORTAGES)
 
 
-class Batch(NamedTuple):
+class BatchSize(NamedTuple):
     """A setting that determines the rows of an update."""
 
     name: str
@@ -141,14 +141,14 @@ def fits(network: nn.Module, row: torch.Tensor, rows: int, precision: torch.dtyp
     return True
 
 
-def _batches(settings: Any) -> list[Batch]:
+def _batches(settings: Any) -> list[BatchSize]:
     """Yield the batch of the settings, then smaller ones."""
     if hasattr(settings, "num_minibatches"):
         rows = settings.num_envs * settings.num_steps
         numbers = [n for n in _doublings(settings.num_minibatches, rows) if rows % n == 0]
-        return [Batch("num_minibatches", n, rows // n) for n in numbers]
+        return [BatchSize("num_minibatches", n, rows // n) for n in numbers]
     size = getattr(settings, "batch_size", 1)
-    return [Batch("batch_size", n, n) for n in (size >> i for i in range(size.bit_length()))]
+    return [BatchSize("batch_size", n, n) for n in (size >> i for i in range(size.bit_length()))]
 
 
 def _doublings(first: int, last: int) -> list[int]:

@@ -1,7 +1,7 @@
-"""A replay's rows on disk: files that checkpoints share, named by their hash, each written once and never changed.
+"""Files of a replay's rows: shared by checkpoints, named by their hash, written once and never changed.
 
-A checkpoint names the files it needs. The replay's ring may overwrite a row while an earlier checkpoint still needs it:
-the row stands in its file until no checkpoint that could be resumed names that file.
+A checkpoint names the files it needs. A file is deleted when no checkpoint that can be resumed names it, so a row that
+the ring has overwritten stays available to earlier checkpoints.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ FOLDER = "replay"
 
 
 def write(folder: Path, snapshot: Snapshot, write_file: Callable[[Path, bytes], None]) -> list[File]:
-    """Write the rows that are in no file yet below `folder` with `write_file`; return all files of the snapshot.
+    """Write the rows that are in no file yet to `folder` with `write_file`; return all files of the snapshot.
 
     Raises:
-        OSError: the disk is full, or `folder` cannot be written; the files that were new are gone again.
+        OSError: the disk is full, or `folder` cannot be written; the new files are removed.
     """
     place, new = folder / FOLDER, []
     place.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,12 @@ def from_json(folder: Path, entries: list[dict[str, Any]]) -> Stored:
     """Return the files of a checkpoint, read on demand.
 
     Raises:
-        Exception: of some kind, where that is no list of files.
+        Exception: of any type, if `entries` is not a list of files.
     """
     files = []
     for entry in entries:
         if not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
-            raise ValueError("a replay's file has a name that no run gives")
+            raise ValueError("a replay's file has an invalid name")
         files.append(File(entry["sha256"], [Piece(*map(int, piece)) for piece in entry["pieces"]]))
     return Stored(files, lambda file: _read(folder, file))
 
@@ -70,7 +70,7 @@ def _read(folder: Path, file: File) -> bytes:
     try:
         data = _path(folder, file).read_bytes()
     except FileNotFoundError:
-        raise ValueError("its part of the replay is gone: only the last checkpoints keep theirs") from None
+        raise ValueError("its part of the replay was deleted: only the last checkpoints keep theirs") from None
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise ValueError(f"its replay's file {file.sha256[:12]} is damaged")
     return data

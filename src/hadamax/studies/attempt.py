@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hadamax.runs.folder import HELD, claim
 from hadamax.studies.ledger import ENDED, STARTED, Ledger
-from hadamax.studies.runs import Run, State, progress_of, state_of, state_when_free
+from hadamax.studies.runs import PlannedRun, State, progress_of, state_of, state_when_free
 
 INTERRUPTED = 130
 PROCESS = "hadamax.cli.study_worker"  # the module that the process runs
@@ -37,11 +37,13 @@ class Outcome(NamedTuple):
 class Attempt:
     """One process that works on a run."""
 
-    def __init__(self, run: Run, study: Path, process: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
+    def __init__(
+        self, run: PlannedRun, study: Path, process: subprocess.Popen[bytes], log: Path, log_start: int
+    ) -> None:
         self.run, self.study, self.process, self.log, self._log_start = run, study, process, log, log_start
 
     @classmethod
-    def begin(cls, run: Run, study: Path, environment: Mapping[str, str]) -> Attempt | Outcome:
+    def begin(cls, run: PlannedRun, study: Path, environment: Mapping[str, str]) -> Attempt | Outcome:
         """Start the process, or return an outcome if there is nothing to start.
 
         Raises:
@@ -104,7 +106,7 @@ def threads_environment(threads: int) -> dict[str, str]:
     return dict.fromkeys(THREADS, str(threads))
 
 
-def stopped(run: Run, study: Path, how: str) -> Outcome:
+def stopped(run: PlannedRun, study: Path, how: str) -> Outcome:
     """Return the outcome of an attempt that was stopped from outside."""
     return Outcome(run.name, f"{OUTSIDE}{how}, at frame {progress_of(study / run.name).frame:,}")
 

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from hadamax.studies.attempt import Attempt, Outcome
 from hadamax.studies.ledger import Ledger
-from hadamax.studies.runs import Run, State
+from hadamax.studies.runs import PlannedRun, State
 from hadamax.studies.status_table import states, summary, table
 
 POLL_SECONDS = 0.05
@@ -39,7 +39,7 @@ class Local:
     def has_room(self) -> bool:
         return len(self.attempts) < self.workers and (not self.gpus or bool(self._free_gpus()))
 
-    def start(self, run: Run) -> Outcome | None:
+    def start(self, run: PlannedRun) -> Outcome | None:
         gpus = self._free_gpus() if self.gpus else []
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         attempt = Attempt.begin(run, self.study, environment)
@@ -93,7 +93,7 @@ SECONDS_BETWEEN_TABLES = 2.0
 class Watch:
     """Progress display; call it often, it updates at its own interval."""
 
-    def __init__(self, study: Path, runs: Sequence[Run]) -> None:
+    def __init__(self, study: Path, runs: Sequence[PlannedRun]) -> None:
         self.study, self.frames = study, {run.name: run.frames for run in runs}
         self._done: set[str] = set()
         self._next = 0.0

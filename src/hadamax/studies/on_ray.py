@@ -19,7 +19,7 @@ from typing import Any
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
 from hadamax.studies.attempt import Attempt, Outcome, stopped
-from hadamax.studies.runs import Run, State, state_of
+from hadamax.studies.runs import PlannedRun, State, state_of
 
 SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_STOP = 120.0
@@ -46,7 +46,7 @@ class OnRay:
 
     def __init__(self, study: Path, address: str, *, workers: int | None, gpus: float, threads: int) -> None:
         self.study, self.address, self.workers, self.gpus = study, address, workers, gpus
-        self.tasks: dict[Any, Run] = {}
+        self.tasks: dict[Any, PlannedRun] = {}
         self.ray = connect(address)
         self._require_large_enough_node(threads)
         study.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class OnRay:
     def has_room(self) -> bool:
         return self.workers is None or len(self.tasks) < self.workers
 
-    def start(self, run: Run) -> Outcome | None:
+    def start(self, run: PlannedRun) -> Outcome | None:
         if state_of(self.study / run.name) is State.RUNNING:  # do not occupy a place in Ray's queue
             return Outcome(run.name, taken=True)
         options = {
@@ -84,7 +84,7 @@ class OnRay:
         self.tasks = {}
         self.ray.shutdown()
 
-    def _outcome(self, task: Any, run: Run) -> Outcome:
+    def _outcome(self, task: Any, run: PlannedRun) -> Outcome:
         lost = self.ray.exceptions
         try:
             outcome: Outcome = self.ray.get(task)
@@ -120,7 +120,7 @@ def _folder_id(study: Path) -> str:
     return (study / MARK).read_text()
 
 
-def attempt(run: Run, study: str, mark: str) -> Outcome:
+def attempt(run: PlannedRun, study: str, mark: str) -> Outcome:
     """Execute one attempt at a run on the node chosen by Ray. If cancelled, the run writes a checkpoint.
 
     Raises:

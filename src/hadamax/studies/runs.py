@@ -15,7 +15,7 @@ from hadamax.runs.folder import CONFIG, LOCK, evaluated, marked
 TAIL_BYTES = 16_384  # more than a row of metrics.csv
 
 
-class Run(NamedTuple):
+class PlannedRun(NamedTuple):
     """A run of a study, identified by its name."""
 
     name: str  # its folder below the study's
@@ -50,7 +50,7 @@ def state_when_free(folder: Path) -> State:
     return State.TRAINED if evaluated(folder) is None else State.DONE
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """Progress of a run according to its logs."""
 
     frame: int
@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     source: str  # of the score: "final evaluation", "greedy test games" or "training games"
 
 
-def progress_of(folder: Path) -> Progress:
+def progress_of(folder: Path) -> RunProgress:
     """Read the last row of `metrics.csv` or the last checkpoint, and the final evaluation if there is one."""
     last = _last_row(folder / "metrics.csv")
     saved = max(map(frame_of, newest_first(folder / "checkpoints")), default=0)
@@ -70,7 +70,9 @@ def progress_of(folder: Path) -> Progress:
     report = evaluated(folder)
     if report is not None:
         score, source = float(report["agent"]["mean"]), str(report.get("source", "final evaluation"))
-    return Progress(max(int(_number(last.get("frame"))), saved), _number(last.get("frames_per_second")), score, source)
+    return RunProgress(
+        max(int(_number(last.get("frame"))), saved), _number(last.get("frames_per_second")), score, source
+    )
 
 
 def _last_row(path: Path) -> dict[str, str]:

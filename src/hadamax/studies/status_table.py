@@ -16,14 +16,14 @@ from rich.text import Text
 from hadamax.files import write_atomically
 from hadamax.runs.folder import CONFIG
 from hadamax.runs.logs import duration, read_csv
-from hadamax.studies.runs import Progress, Run, State, progress_of, state_of
+from hadamax.studies.runs import PlannedRun, RunProgress, State, progress_of, state_of
 
 ASIDE = "set aside"
 UNREADABLE = "unreadable"  # by `hadamax status`; a sweep tries the run
 PLAN = "plan.csv"
 
 
-def write_plan(study: Path, runs: Sequence[Run]) -> None:
+def write_plan(study: Path, runs: Sequence[PlannedRun]) -> None:
     """Write the list of planned runs, so that `hadamax status` also counts runs that have not started."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -81,7 +81,7 @@ def _is_open(state: str) -> bool:
     return state not in (State.DONE, State.WAITING)
 
 
-def _cells(progress: Progress, frames: int, state: str) -> tuple[str, ...]:
+def _cells(progress: RunProgress, frames: int, state: str) -> tuple[str, ...]:
     if state == State.WAITING:
         return ("",) * 5
     score = "" if progress.score is None else f"{progress.score:,.1f}"
@@ -92,7 +92,7 @@ def _cells(progress: Progress, frames: int, state: str) -> tuple[str, ...]:
     return f"{progress.frame:,}", rate, left, score, progress.source
 
 
-def _left(frames: Mapping[str, int], found: Mapping[str, str], rows: Mapping[str, Progress]) -> float:
+def _left(frames: Mapping[str, int], found: Mapping[str, str], rows: Mapping[str, RunProgress]) -> float:
     """Estimate the seconds of training left at the current frame rate; 0 if nothing is running."""
     rate = sum(rows[name].frames_per_second for name, state in found.items() if state == State.RUNNING)
     undone = [name for name, state in found.items() if state not in (State.DONE, State.TRAINED, UNREADABLE, ASIDE)]

@@ -17,7 +17,7 @@ from typing import Protocol
 from hadamax.errors import UserError
 from hadamax.studies.attempt import OUTSIDE, Outcome
 from hadamax.studies.ledger import ASIDE, ENDED, FAILED, Ledger
-from hadamax.studies.runs import Run, State, state_of
+from hadamax.studies.runs import PlannedRun, State, state_of
 
 SECONDS_BETWEEN_TRIES = 2.0  # for a run locked by another process
 SAME_FAILURES = 2
@@ -26,10 +26,10 @@ SAME_KILLS = 30  # from outside at the same frame, for example because memory ne
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
-class Engine(Protocol):
+class SweepEngine(Protocol):
     """Executes runs. Every started run eventually has exactly one outcome."""
 
-    def start(self, run: Run) -> Outcome | None:
+    def start(self, run: PlannedRun) -> Outcome | None:
         """Start a run, or return its outcome if it is known at once."""
         ...
 
@@ -46,7 +46,7 @@ class Engine(Protocol):
         ...
 
 
-def work(study: Path, runs: Sequence[Run], engine: Engine, look: Callable[[], None] = lambda: None) -> bool:
+def work(study: Path, runs: Sequence[PlannedRun], engine: SweepEngine, look: Callable[[], None] = lambda: None) -> bool:
     """Execute all runs that can be executed. Return True if all are done. On any exit, active runs write checkpoints.
 
     Args:
@@ -88,11 +88,11 @@ def work(study: Path, runs: Sequence[Run], engine: Engine, look: Callable[[], No
         look()
 
 
-def _due(todo: Sequence[Run], later: dict[str, float]) -> bool:
+def _due(todo: Sequence[PlannedRun], later: dict[str, float]) -> bool:
     return any(later.get(run.name, 0.0) <= time.monotonic() for run in todo)
 
 
-def _settle(outcome: Outcome, study: Path, left: dict[str, Run], later: dict[str, float]) -> None:
+def _settle(outcome: Outcome, study: Path, left: dict[str, PlannedRun], later: dict[str, float]) -> None:
     """Update the ledger and the remaining runs after an attempt ended."""
     name, ledger = outcome.run, Ledger(study)
     if outcome.taken:

@@ -14,7 +14,7 @@ from hadamax.studies.report.analysis import CURVE_REPLICATES, Analysis, analyse
 from hadamax.studies.report.evidence import Choices, Evidence, gather
 from hadamax.studies.report.figures import draw, draw_games
 from hadamax.studies.report.headline import Headline, headline
-from hadamax.studies.report.health import Health, correlations, read_health
+from hadamax.studies.report.health import RunHealth, correlations, read_health
 from hadamax.studies.report.page import PAGE, page, refuse_other, write, written_whole
 from hadamax.studies.report.sources import compare_settings
 from hadamax.studies.report.table import Table
@@ -68,7 +68,7 @@ def write_report(
     return Report(out / PAGE, headline(evidence, analysis), evidence)
 
 
-def _tables(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health], out: Path) -> Iterator[Table]:
+def _tables(evidence: Evidence, analysis: Analysis, health: Mapping[Path, RunHealth], out: Path) -> Iterator[Table]:
     """Yield the tables that have rows."""
     tables = [
         *(contents.aggregates(analysis, scale) for scale in evidence.scales),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hadamax.studies.collect import Run
-from hadamax.studies.report.evidence import Evidence, Scale
+from hadamax.studies.report.evidence import Evidence, ScoreScale
 from hadamax.studies.scores import Array, estimate_median
 from hadamax.studies.statistics import (
     Band,
@@ -113,7 +113,7 @@ def _game_tests(evidence: Evidence) -> dict[str, dict[str, Comparison]]:
     return found
 
 
-def _profiles(scale: Scale) -> Bands:
+def _profiles(scale: ScoreScale) -> Bands:
     every = np.concatenate([np.ravel(row) for scores in scale.scores.values() for row in scores.values()])
     end = float(np.quantile(every, PROFILE_END))
     start = min(0.0, float(every.min()))
@@ -124,7 +124,7 @@ def _profiles(scale: Scale) -> Bands:
     }
 
 
-def _efficiency(evidence: Evidence, scale: Scale, notes: list[str]) -> tuple[Bands, Bands]:
+def _efficiency(evidence: Evidence, scale: ScoreScale, notes: list[str]) -> tuple[Bands, Bands]:
     """Compute the interquartile mean over frames that all runs have, and over each variant's hours of training."""
     points = normalised_curves(evidence, scale)
     hours = normalised_curves(evidence, scale, hours=True)
@@ -146,7 +146,7 @@ def _efficiency(evidence: Evidence, scale: Scale, notes: list[str]) -> tuple[Ban
     return by_frames, by_hours
 
 
-def normalised_curves(evidence: Evidence, scale: Scale, *, hours: bool = False) -> Points:
+def normalised_curves(evidence: Evidence, scale: ScoreScale, *, hours: bool = False) -> Points:
     """Return the included runs' curves in the games of a scale, over frames or hours of training."""
     found: Points = {variant: {} for variant in evidence.variants}
     for run in evidence.counted:

@@ -11,15 +11,15 @@ import numpy as np
 from hadamax.confidence import ci95_half_width
 from hadamax.studies.collect import Run
 from hadamax.studies.report.analysis import Analysis
-from hadamax.studies.report.evidence import Evidence, Scale
-from hadamax.studies.report.health import MEASURES, Correlation, Health
+from hadamax.studies.report.evidence import Evidence, ScoreScale
+from hadamax.studies.report.health import MEASURES, Correlation, RunHealth
 from hadamax.studies.report.table import Cell, Group, Table, figure, interval, number, p_value, spread, text, words
 from hadamax.studies.statistics import AGGREGATES, Interval
 
 NAMES = {"median": "Median", "iqm": "IQM", "mean": "Mean", "optimality_gap": "Optimality gap"}
 
 
-def aggregates(analysis: Analysis, scale: Scale) -> Table:
+def aggregates(analysis: Analysis, scale: ScoreScale) -> Table:
     rows = []
     for variant, found in analysis.intervals[scale.key].items():
         games, group = scale.scores[variant], Group(variant)
@@ -119,7 +119,7 @@ def _student(scores: Sequence[float], group: Group) -> Cell:
     return Cell(f"{mean:{form}} ± {half:{form}}", (found.estimate, found.low, found.high), group)
 
 
-def layers(evidence: Evidence, health: Mapping[Path, Health]) -> Table:
+def layers(evidence: Evidence, health: Mapping[Path, RunHealth]) -> Table:
     """Build the table of each layer's last measurement, means over runs, by variant."""
     rows = []
     for variant in evidence.variants:
@@ -202,7 +202,7 @@ def cost(evidence: Evidence, analysis: Analysis) -> Table:
     return Table("cost", "Training cost and resulting score", columns, rows)
 
 
-class Cost(NamedTuple):
+class CostRow(NamedTuple):
     """Cost of a variant's runs, without evaluation."""
 
     runs: int
@@ -214,9 +214,9 @@ class Cost(NamedTuple):
     machines: str
 
 
-def costs(evidence: Evidence) -> dict[str, Cost]:
+def costs(evidence: Evidence) -> dict[str, CostRow]:
     """Return the cost of each variant whose runs logged their time."""
-    found: dict[str, Cost] = {}
+    found: dict[str, CostRow] = {}
     for variant in evidence.variants:
         runs = [run for run in evidence.counted if run.variant == variant and run.training_seconds]
         if not runs:
@@ -225,7 +225,7 @@ def costs(evidence: Evidence) -> dict[str, Cost]:
         rate = float(sum(run.clock[0][-1] for run in runs) / seconds.sum())
         first = found.get(evidence.baseline)
         memory = [run.memory_mib for run in runs if run.memory_mib is not None]
-        found[variant] = Cost(
+        found[variant] = CostRow(
             len(runs),
             float(seconds.sum()) / 3600,
             float(seconds.mean()) / 3600,

@@ -34,7 +34,7 @@ class LeftOut(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScoreScale:
     """Scores on one scale, of the games that every variant has."""
 
     key: str  # "human" or "baseline"
@@ -61,7 +61,7 @@ class Evidence:
     games: tuple[str, ...]  # of any variant
     common: tuple[str, ...]  # of every variant
     raw: Table
-    scales: tuple[Scale, ...]  # the first one is used for the headline
+    scales: tuple[ScoreScale, ...]  # the first one is used for the headline
     notes: tuple[str, ...]
 
     @cached_property
@@ -169,7 +169,7 @@ def _mixtures(rows: Iterable[Score]) -> list[str]:
     return notes
 
 
-def _human(table: Table, variants: Sequence[str], common: Sequence[str], notes: list[str]) -> list[Scale]:
+def _human(table: Table, variants: Sequence[str], common: Sequence[str], notes: list[str]) -> list[ScoreScale]:
     games = [game for game in common if game in random_human()]
     if not games:
         return []
@@ -177,7 +177,9 @@ def _human(table: Table, variants: Sequence[str], common: Sequence[str], notes: 
         notes.append(f"Without published human scores: {', '.join(sorted(set(common) - set(games)))}.")
     scores = {v: {g: human_normalised(table[v][g], g).tolist() for g in games} for v in variants}
     about = "(score - random) / (human - random), published random and human scores"
-    return [Scale("human", "human-normalised score", about, scores, {game: random_human()[game] for game in games})]
+    return [
+        ScoreScale("human", "human-normalised score", about, scores, {game: random_human()[game] for game in games})
+    ]
 
 
 def _by_baseline(
@@ -188,7 +190,7 @@ def _by_baseline(
     baseline: str,
     source: str,
     notes: list[str],
-) -> list[Scale]:
+) -> list[ScoreScale]:
     """Normalise by the baseline's range (HR eq. 8), in games where the baseline's score varies."""
     logged = curves([run for run in runs if run.variant == baseline], source).get(baseline, {})
     limits, without = {}, []
@@ -203,7 +205,7 @@ def _by_baseline(
         return []
     scores = {v: {g: baseline_normalised(table[v][g], limits[g]).tolist() for g in limits} for v in variants}
     about = f"(score - min) / (max - min), over all seeds and logged points ({source} games) of {baseline}; HR eq. 8"
-    return [Scale("baseline", "baseline-normalised score", about, scores, limits)]
+    return [ScoreScale("baseline", "baseline-normalised score", about, scores, limits)]
 
 
 def _unreadable(problems: Iterable[str]) -> list[LeftOut]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from hadamax.studies.collect import Run
 from hadamax.studies.report.analysis import CURVE_REPLICATES, POINTS, Analysis, Bands, series
 from hadamax.studies.report.evidence import Evidence
-from hadamax.studies.report.health import Health
+from hadamax.studies.report.health import RunHealth
 from hadamax.studies.report.style import MUTED, PAPER, for_page, style_of, to_pdf, to_svg
 from hadamax.studies.report.table import csv_text, in_words
 from hadamax.studies.scores import Array
@@ -234,7 +234,7 @@ Files = dict[str, bytes]
 Points = tuple[Array, Array]
 
 
-def draw(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health]) -> Iterator[Drawing]:
+def draw(evidence: Evidence, analysis: Analysis, health: Mapping[Path, RunHealth]) -> Iterator[Drawing]:
     """Draw all figures that have data."""
     for scale in evidence.scales:
         table = analysis.intervals[scale.key]
@@ -263,7 +263,7 @@ def draw(evidence: Evidence, analysis: Analysis, health: Mapping[Path, Health]) 
         yield Drawing("games", "", files)
 
 
-def _health(evidence: Evidence, health: Mapping[Path, Health]) -> Iterator[Drawing]:
+def _health(evidence: Evidence, health: Mapping[Path, RunHealth]) -> Iterator[Drawing]:
     rank = _along(evidence, lambda run: health[run.path].rank if run.path in health else _none())
     dead = _along(evidence, lambda run: health[run.path].dead if run.path in health else _none())
     panels = [("effective rank, last hidden layer", rank), ("dead units, last hidden layer", dead)]

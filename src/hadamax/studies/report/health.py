@@ -31,7 +31,7 @@ MEASURES = {
 COLUMNS = ("frame", "observations", "layer", "part", "units", "dead_kde", "dead_zero", "dormant", "effective_rank")
 
 
-class Layer(NamedTuple):
+class LayerHealth(NamedTuple):
     """A layer at a run's last measurement; fractions are of its units."""
 
     name: str
@@ -41,11 +41,11 @@ class Layer(NamedTuple):
     dormant: float | None
 
 
-class Health(NamedTuple):
+class RunHealth(NamedTuple):
     """A run's layers at its last measurement (last hidden layer last), and two measures during training."""
 
     frame: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerHealth, ...]
     rank: tuple[Array, Array]  # frames, effective rank of the last hidden layer
     dead: tuple[Array, Array]  # frames, fraction
 
@@ -68,7 +68,7 @@ class Correlation(NamedTuple):
     runs: int
 
 
-def read_health(run: Run) -> Health | None:
+def read_health(run: Run) -> RunHealth | None:
     """Read a run's measurements of its layers' outputs; None if there are none or they are unreadable."""
     try:
         columns = read_columns(RunFolder(run.path).diagnostics, COLUMNS, ["saturated"])
@@ -77,7 +77,7 @@ def read_health(run: Run) -> Health | None:
         return None
 
 
-def _health(columns: dict[str, list[str]]) -> Health | None:
+def _health(columns: dict[str, list[str]]) -> RunHealth | None:
     number = len(columns["frame"])
     kept = [i for i in range(number) if columns["part"][i] == "output" and columns["observations"][i] == OBSERVATIONS]
     if not kept:
@@ -93,14 +93,16 @@ def _health(columns: dict[str, list[str]]) -> Health | None:
 
     last_frame, name = columns["frame"][kept[-1]], columns["layer"][kept[-1]]
     layers = tuple(
-        Layer(columns["layer"][i], int(columns["units"][i]), cell("effective_rank", i), dead(i), cell("dormant", i))
+        LayerHealth(
+            columns["layer"][i], int(columns["units"][i]), cell("effective_rank", i), dead(i), cell("dormant", i)
+        )
         for i in kept
         if columns["frame"][i] == last_frame
     )
     along = [i for i in kept if columns["layer"][i] == name]
     ranks = [(int(columns["frame"][i]), cell("effective_rank", i)) for i in along]
     deaths = [(int(columns["frame"][i]), dead(i)) for i in along]
-    return Health(int(last_frame), layers, _points(ranks), _points(deaths))
+    return RunHealth(int(last_frame), layers, _points(ranks), _points(deaths))
 
 
 def _points(rows: Iterable[tuple[int, float | None]]) -> tuple[Array, Array]:
@@ -108,7 +110,7 @@ def _points(rows: Iterable[tuple[int, float | None]]) -> tuple[Array, Array]:
     return known[:, 0], known[:, 1]
 
 
-def correlations(evidence: Evidence, health: Mapping[Path, Health]) -> list[Correlation]:
+def correlations(evidence: Evidence, health: Mapping[Path, RunHealth]) -> list[Correlation]:
     """Correlate every measure with the raw score, within games, and within games and variants."""
     found = []
     for measure in MEASURES:

@@ -14,7 +14,7 @@ import numpy as np
 from hadamax.published import published_agents, random_human, read_table
 from hadamax.studies.collect import Run
 from hadamax.studies.report.evidence import Evidence
-from hadamax.studies.report.health import Health
+from hadamax.studies.report.health import RunHealth
 from hadamax.studies.report.table import NOTHING, Cell, Group, Table, figure, number, text, words
 from hadamax.studies.scores import human_normalised
 
@@ -178,7 +178,7 @@ def settings(evidence: Evidence, found: Settings) -> list[Table]:
     ]
 
 
-def runs(evidence: Evidence, health: Mapping[Path, Health], out: Path) -> Table:
+def runs(evidence: Evidence, health: Mapping[Path, RunHealth], out: Path) -> Table:
     """Build the table of included runs, in the order of `evidence.rows`, which defines the anchors."""
     scales, above = evidence.scales, os.path.commonpath([run.path.parent for run in evidence.counted])
     rows = []
