@@ -16,6 +16,8 @@ from tests.runs.runs import Result, hadamax
 
 from hadamax.papers import densities
 from hadamax.papers.registry import EXHIBITS
+from hadamax.papers.runs import Need, scale_of
+from hadamax.studies.collect import collect
 
 pytestmark = pytest.mark.end_to_end
 
@@ -69,6 +71,11 @@ def test_figure_has_a_picture_numbers_and_a_summary(name: str, runs: Path, tmp_p
     assert len(rows) > 1
 
 
+def test_title_states_the_scale_of_smaller_runs(runs: Path) -> None:
+    found, _ = collect([runs])
+    assert scale_of(found, Need("hr-dqn")) == "PQN, 1 MinAtar game, 1,024 frames, 2 seeds"
+
+
 @pytest.mark.parametrize("name", sorted(set(WITH_RUNS) - set(FILLED)))
 def test_unsuitable_runs_are_a_one_line_error(name: str, runs: Path, tmp_path: Path) -> None:
     result = paper(name, runs, tmp_path)
@@ -94,7 +101,7 @@ def test_dead_units_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> N
         assert min(measured) - 1e-6 <= low <= mean(measured) + 1e-6
         assert mean(measured) - 1e-6 <= high <= max(measured) + 1e-6
     text = (tmp_path / "hr-table-2.txt").read_text()
-    assert text.count("\nclaim: ") == 7  # claims about the available variants
+    assert text.count("\nclaim: ") == 8  # claims about the available variants
 
 
 def test_ranks_equal_the_runs_measurements(runs: Path, tmp_path: Path) -> None:

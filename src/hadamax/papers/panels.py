@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from hadamax.errors import UserError
 from hadamax.papers.measures import MEASURES, Drawn, raw_scores
 from hadamax.papers.output import Output, Row, figure, format_frame_axes, png, style_of, with_interval
-from hadamax.papers.runs import MissingRuns, Need, protocol_of, seeds_of, variants_of
+from hadamax.papers.runs import MissingRuns, Need, protocol_of, scale_of, seeds_of, variants_of
 from hadamax.studies.collect import Run
 from hadamax.studies.statistics import Band, common_frames, sample_efficiency
 
@@ -102,8 +102,9 @@ def draw_panels(request: Request, panels: Sequence[Panel], published: str, choic
     everything = [run for _, runs in filled for run in runs]
     groups = dict.fromkeys(protocol_of(runs) for _, runs in filled)
     protocol = "; ".join(groups) if len(groups) < 3 else next(iter(groups))
-    instead = dict.fromkeys(drawn.instead for _, drawn in measured.values() if drawn.instead)
-    title = "; here: ".join([f"{request.name}: {request.title}", *instead])
+    here = dict.fromkeys(drawn.instead for _, drawn in measured.values() if drawn.instead)
+    here |= dict.fromkeys(scale for panel, runs in filled if (scale := scale_of(runs, panel.need)))
+    title = f"{request.name}: {request.title}" + (f"; here: {'; '.join(here)}" if here else "")
     return Output(
         png(made, title, protocol),
         rows,
@@ -151,8 +152,10 @@ def draw_games(request: Request, need: Need, part: tuple[int, int], published: s
     for place in axes[len(games) :]:
         place.set_visible(False)
     _add_legend(made, axes)
+    scale = scale_of(runs, need)
+    title = f"{request.name}: {request.title}" + (f"; here: {scale}" if scale else "")
     return Output(
-        png(made, f"{request.name}: {request.title}", protocol_of(runs)),
+        png(made, title, protocol_of(runs)),
         rows,
         published,
         "; ".join(said),
@@ -198,7 +201,8 @@ def _add_legend(made: Figure, axes: Iterable[Axes]) -> None:
         label = str(line.get_label())
         if not label.startswith("_") and (label not in handles or handles[label].get_marker() in ("", "None")):
             handles[label] = line
-    made.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+    columns = min(len(handles), 5, max(int(made.get_figwidth() / 2), 1))
+    made.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _rows(panel: str, measure: str, variant: str, band: Band, drawn: Drawn) -> list[Row]:

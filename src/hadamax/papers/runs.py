@@ -73,6 +73,11 @@ def size(need: Need) -> Size:
     return Size(len(points) * len(games) * seeds, frames, points[0].algorithm.upper())
 
 
+def games_of(need: Need) -> tuple[str, ...]:
+    """Return the games of a need."""
+    return need.games or read_definition(shipped_studies()[need.study]).games
+
+
 def variants_of(need: Need) -> tuple[str, ...]:
     """Return the variants of a need."""
     return need.variants or tuple(point.name for point in read_definition(shipped_studies()[need.study]).points)
@@ -236,6 +241,19 @@ def protocol_of(runs: Sequence[Run]) -> str:
     encoders = sorted({run.settings.network.encoder for run in runs})
     kind = f"{run.algorithm.upper()}, {'/'.join(encoders)}" if len(encoders) < 3 else run.algorithm.upper()
     return f"{kind}, {named}, {frames} frames, fingerprint {run.fingerprint}"
+
+
+def scale_of(runs: Sequence[Run], need: Need) -> str:
+    """Describe the scale of runs if it differs from the paper's: "PQN, 3 Atari games, 4M frames, 2 seeds"."""
+    games = {run.game for run in runs}
+    frames, algorithm = runs[0].settings.run.frames, runs[0].algorithm.upper()
+    paper = size(need)
+    if (frames, algorithm) == (paper.frames, paper.algorithm) and games == set(games_of(need)):
+        return ""
+    kind = "MinAtar" if all(game.startswith("MinAtar/") for game in games) else "Atari"
+    number = f"{len(games)} {kind} game{'s' * (len(games) > 1)}"
+    seeds = seeds_of(runs)
+    return f"{algorithm}, {number}, {frames_in_words(frames)} frames, {seeds} seed{'s' * (seeds != '1')}"
 
 
 def seeds_of(runs: Sequence[Run]) -> str:
