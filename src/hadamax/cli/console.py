@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import tyro
-
 from hadamax.errors import UserError
 
 
@@ -22,6 +20,8 @@ def parse(kind: Any, arguments: list[str], prog: str, description: str | None = 
     Raises:
         UserError: an unknown option, or a value of the wrong type.
     """
+    import tyro  # slow, and not needed for `hadamax --help`
+
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):

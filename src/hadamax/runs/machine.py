@@ -6,13 +6,15 @@ import contextlib
 import os
 import traceback
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
-from hadamax.algorithms import Algorithm
 from hadamax.errors import UserError
+
+if TYPE_CHECKING:  # loading an agent imports this module, but needs no algorithm
+    from hadamax.algorithms import Algorithm
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
