@@ -53,7 +53,7 @@ def as_trained(command: str) -> Any:
 
 def test_study_by_hand() -> None:
     found = study(SMALL)
-    ids = [f"{v}/{g}/seed-{s}" for v, g, s in itertools.product(("base", "tanh"), ("Pong", "Breakout"), (3, 1))]
+    ids = [f"{v}/{g}/seed-{s}" for s, v, g in itertools.product((3, 1), ("base", "tanh"), ("Pong", "Breakout"))]
     assert [run.id for run in found.runs] == ids
     assert (found.name, found.frames) == ("file", 8_000_000)
     assert found.runs[-1].settings.algorithm.learning_rate == 2e-3

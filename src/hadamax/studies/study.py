@@ -6,6 +6,7 @@ for run in study.runs: print(run.id, run.command("runs"))
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -107,17 +108,20 @@ def read_study(source: str | Path) -> Study:
 
 
 def _runs(definition: Definition) -> Iterator[StudyRun]:
+    """Yield all runs of the first seed, then those of the next, so that an unfinished study is balanced."""
+    settings: dict[tuple[str, str], TrainSettings[Any]] = {}
     for point in definition.points:
         for game in definition.games:
             try:
-                settings = _settings(point, game, definition.path)
-                _architecture(settings.network, settings.environment.family)
+                settings[point.name, game] = _settings(point, game, definition.path)
+                _architecture(settings[point.name, game].network, settings[point.name, game].environment.family)
             except UserError as error:
                 reason = str(error).removeprefix(f"{definition.path}: ")
                 raise UserError(f"{definition.path}: variant {point.name}: {reason}") from None
-            for seed in definition.seeds:
-                seeded = replace(settings, run=replace(settings.run, seed=seed))
-                yield StudyRun(definition.name, point.name, game, seed, point.algorithm, point.settings, seeded)
+    for seed, point, game in itertools.product(definition.seeds, definition.points, definition.games):
+        own = settings[point.name, game]
+        seeded = replace(own, run=replace(own.run, seed=seed))
+        yield StudyRun(definition.name, point.name, game, seed, point.algorithm, point.settings, seeded)
 
 
 def _settings(point: Point, game: str, path: Path) -> TrainSettings[Any]:
