@@ -30,8 +30,8 @@ ATARI = Spaces((4, 84, 84), 255.0, ("NOOP", "FIRE", "RIGHT", "LEFT"))
 class Arguments:
     """Measure on the CPU, as ratios within one run. Sections: blocks, network, memory, iteration, run.
 
-    What computes each block of the networks that are measured is said first, and of a network of one's own where one is
-    asked for; --only blocks says no more than that.
+    The output first lists which kernel computes each block of the measured networks, and of the network of the options
+    below if there are any. --only blocks prints only this list.
     """
 
     quick: bool = False
