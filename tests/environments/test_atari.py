@@ -145,7 +145,7 @@ def test_state_of_other_settings_is_an_error(changed: dict) -> None:
     environment = make()
     environment.reset()
     list(play(environment, 2))
-    with pytest.raises(RuntimeError, match="replayed differently"):
+    with pytest.raises(RuntimeError, match="the replayed games differ"):
         make(**changed).load_state_dict(environment.state_dict())
 
 

@@ -171,14 +171,14 @@ def test_differing_replay_is_an_error(options: dict) -> None:
     environment.reset()
     while environment._steps.min() < 5:
         play(environment, 1, seed=int(environment._steps.sum()))
-    with pytest.raises(RuntimeError, match="replayed differently"):
+    with pytest.raises(RuntimeError, match="the replayed games differ"):
         resumed(environment.state_dict(), **{"reseed_steps": 10**9, **options})
 
 
 def test_state_of_another_num_envs_is_an_error() -> None:
     environment = make()
     environment.reset()
-    with pytest.raises(RuntimeError, match="of 3 environments, not 2"):
+    with pytest.raises(RuntimeError, match="have 3 environments, not 2"):
         resumed(environment.state_dict(), num_envs=2)
 
 

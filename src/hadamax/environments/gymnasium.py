@@ -1,7 +1,7 @@
 """Any Gymnasium environment with discrete actions, and MinAtar (an extra), stepped one by one.
 
-Vectors are kept. Images become channels-first, unless they already are (fewer channels than rows and columns). Any
-other space is flattened to a vector.
+Vectors stay as they are. Images become channels-first, unless they already are (fewer channels than rows and columns).
+Any other space is flattened to a vector.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Play games with a policy: whole games to score it, or observations to measure a network on."""
+"""Play games with a policy, for scores of whole games or for observations to measure a network on."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Step(NamedTuple):
 class VectorEnvironment:
     """Games side by side: reproducible from one seed, resumable bit for bit.
 
-    Seeds: each environment starts from a seed of its own, drawn from (seed, environment, count). When a game ends
+    Seeds: each environment starts from its own seed, drawn from (seed, environment, count). When a game ends
     after `engine.reseed_steps` steps or more, the next game is reset with a new seed, and the log of actions before
     it is dropped. `state_dict` holds the current seeds and the actions since; `load_state_dict` replays them, which is
     exact and costs only emulation.
@@ -247,18 +247,18 @@ class VectorEnvironment:
         state = {name: np.asarray(value) for name, value in state.items()}
         actions, starts = state["actions"], state["starts"]
         if actions.ndim != 2 or actions.shape[1] != self.num_envs:
-            raise RuntimeError(f"the saved games are of {actions.shape[-1]} environments, not {self.num_envs}")
+            raise RuntimeError(f"the saved games have {actions.shape[-1]} environments, not {self.num_envs}")
         if actions.size and not 0 <= actions.min() <= actions.max() < self.num_actions:
             raise RuntimeError("the saved games contain actions the game does not have")  # ale-py would hang on them
         if any(state[name].shape != (self.num_envs,) for name in ("starts", "seed_count", "must_fire")):
-            raise RuntimeError(f"the saved games are not of {self.num_envs} environments")
+            raise RuntimeError(f"the saved games do not have {self.num_envs} environments")
         counts = state["seed_count"] - 1
         self._seed_count = counts.copy()
         self._log = ActionLog(self.num_envs, self.num_actions)
         if self._sequence is not None:  # all current seeds and actions are of this visit
             visit, steps = (int(number) for number in state["visit"])
             self._sequence.enter(visit, steps - len(actions))
-        self.reset()  # those seeded later get any seed now, and their own when its row comes
+        self.reset()  # environments that were seeded later get a temporary seed, and theirs at its row
         self._seed_count = np.where(starts > 0, counts, counts + 1)
         for row in range(len(actions) + 1):
             seeded = starts == row
@@ -276,7 +276,9 @@ class VectorEnvironment:
         replayed = self.state_dict()
         for name in ("returns", "steps", "seed_count", "checksums"):
             if not np.array_equal(replayed[name], state[name]):
-                raise RuntimeError("the games replayed differently: were ale-py or the settings changed?")
+                raise RuntimeError(
+                    "the replayed games differ from the saved ones: another ale-py version or other settings"
+                )
         return self.observations
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: one folder each, complete or absent.
 
-`weights.safetensors` holds the network, `state.safetensors` every other tensor, `checkpoint.json` the rest with a
-hash of all three. They are written under another name, flushed and renamed, so a kill leaves either the old or the
-new. Neither format can carry code. A replay's rows stand in files of their own, which checkpoints share.
+`weights.safetensors` holds the network, `state.safetensors` every other tensor, `checkpoint.json` the rest and a hash
+of each file. They are written under another name, flushed and renamed, so a kill leaves either the old or the new
+checkpoint. Neither format can contain code. A replay's rows are in separate files, which checkpoints share.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def read(path: Path) -> Checkpoint:
     """Read one checkpoint folder.
 
     Raises:
-        NewerCheckpoint: of a format that is not known yet.
-        BadCheckpoint: something of it is missing, damaged or not a number.
+        NewerCheckpoint: a newer hadamax wrote it.
+        BadCheckpoint: a part is missing, damaged or not a finite number.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -148,8 +148,8 @@ def best(paths: Iterable[Path]) -> Path | None:
 def tidy(folder: Path, frame: int, keep: int, keep_at: tuple[int, ...]) -> None:
     """Remove all but the last `keep`, the best, and the first at or after each frame of `keep_at`.
 
-    Only of those up to `frame`: what stands after it is damaged, and must not push a good one out. A replay's rows are
-    kept for the last `keep` alone: the others are for evaluation, and a replay each would fill the disk.
+    Checkpoints after `frame` are damaged and do not count, so that they do not displace good ones. A replay's rows are
+    kept only for the last `keep`: the others are for evaluation, and their replays would fill the disk.
     """
     paths = [path for path in newest_first(folder) if frame_of(path) <= frame]
     kept = {*paths[:keep], best(paths)}

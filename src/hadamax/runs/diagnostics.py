@@ -1,8 +1,8 @@
 """Periodic measurements of a run's network, on fixed observations and on the latest ones.
 
 Measuring does not affect learning: random numbers come from separate generators, seeded by the run's seed and the
-frame, so nothing of it is in a checkpoint. The fixed observations are of random games with a seed of their own; after a
-kill they are played again.
+frame, so checkpoints contain none of it. The fixed observations come from random play with a separate seed; a resumed
+run plays them again.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def refuse_unwritable(out: Path, folder: Path) -> None:
     """Check that a folder can be written, before any work is done.
 
     Args:
-        out: what a person asked for.
+        out: the requested path, for the message.
         folder: the folder to write to, existing or not.
 
     Raises:

@@ -20,7 +20,7 @@ from rich.progress import Progress as Bar
 
 
 class CsvLog:
-    """CSV file that rows are appended to, and that resuming cuts back to its size at the checkpoint.
+    """CSV file to which rows are appended; a resumed run cuts it back to its size at the checkpoint.
 
     Every row is in the file when `append` returns; `flush` waits until it is on the disk.
     """
@@ -65,7 +65,7 @@ class CsvLog:
 class Board:
     """Scalars for TensorBoard, in an event file of this process.
 
-    `SummaryWriter` writes in a thread, where a full disk is a traceback that nobody can catch.
+    `SummaryWriter` writes in a thread, where the error of a full disk cannot be caught.
     """
 
     def __init__(self, folder: Path, frame: int) -> None:
@@ -117,7 +117,7 @@ class Position(NamedTuple):
         """Read from a checkpoint, and check every value before a log is cut.
 
         Raises:
-            ValueError: a value that cannot be.
+            ValueError: a value is missing or impossible.
         """
         averages = {str(name): [float(x) for x in values] for name, values in about["averages"].items()}
         whole = [int(about[name]) for name in ("metrics_bytes", "episodes_bytes", "logged_frame")]
@@ -125,7 +125,7 @@ class Position(NamedTuple):
         seconds = float(about["seconds"])
         numbers = [*whole, seconds, *(x for values in averages.values() for x in values)]
         if not all(map(math.isfinite, numbers)) or min(*whole, seconds) < 0:
-            raise ValueError("its log positions are no numbers that can be")
+            raise ValueError("its log positions are invalid")
         return cls(whole[0], whole[1], seconds, whole[2], averages, whole[3])
 
 

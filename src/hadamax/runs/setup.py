@@ -153,7 +153,7 @@ def start(algorithm: str, settings: TrainSettings[Any], say: Callable[[str], Non
     """Start a new run; its folder is created and locked.
 
     Raises:
-        UserError: something in the settings cannot be; nothing is written then.
+        UserError: the settings are invalid; nothing is written then.
     """
     asked = settings.run.precision
     settings = resolve(algorithm, settings)
