@@ -149,6 +149,15 @@ def test_schedules_follow_decay_frames() -> None:
     assert learner.learning_rate(2.5) == pytest.approx(0.75 * 2.5e-4)
 
 
+def test_schedules_restart_with_each_game_of_a_sequence() -> None:
+    learner = small(decay_iterations=10, epsilon_decay=1.0, epsilon_end=0.0, num_minibatches=1, num_epochs=1)
+    learner.restart_frames = 10 * learner.frames_per_iteration
+    for learner.iterations, epsilon in ((0, 1.0), (5, 0.5), (9, 0.1), (10, 1.0), (25, 0.5)):
+        assert learner.epsilon() == pytest.approx(epsilon)
+    learner.iterations = 22
+    assert learner.learning_rate(22.5) == pytest.approx(0.75 * 2.5e-4)
+
+
 def test_metrics_describe_one_iteration() -> None:
     learner = small(decay_iterations=10)
     metrics = learner.iteration().metrics
