@@ -71,7 +71,7 @@ def _verdicts(runs: Sequence[Run], claims: Sequence[Claim], baseline: str) -> li
 def _variants(claim: Claim, test: Test) -> set[str]:
     """Return the variants whose runs a claim needs."""
     needed = {claim.variant, claim.other} - {""}
-    return needed | {test.baseline} if claim.measure in SCORES else needed
+    return needed | {test.baseline} if claim.measure == "score" else needed
 
 
 def _planned(claim: Claim, test: Test, definition: Definition) -> int:
@@ -184,7 +184,8 @@ NOTES = """## How to read the numbers
 
 - A number with a sign is the difference between two variants' means over games at the end of training, with Welch's
   interval over seeds. Scores are greedy test games, normalised by the baseline's range (HR eq. 8): +0.3 is 30% of that
-  range. Dead units are percentage points of the last hidden layer; ranks are numbers of dimensions.
+  range; in the sequence of games, of the range of all runs. Dead units are percentage points of the last hidden layer;
+  ranks are numbers of dimensions.
 - A number without a sign is the fraction of dead or dormant units in the layer that has the most, compared with 8%.
 - Dead means dead by density (HR B.1) for bounded activations, and zero on every sample for others. Dormant means below
   0.025 of the layer's mean activation (ReDo).

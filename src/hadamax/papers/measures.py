@@ -21,7 +21,7 @@ from hadamax.studies.statistics.runs import Runs
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
 FRESH = "fresh"  # the learner's recent observations, as in HR's minibatches
 LAST = -1
-SCORES = ("score", "last visit", "gain")  # final values that are normalised by the baseline
+SCORES = ("score", "last visit", "gain")  # final values that are scores
 
 
 class Drawn(NamedTuple):
@@ -137,10 +137,11 @@ def last_values(found: Curves) -> dict[str, dict[str, list[float]]]:
 
 
 def by_visit(runs: Sequence[Run], baseline: str) -> Drawn:
-    """Return the score at the end of each visit of a sequence of games, normalised by the baseline."""
-    choice = "scores are the mean of the last 20 greedy test games of a visit"
-    label = f"score at the end of each game, baseline-normalised ({baseline})"
-    return Drawn(visit_curves(runs, baseline), label, mean, (choice,))
+    """Return the score at the end of each visit of a sequence of games, scaled to 0 to 1 in each game."""
+    choice = (
+        "scores are the mean of the last 20 greedy test games of a visit, scaled by the range of all runs in the game"
+    )
+    return Drawn(visit_curves(runs), "score at the end of each game (range of all runs)", mean, (choice,))
 
 
 MEASURES: dict[str, Callable[..., Any]] = {
@@ -164,7 +165,8 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
     Args:
         measure: "score" (normalised by the baseline, HR eq. 8); "dead" or "rank", of the last hidden layer; "rank N",
             of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most; of a sequence of games
-            "last visit" or "gain", the score at the end of the last visit to a game, or its gain over the first.
+            "last visit" or "gain", the score at the end of the last visit to a game, or its gain over the first, in
+            units of the range of all runs.
 
     Raises:
         UserError: a run lacks the measurement.
@@ -178,7 +180,7 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
     if measure == "dormant anywhere":
         return _last_measured(runs, lambda rows: max(float(row["dormant"]) for row in rows))
     if measure in ("last visit", "gain"):
-        return cycle_values(runs, baseline, gain=measure == "gain")
+        return cycle_values(runs, gain=measure == "gain")
     _, _, number = measure.partition(" ")
     return last_values(effective_ranks(runs, int(number) - 1 if number else LAST).curves)
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hadamax.errors import UserError
-from hadamax.papers.runs import MissingRuns
 from hadamax.runs.curve import visits_of
 from hadamax.runs.logs import read_csv
 from hadamax.runs.settings import read_toml
@@ -49,22 +48,23 @@ def read_visits(run: Run) -> list[Visit]:
     return visits
 
 
-def visit_scores(runs: Sequence[Run], baseline: str) -> dict[str, list[list[Visit]]]:
-    """Return {variant: [visits of each run]} with the last score of each visit, normalised by the baseline (HR eq. 8).
+def visit_scores(runs: Sequence[Run]) -> dict[str, list[list[Visit]]]:
+    """Return {variant: [visits of each run]} with the last score of each visit, scaled to 0 to 1 in each game.
 
-    A score of 0 is the baseline's lowest logged score in that game, and 1 its highest, over all its visits and runs.
+    A score of 0 is the lowest logged score of any run in that game, and 1 the highest. A baseline's range, as in HR
+    eq. 8, would be empty in a game that it never learns in a sequence.
 
     Raises:
-        UserError: there are no runs of the baseline.
+        UserError: all scores in a game are equal.
     """
     visits = {run.path: read_visits(run) for run in runs}
     by_game: dict[str, list[list[float]]] = {}
-    for run in runs:
-        for visit in visits[run.path] if run.variant == baseline else []:
-            by_game.setdefault(visit.game, []).append(visit.scores)
-    if not by_game:
-        raise MissingRuns(f"runs: there are no runs of {baseline}, the baseline for normalising scores")
-    ranges = {game: baseline_range(scores) for game, scores in by_game.items()}
+    for visit in (visit for of_run in visits.values() for visit in of_run):
+        by_game.setdefault(visit.game, []).append(visit.scores)
+    try:
+        ranges = {game: baseline_range(scores) for game, scores in by_game.items()}
+    except ValueError as error:
+        raise UserError(f"runs: {error}") from None
     found: dict[str, list[list[Visit]]] = {}
     for run in sorted(runs, key=lambda run: (run.variant, run.seed)):
         ends = [
@@ -75,21 +75,21 @@ def visit_scores(runs: Sequence[Run], baseline: str) -> dict[str, list[list[Visi
     return found
 
 
-def visit_curves(runs: Sequence[Run], baseline: str) -> dict[str, dict[str, list[tuple[Array, Array]]]]:
+def visit_curves(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[Array, Array]]]]:
     """Return {variant: {sequence: [(frames, scores) of each run]}}, one point at the end of each visit."""
     (sequence,) = {run.game for run in runs}
     return {
         variant: {
             sequence: [(np.array([v.end for v in ends]), np.array([v.scores[0] for v in ends])) for ends in of_runs]
         }
-        for variant, of_runs in visit_scores(runs, baseline).items()
+        for variant, of_runs in visit_scores(runs).items()
     }
 
 
-def cycle_values(runs: Sequence[Run], baseline: str, *, gain: bool) -> dict[str, dict[str, list[float]]]:
+def cycle_values(runs: Sequence[Run], *, gain: bool) -> dict[str, dict[str, list[float]]]:
     """Return {variant: {game: [of each run]}}: the score of the last visit, or its `gain` over the first one."""
     found: dict[str, dict[str, list[float]]] = {}
-    for variant, of_runs in visit_scores(runs, baseline).items():
+    for variant, of_runs in visit_scores(runs).items():
         games = found.setdefault(variant, {})
         for visits in of_runs:
             for game in dict.fromkeys(visit.game for visit in visits):

@@ -209,7 +209,12 @@ def _draw_published(axes: Axes, game: str) -> None:
 def _dress(figure: Figure, axes: Axes, folder: RunFolder, config: dict[str, Any], game: str, drawn: bool) -> None:
     """Add titles, labels and legend."""
     network, run = config.get("network", {}), config.get("run", {})
-    parts = [game or folder.path.name, network.get("encoder"), config.get("algorithm")]
+    number = game.count(",") + 1
+    parts = [
+        f"{number} games in sequence" if number > 1 else game or folder.path.name,
+        network.get("encoder"),
+        config.get("algorithm"),
+    ]
     parts += [f"seed {run['seed']}"] if "seed" in run else []
     figure.suptitle(", ".join(part for part in parts if part), fontsize=14, fontweight="bold")
     fingerprint = config.get("protocol", {}).get("fingerprint")
