@@ -183,9 +183,10 @@ def _table(found: Sequence[Finding]) -> list[str]:
 NOTES = """## How to read the numbers
 
 - A number with a sign is the difference between two variants' means over games at the end of training, with Welch's
-  interval over seeds. Scores are greedy test games, normalised by the baseline's range (HR eq. 8): +0.3 is 30% of that
-  range; in the sequence of games, of the range of all runs. Dead units are percentage points of the last hidden layer;
-  ranks are numbers of dimensions.
+  interval over seeds. Scores on MinAtar are greedy test games, normalised by the baseline's range (HR eq. 8): +0.3
+  is 30% of that range; in the sequence of games, of the range of all runs. Scores on Atari are 30 greedy games after
+  training, human-normalised. Dead units are percentage points of the last hidden layer; ranks are numbers of
+  dimensions.
 - A number without a sign is the fraction of dead or dormant units in the layer that has the most, compared with 8%.
 - Dead means dead by density (HR B.1) for bounded activations, and zero on every sample for others. Dormant means below
   0.025 of the layer's mean activation (ReDo).

@@ -21,7 +21,7 @@ from hadamax.studies.statistics.runs import Runs
 Curves = dict[str, dict[str, list[tuple[Array, Array]]]]
 FRESH = "fresh"  # the learner's recent observations, as in HR's minibatches
 LAST = -1
-SCORES = ("score", "last visit", "gain")  # final values that are scores
+SCORES = ("score", "human score", "last visit", "gain")  # final values that are scores
 
 
 class Drawn(NamedTuple):
@@ -163,16 +163,19 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
     """Return {variant: {game: [value at the end of each run]}} of a measure, dead units as fractions.
 
     Args:
-        measure: "score" (normalised by the baseline, HR eq. 8); "dead" or "rank", of the last hidden layer; "rank N",
-            of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most; of a sequence of games
-            "last visit" or "gain", the score at the end of the last visit to a game, or its gain over the first, in
-            units of the range of all runs.
+        measure: "score" (normalised by the baseline, HR eq. 8); "human score" (human-normalised, of the games played
+            after training, since few test games end in a short run on Atari); "dead" or "rank", of the last hidden
+            layer; "rank N", of layer N from 1; "dead anywhere" or "dormant anywhere", of the layer with the most; of a
+            sequence of games "last visit" or "gain", the score at the end of the last visit to a game, or its gain over
+            the first, in units of the range of all runs.
 
     Raises:
         UserError: a run lacks the measurement.
     """
     if measure == "score":
         return last_values(scores(runs, baseline, "baseline").curves)
+    if measure == "human score":
+        return _evaluated(runs)
     if measure == "dead":
         return _last_measured(runs, lambda rows: dead_fraction(rows[LAST]))
     if measure == "dead anywhere":
@@ -183,6 +186,18 @@ def final_values(runs: Sequence[Run], measure: str, baseline: str) -> dict[str, 
         return cycle_values(runs, gain=measure == "gain")
     _, _, number = measure.partition(" ")
     return last_values(effective_ranks(runs, int(number) - 1 if number else LAST).curves)
+
+
+def _evaluated(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: (run.variant, run.game, run.seed)):
+        if run.evaluation is None:
+            raise UserError(
+                f"runs: {run.path} has no evaluation.json; play its games with: hadamax evaluate {run.path}"
+            )
+        score = float(human_normalised(np.mean(run.evaluation["returns"]), run.game))
+        found.setdefault(run.variant, {}).setdefault(run.game, []).append(score)
+    return found
 
 
 def _last_measured(
