@@ -43,7 +43,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_sweep_runs_and_evaluates_every_run(study: Path) -> None:
     before = hadamax("sweep", "small.toml", "--dry-run", "--measure", "0").out
     assert "2 runs (1 variant x 1 game x 2 seeds), 1,024 frames in all" in before
-    assert "below runs/small: 2 runs: 2 waiting" in before
+    assert "in runs/small: 2 runs: 2 waiting" in before
     result = hadamax("sweep", "small.toml", "--workers", "2", "--episodes", "2")
     assert result.code == 0, result
     assert "2 runs: 2 done" in result.out
@@ -112,7 +112,7 @@ def test_incomplete_folder_is_set_aside_and_the_others_run(study: Path) -> None:
     result = hadamax("sweep", "small.toml", "--workers", "2", "--episodes", "2")
     assert result.code == 2
     assert result.err.splitlines()[-1] == (
-        "hadamax: study: 1 run was set aside; see runs/small/ledger.csv, and --retry to try again"
+        "hadamax: study: 1 run was set aside; see runs/small/ledger.csv; --retry runs them again"
     )
     assert "config.toml: is not a TOML file" in " ".join(result.out.split())
     assert "2 runs: 1 done, 1 set aside" in result.out

@@ -19,7 +19,6 @@ from tests.runs.runs import BREAKOUT, CARTPOLE, flags, frames, hadamax, outcome,
 
 DYING = str(Path(__file__).with_name("dying.py"))
 CONTEXT = multiprocessing.get_context("forkserver")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def die(moment: int, log: Path, arguments: list[str]) -> int:
@@ -62,8 +61,9 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "error", "-m", "hadamax", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # with the kernels of this process
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
         )
 
     return begin
