@@ -16,7 +16,7 @@ def random_human() -> dict[str, tuple[float, float]]:
     return {row["game"]: (float(row["random"]), float(row["human"])) for row in rows}
 
 
-def published_scores(game: str) -> tuple[float, float] | None:
+def random_and_human(game: str) -> tuple[float, float] | None:
     """Return (random, human) of a game by its plain name, `Pong`; None if unpublished."""
     return random_human().get(game)
 

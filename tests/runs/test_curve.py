@@ -13,7 +13,7 @@ from PIL import Image
 
 from hadamax.environments.atari import atari_games
 from hadamax.errors import UserError
-from hadamax.published import published_scores, random_human
+from hadamax.published import random_and_human, random_human
 from hadamax.runs.curve import Series, draw_curve, read_games
 
 HEADER = "frame,source,env,raw_return,length\n"
@@ -142,7 +142,7 @@ def test_empty_or_missing_folder(tmp_path: Path, figures: list[Figure]) -> None:
 
 
 def test_published_scores_are_drawn() -> None:
-    assert published_scores("Pong") == (-20.7, 14.6)
-    assert published_scores("MinAtar/Breakout-v1") is None
+    assert random_and_human("Pong") == (-20.7, 14.6)
+    assert random_and_human("MinAtar/Breakout-v1") is None
     assert len(random_human()) == 57
     assert set(random_human()) <= set(atari_games())

@@ -16,7 +16,7 @@ from hadamax.agents.evaluation import best_constant, capped, games_said, summary
 from hadamax.environments import EnvironmentSettings, VectorEnvironment
 from hadamax.environments import play as playing
 from hadamax.environments.play import Played, constant_policy, play, random_policy
-from hadamax.published import published_scores
+from hadamax.published import random_and_human
 
 pytestmark = pytest.mark.end_to_end
 
@@ -107,7 +107,7 @@ def test_statistics_equal_scipy() -> None:
     assert found["median"] == np.median(returns)
     assert found["returns"] == returns.tolist()
     assert found["mean_length_frames"] == 4 * 10 * 9
-    low, human = published_scores("Breakout") or (0, 0)
+    low, human = random_and_human("Breakout") or (0, 0)
     assert (low, human) == (1.7, 30.5)
     normalised = (returns - low) / (human - low)
     assert found["human_normalised_mean"] == pytest.approx(normalised.mean())
@@ -117,7 +117,7 @@ def test_statistics_equal_scipy() -> None:
 
 def test_random_and_human_scores_normalise_to_0_and_1() -> None:
     for game in ("Breakout", "Pong", "Skiing"):
-        low, human = published_scores(game) or (0, 0)
+        low, human = random_and_human(game) or (0, 0)
         assert summary(games_of(low, low), game, 4)["human_normalised_mean"] == pytest.approx(0)
         assert summary(games_of(human, human), game, 4)["human_normalised_mean"] == pytest.approx(1)
     assert "human_normalised_mean" not in summary(games_of(1, 2), "CartPole-v1", 1)

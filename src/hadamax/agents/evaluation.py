@@ -12,7 +12,7 @@ from hadamax.confidence import ci95_half_width
 from hadamax.environments import EnvironmentSettings
 from hadamax.environments.play import Played
 from hadamax.environments.settings import ATARI
-from hadamax.published import published_scores
+from hadamax.published import random_and_human
 
 PUBLISHED_LIMIT = int(ATARI["max_episode_frames"])  # of the published random and human scores
 
@@ -38,7 +38,7 @@ def summary(games: Sequence[Played], game: str, frames_per_step: int, limit: int
         "cut": sum(g.cut for g in games),
         "returns": returns.tolist(),
     }
-    published = published_scores(game)
+    published = random_and_human(game)
     if published and not (result["cut"] and limit is not None and limit < PUBLISHED_LIMIT):
         low, human = published
         normalised = (returns - low) / (human - low)

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from hadamax.agents.evaluation import best_constant, games_said
-from hadamax.published import published_scores
+from hadamax.published import random_and_human
 from hadamax.runs.settings import TrainSettings
 
 PAPERS = """- Hadamard Representations: [arXiv 2406.09079](https://arxiv.org/abs/2406.09079)
@@ -89,7 +89,7 @@ class Card(NamedTuple):
                 between = "-" if not result["ci95"] else "{:,.1f} to {:,.1f}".format(*result["ci95"])
                 numbers = [f"{result[k]:,.1f}" for k in ("mean", "sd", "median")]
                 rows.append((name, numbers[0], between, *numbers[1:], str(len(result["returns"]))))
-        for who, score in zip(("random", "human"), published_scores(self.game) or (), strict=False):
+        for who, score in zip(("random", "human"), random_and_human(self.game) or (), strict=False):
             rows.append((f"{who}, published", f"{score:,.1f}", "-", "-", "-", "-"))
         how = "actions drawn from the policy" if e.get("sample") else f"epsilon {e['epsilon']:g}"
         said = (

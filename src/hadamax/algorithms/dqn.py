@@ -111,7 +111,10 @@ class DQN(ReplayLearner):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
-        """r + gamma Q'(s', argmax_a Q(s', a)) [B]; without the double estimator the argmax is that of Q' itself."""
+        """r + gamma Q'(s', argmax_a Q(s', a)) [B]; r alone where the episode terminated (there the discount is 0).
+
+        Without the double estimator the argmax is that of Q' itself.
+        """
         values = self.forward(self.target_network, batch.next_observations)  # [B, action]
         chooser = self.q_values(batch.next_observations) if self.settings.double else None
         return batch.returns + batch.discounts * greedy_values(values, chooser)

@@ -109,6 +109,7 @@ class PPO(OnPolicyLearner):
         )
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = PolicyRollout(s.num_steps, s.num_envs, shape, dtype, self.device)
+        # On a GPU, `policy_forward` and `learn` run as CUDA graphs, hence their tuples of tensors.
         self.use_graphs(graph_capturer(self.device))
 
     @staticmethod
@@ -138,7 +139,7 @@ class PPO(OnPolicyLearner):
             self.act(0, group, observations, *self.policy_forward(observations))
         for t in range(last + 1):
             for group in self.environment.groups:
-                step = self.receive(t, group)
+                step = self.receive(t, group)  # also stores rewards (clipped), ends and `agent_acted`
                 observations = self.to_device(step.observations)
                 logits, values = self.policy_forward(observations)
                 self.rollout.next_values[t, self.training_slice(group)] = self.next_values(group, step, values)

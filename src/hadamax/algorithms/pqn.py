@@ -121,6 +121,7 @@ class PQN(OnPolicyLearner):
         shape, dtype = environment.observation_shape, environment.observation_dtype
         self.rollout = Rollout(s.num_steps, s.num_envs, shape, dtype, self.device, value_shape=(s.ensemble,))
         self.ensemble = Ensemble(s.ensemble, s.num_envs, self.generator)
+        # On a GPU, `policy_forward` and `learn` run as CUDA graphs, hence their tuples of tensors.
         self.use_graphs(graph_capturer(self.device))
 
     @staticmethod
@@ -153,7 +154,7 @@ class PQN(OnPolicyLearner):
             self.act(0, group, observations, *self.policy_forward(observations))
         for t in range(last + 1):
             for group in self.environment.groups:
-                step = self.receive(t, group)
+                step = self.receive(t, group)  # also stores rewards (clipped), ends and `agent_acted`
                 self.draw_acting_heads(group, step)
                 observations = self.to_device(step.observations)
                 (q,) = self.policy_forward(observations)
@@ -235,6 +236,7 @@ class PQN(OnPolicyLearner):
         observations = rollout.observations.flatten(0, 1)
         actions, targets = rollout.actions.flatten(), targets.flatten(0, 1)
         masks = self.ensemble.masks((len(actions),), s.mask_probability)
+        # Steps that press FIRE after a lost life are not the agent's.
         weights = rollout.agent_acted.flatten().float()[:, None] * masks  # [row, member]
         rows = observations, actions, targets, weights
         sums = torch.zeros(3, device=self.device)
@@ -261,7 +263,7 @@ class PQN(OnPolicyLearner):
         loss = (weights * losses).sum() / weights.sum().clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = self.optimizer.apply_step(numbers, self.settings.max_grad_norm)
+        norm = self.optimizer.apply_step(numbers, self.settings.max_grad_norm)  # clips, then steps
         return (torch.stack([loss.detach(), q.detach().mean(), norm]),)
 
     def learning_rate(self, iteration: float) -> float:

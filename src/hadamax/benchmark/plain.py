@@ -1,7 +1,7 @@
 """The two networks in idiomatic PyTorch, without this library, for comparison.
 
 Same architecture; initial weights are PyTorch's defaults, which do not affect speed. Sources: see
-`hadamax.networks.architectures`.
+`hadamax.networks.named_encoders`.
 """
 
 from __future__ import annotations

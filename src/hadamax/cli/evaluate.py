@@ -20,7 +20,7 @@ from hadamax.cli.console import parse, say
 from hadamax.environments.play import Policy, constant_policy, play, random_policy
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
-from hadamax.published import published_scores
+from hadamax.published import random_and_human
 from hadamax.runs.curve import draw_curve
 from hadamax.runs.folder import RunFolder
 from hadamax.runs.settings import MOST_THREADS
@@ -167,7 +167,7 @@ def _print(report: dict[str, Any], game: str) -> None:
             continue
         label = f"best constant action ({name.removeprefix('always ')})" if name == best else name
         table.add_row(label, *_cells(result))
-    published = published_scores(game)
+    published = random_and_human(game)
     if published:
         for label, score in zip(("random, published", "human, published"), published, strict=True):
             table.add_row(label, f"{score:,.1f}")

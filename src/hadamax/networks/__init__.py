@@ -4,7 +4,6 @@ Hadamard representation: arXiv 2406.09079. Hadamax encoder: arXiv 2505.15345.
 """
 
 from hadamax.networks.activations import ACTIVATIONS
-from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.description import describe, network_from
 from hadamax.networks.distributional import CategoricalNetwork, RainbowNetwork
 from hadamax.networks.encoders import Encoder, build_encoder
@@ -12,6 +11,7 @@ from hadamax.networks.hadamard import COMBINATIONS, HadamardConv2d, HadamardLine
 from hadamax.networks.heads import PolicyValueNetwork, QHead, QNetwork, ValueHead, ValueNetwork
 from hadamax.networks.initialisers import INITIALISERS
 from hadamax.networks.matching import matching_width, parameter_count
+from hadamax.networks.named_encoders import ENCODERS
 from hadamax.networks.norms import NORMS, Norm
 from hadamax.networks.specs import UNSET, Activate, Conv, Dense, EncoderSpec, Residual, override
 from hadamax.networks.windows import Pool

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from hadamax.kernels.dispatch import is_transformed
 from hadamax.networks.activations import ActivationSetting
-from hadamax.networks.architectures import ENCODERS
 from hadamax.networks.blocks import Stack, make_block
 from hadamax.networks.hadamard import HadamardConv2d, HadamardLinear
 from hadamax.networks.initialisers import InitialiserSetting, resolve_initialiser
+from hadamax.networks.named_encoders import ENCODERS
 from hadamax.networks.names import above_zero, lookup, whole
 from hadamax.networks.norms import NormSetting
 from hadamax.networks.observed import cached_parametrization

@@ -21,7 +21,7 @@ HR = (
     claim("a product of ReLUs has more dead units than ReLU", "dead: relu-hr > relu", "Table 2", "73% and 62%"),
     claim("a product of ReLUs has a lower effective rank than ReLU", "rank: relu-hr < relu", "Figure 15"),
     claim("layer norm leaves fewer dead units than a product of tanh", "dead: tanh-norm < tanh-hr", "Figure 7"),
-    claim("layer norm has no higher rank than a product of tanh", "rank: tanh-norm < tanh-hr", "Figure 7"),
+    claim("layer norm has a lower rank than a product of tanh", "rank: tanh-norm < tanh-hr", "Figure 7"),
     claim(
         "a product of tanh scores higher than tanh", "score: tanh-hr > tanh", "Figures 1, 7", "over 100% higher (PQN)"
     ),

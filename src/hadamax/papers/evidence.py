@@ -155,9 +155,10 @@ def page(found: Sequence[Finding]) -> str:
         "",
         "All runs here are far smaller than the papers': fewer frames, games and seeds. A verdict is about that scale.",
         "",
-        "- **holds**, **does not hold**: the difference lies on the claimed side, or on the other, with p < 0.05 after",
-        "  Holm's correction for all claims of the same study.",
-        "- **inconclusive**: neither. **not finished**: the study was fixed beforehand and lacks runs.",
+        "- **holds**: the difference has the claimed sign, with p < 0.05. **does not hold**: the opposite sign, likewise.",
+        "- **inconclusive**: p is 0.05 or more. **not finished**: the study was fixed beforehand and lacks runs.",
+        "- p includes Holm's correction for all claims of a study. Intervals do not, so they can exclude 0 although a",
+        "  verdict is inconclusive.",
     ]
     for paper, scale in PAPERS.items():
         lines += ["", f"## {paper}", "", f"{scale}.", "", *_table([f for f in found if f.paper == paper])]
@@ -190,7 +191,7 @@ NOTES = """## How to read the numbers
 - A number without a sign is the fraction of dead or dormant units in the layer that has the most, compared with 8%.
 - Dead means dead by density (HR B.1) for bounded activations, and zero on every sample for others. Dormant means below
   0.025 of the layer's mean activation (ReDo).
-- "As many" means within five points (our default).
+- "As many" holds if the difference is within five points (our default), and does not hold if it is beyond them.
 
 ## How to repeat
 

@@ -15,7 +15,7 @@ from hadamax.environments import EnvironmentSettings
 from hadamax.errors import UserError
 from hadamax.files import write_atomically
 from hadamax.plotting import BLUE, GREEN, GREY, VERMILLION
-from hadamax.published import published_scores
+from hadamax.published import random_and_human
 from hadamax.runs.folder import RunFolder
 from hadamax.runs.logs import read_csv
 from hadamax.runs.settings import read_toml
@@ -195,7 +195,7 @@ def _draw_published(axes: Axes, game: str) -> None:
     """Draw dashed lines; a score that would squeeze the curve to a third of the height is in the legend only."""
     bottom, top = axes.get_ylim()
     span = max(top - bottom, 1e-9)
-    scores = published_scores(game)
+    scores = random_and_human(game)
     if scores is None:
         return
     empty = not axes.has_data()
