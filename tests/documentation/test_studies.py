@@ -39,8 +39,8 @@ def test_text_counts_the_variants_of_figures() -> None:
     assert [len(variants_of(need)) for need in (Need("hr-figure-9"), one, nine)] == [6, 4, 5]
     assert "relu-redo" in nine.variants
     assert {EXHIBITS[f"hr-figure-{i}"].needs for i in range(19, 26)} == {(nine,)}
-    assert f"of the six of `hr-figure-9`, HR Figure 1 has four ({size(one).runs:,} runs)" in words
-    assert f"Figures 9 and 19 to 25 have five ({size(nine).runs:,}), `relu-redo` among them" in words
+    assert f"`hr-figure-9` has six variants: HR Figure 1 uses four ({size(one).runs:,} runs)" in words
+    assert f"Figures 9 and 19 to 25 use five, including `relu-redo` ({size(nine).runs:,} runs)" in words
 
 
 def test_table_lists_every_suite_with_its_games() -> None:

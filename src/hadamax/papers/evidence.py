@@ -124,7 +124,7 @@ def _regression(folder: Path) -> list[Finding]:
     for (range_, _, other, probability, _), p_value in zip(notes, adjusted, strict=True):
         word = "inconclusive" if p_value > 0.05 else "holds" if float(probability) > 0.5 else "does not hold"
         ours = f"lower error with probability {probability}, p {p_value:.2g}"
-        scale = f"sum of three sines, x in {range_}, 20 seeds"
+        scale = f"sum of three sines, x from {range_.strip('[]').replace(', ', ' to ')}, 20 seeds"
         text_ = f"a shallow product of tanh fits better than {other}"
         found.append(Finding("HR", text_, "Figure 2", "one fit, lower", ours, scale, "hr-regression", word))
     return found
@@ -155,7 +155,7 @@ def page(found: Sequence[Finding]) -> str:
         "",
         "All runs here are far smaller than the papers': fewer frames, games and seeds. A verdict is about that scale.",
         "",
-        "- **holds**: the difference has the claimed sign, with p < 0.05. **does not hold**: the opposite sign, likewise.",
+        "- **holds**: the difference has the claimed sign, p < 0.05. **does not hold**: the opposite sign, p < 0.05.",
         "- **inconclusive**: p is 0.05 or more. **not finished**: the study was fixed beforehand and lacks runs.",
         "- p includes Holm's correction for all claims of a study. Intervals do not, so they can exclude 0 although a",
         "  verdict is inconclusive.",
