@@ -41,7 +41,7 @@ def taken() -> Iterator[int]:
 def test_unreachable_address_is_a_one_line_error(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
-    nobody = f"ray_address: no Ray cluster at '127.0.0.1:{free}': Connection refused; start one with:  "
+    nobody = f"ray_address: no Ray cluster at '127.0.0.1:{free}': Connection refused; start one with: "
     assert refusal(f"127.0.0.1:{free}").startswith(nobody)
     assert refusal(f"127.0.0.1:{taken}").startswith(f"ray_address: no Ray cluster at '127.0.0.1:{taken}': ")
     for wrong in ("here", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":6379"):
